@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures shared by all tests: where parity files and real samples lie, and one tiny world a session."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def parity_dir(family: str) -> Path:
+    """Folder of the parity fixtures of one family; may be absent."""
+    base = os.environ.get("LIDISTILL_PARITY_DIR", str(ROOT.parent / "shared" / "parity"))
+    return Path(base) / family
+
+
+def parity_files(family: str, pattern: str) -> list:
+    """One pytest param per file of ``family`` that matches ``pattern``; a skipped one if the folder is absent."""
+    folder = parity_dir(family)
+    if not folder.is_dir():
+        reason = f"no parity fixtures in {folder}; set LIDISTILL_PARITY_DIR"
+        return [pytest.param(folder, marks=pytest.mark.skip(reason=reason), id=f"no-{family}")]
+    return [pytest.param(path, id=path.name) for path in sorted(folder.glob(pattern))]
+
+
+@pytest.fixture(scope="session")
+def realdata_dir() -> Path:
+    """The small real excerpts of nuScenes and KITTI, or a skip that says where they were sought."""
+    folder = Path(
+        os.environ.get("LIDISTILL_REALDATA_DIR", str(ROOT.parent / "shared" / "realdata"))
+    )
+    if not folder.is_dir():
+        pytest.skip(f"no real samples in {folder}; set LIDISTILL_REALDATA_DIR")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny embedded world in both layouts: ``<dir>/nuscenes`` and ``<dir>/kitti``. Read only."""
+    from lidistill.world import generate
+
+    out = tmp_path_factory.mktemp("tiny_world")
+    generate(out, layout="both", preset="tiny", seed=0)
+    return out
