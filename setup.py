@@ -1,4 +1,64 @@
 # SPDX-License-Identifier: Apache-2.0
+import re
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
-setup(name="lidistill", version="0.1.0", packages=find_packages(include=["lidistill", "lidistill.*"]))
+ROOT = Path(__file__).parent
+VERSION = re.search(
+    r'^__version__ = "(.+)"$', (ROOT / "lidistill/__init__.py").read_text(), re.MULTILINE
+).group(1)
+README = ROOT / "README.md"
+
+setup(
+    name="lidistill",
+    version=VERSION,
+    description="3D perception models taught by other models",
+    long_description=README.read_text(encoding="utf-8") if README.exists() else "",
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.13",
+    packages=find_packages(include=["lidistill", "lidistill.*"]),
+    package_data={"lidistill": ["py.typed", "**/*.json", "**/*.html", "**/*.css"]},
+    entry_points={"console_scripts": ["lidistill = lidistill.cli:entry"]},
+    install_requires=[
+        "torch>=2.4",
+        "numpy<2",  # nuscenes-devkit 1.2.0
+        "mmengine==0.10.7",
+        "mmcv-lite==2.1.0",  # its compiled extension: lidistill/ops/mmcv_ext.py
+        "mmdet==3.3.0",
+        "mmdet3d==1.4.0",
+        "nuscenes-devkit==1.2.0",
+        "numba",
+        "scipy",
+        "scikit-image",
+        "scikit-learn",
+        "opencv-python-headless",
+        "pillow",
+        "matplotlib",
+        "open3d",
+        "transformers",
+        "safetensors",
+        "joblib",
+        "rich",
+        "psutil",
+    ],
+    extras_require={
+        # exactly one of these three: the sparse convolutions for what the machine has
+        "cpu": ["spconv==2.3.8"],
+        "cu120": ["spconv-cu120==2.3.6"],
+        "cu126": ["spconv-cu126==2.3.8"],
+        "dev": [
+            "pytest",
+            "pytest-cov",
+            "pytest-xdist",
+            "hypothesis",
+            "ruff==0.17.5",
+            "mypy==2.4.1",
+        ],
+        "docs": ["sphinx", "myst-parser", "furo"],
+        # clusters that `--engine ray|dask` may run on
+        "ray": ["ray[default]"],
+        "dask": ["dask[distributed]"],
+    },
+)

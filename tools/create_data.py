@@ -1,0 +1,10 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Turn a raw dataset into info files: `tools/create_data.py nuscenes|kitti`. A door to `lidistill create_data`."""
+
+import sys
+
+from lidistill.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["create_data", *sys.argv[1:]]))

@@ -1,0 +1,125 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+# Sets up a virtual environment with lidistill, its tools and everything it stands on.
+#
+#   tools/setup_env.sh [FOLDER]     default .venv; run again at any time, it continues where it was
+#
+# No compiler and no root are needed. Reads LIDISTILL_PYTHON (interpreter to use) and
+# LIDISTILL_SPCONV (cpu, cu120 or cu126; default: by nvidia-smi).
+set -eu
+cd "$(dirname "$0")/.."
+VENV=${1:-.venv}
+TORCH=2.13.0
+OPENCV=4.11.0.86
+GET_PIP=https://bootstrap.pypa.io/get-pip.py
+started=$(date +%s)
+
+say() { printf '\033[1msetup\033[0m %3ss  %s\n' "$(($(date +%s) - started))" "$*"; }
+die() {
+    printf '\033[1;31msetup failed:\033[0m %s\n' "$1" >&2
+    shift
+    for line in "$@"; do printf '  %s\n' "$line" >&2; done
+    exit 1
+}
+is_usable() { # a Python that runs and is 3.10 to 3.12
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1
+}
+
+find_python() { # 3.11 first: the version that all pins were seen working on
+    for candidate in ${LIDISTILL_PYTHON:-python3.11 python3.12 python3.10 python3 python}; do
+        for folder in "" /usr/bin/ /usr/local/bin/; do
+            case $candidate in */*) [ -z "$folder" ] || continue ;; esac
+            if is_usable "$folder$candidate"; then
+                echo "$folder$candidate"
+                return
+            fi
+        done
+    done
+}
+
+make_venv() { # any of the ways that this machine offers
+    python=$1
+    if [ -n "$python" ] && "$python" -c 'import venv, ensurepip' >/dev/null 2>&1; then
+        "$python" -m venv "$VENV" && return
+    fi
+    if command -v uv >/dev/null 2>&1; then
+        uv venv --quiet --seed --python "${python:-3.11}" "$VENV" && return
+    fi
+    [ -n "$python" ] || die "expected Python 3.10, 3.11 or 3.12, found none" \
+        "looked for: ${LIDISTILL_PYTHON:-python3.11 python3.12 python3.10 python3 python}" \
+        "on Debian or Ubuntu: sudo apt-get install python3 python3-venv" \
+        "without root:        curl -LsSf https://astral.sh/uv/install.sh | sh" \
+        "or name one:         LIDISTILL_PYTHON=/path/to/python make setup"
+    if command -v virtualenv >/dev/null 2>&1; then
+        virtualenv --quiet --python "$python" "$VENV" && return
+    fi
+    # Debian and Ubuntu split ensurepip off: make the environment bare and fetch pip by itself.
+    say "$python has no ensurepip; fetching pip from $GET_PIP"
+    if "$python" -m venv --without-pip "$VENV" >/dev/null 2>&1 &&
+        "$VENV/bin/python" -c "
+import sys, urllib.request
+urllib.request.urlretrieve('$GET_PIP', sys.argv[1])" "$VENV/get-pip.py" 2>/dev/null &&
+        "$VENV/bin/python" "$VENV/get-pip.py" --quiet; then
+        return
+    fi
+    rm -rf "$VENV"
+    die "$python cannot make virtual environments: its venv or ensurepip module is missing" \
+        "on Debian or Ubuntu: sudo apt-get install python3-venv" \
+        "without root:        curl -LsSf https://astral.sh/uv/install.sh | sh" \
+        "then run the same command again"
+}
+
+pick_spconv() { # cpu, cu120 or cu126, by the CUDA version that the driver offers
+    command -v nvidia-smi >/dev/null 2>&1 || { echo cpu; return; }
+    cuda=$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
+    # shellcheck disable=SC2086
+    set -- $cuda
+    if [ $# -ne 2 ] || [ "$1" -lt 12 ]; then
+        echo cpu
+    elif [ "$1" -gt 12 ] || [ "$2" -ge 6 ]; then
+        echo cu126
+    else
+        echo cu120
+    fi
+}
+
+answers() { # does this address answer within three seconds?
+    "$VENV/bin/python" -c "
+import sys, urllib.request
+urllib.request.urlopen(sys.argv[1], timeout=3)" "$1" >/dev/null 2>&1
+}
+
+# The bytecode of 150 packages is made on first use instead: it is a third of the installation.
+pip_install() { "$VENV/bin/python" -m pip install --no-compile --progress-bar on "$@"; }
+
+if ! is_usable "$VENV/bin/python" || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
+    python=$(find_python)
+    [ ! -e "$VENV" ] || rm -rf "$VENV"
+    say "making $VENV with ${python:-uv}"
+    make_venv "$python"
+fi
+
+spconv=${LIDISTILL_SPCONV:-$(pick_spconv)}
+say "$("$VENV/bin/python" --version), spconv for $spconv, torch $TORCH"
+if [ "$spconv" = cpu ]; then
+    if answers https://download.pytorch.org/whl/cpu/; then
+        pip_install "torch==$TORCH" --extra-index-url https://download.pytorch.org/whl/cpu
+    else
+        say "download.pytorch.org does not answer: torch comes from the default package index"
+        pip_install "torch==$TORCH"
+    fi
+else
+    pip_install "torch==$TORCH"
+fi
+
+say "installing lidistill and what it stands on (the long part)"
+pip_install -c constraints.txt "torch==$TORCH" -e ".[$spconv,dev,docs]"
+
+# Two packages of one OpenCV are asked for; the one with windows needs libGL, which servers lack.
+if ! "$VENV/bin/python" -c 'import cv2' >/dev/null 2>&1; then
+    say "OpenCV needs libGL here: installing its headless build over it"
+    pip_install --force-reinstall --no-deps "opencv-python-headless==$OPENCV"
+fi
+"$VENV/bin/python" -c 'import torch, cv2, mmengine, mmcv, spconv.pytorch, lidistill' ||
+    die "the environment is incomplete" "remove it and try again: rm -rf $VENV && make setup"
+say "ready"

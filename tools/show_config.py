@@ -1,0 +1,10 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Print a resolved config and where its classes stand: `tools/show_config.py CONFIG`. A door to `lidistill show_config`."""
+
+import sys
+
+from lidistill.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["show_config", *sys.argv[1:]]))

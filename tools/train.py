@@ -1,0 +1,10 @@
+#!/usr/bin/env python
+# SPDX-License-Identifier: Apache-2.0
+"""Train a model: `tools/train.py CONFIG`. A door to `lidistill train`."""
+
+import sys
+
+from lidistill.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["train", *sys.argv[1:]]))
