@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Files: written whole or not at all, read with checks, refused with an error that helps.
+
+Everything that lidistill derives (info files, superpixels, caches) is written through
+:func:`atomic_write` and described by a manifest beside it.
+"""
+
+from lidistill.io.atomic import atomic_write
+from lidistill.io.errors import DataError
+from lidistill.io.manifest import (
+    manifest_path,
+    read_json,
+    read_manifest,
+    write_json,
+    write_manifest,
+)
+from lidistill.io.plain_pickle import dump_pickle, load_pickle
+from lidistill.io.sensors import (
+    finite_points,
+    read_image,
+    read_label_map,
+    read_points,
+    write_label_map,
+)
+from lidistill.parallel import available_cpus, parallel
+
+__all__ = [
+    "DataError",
+    "atomic_write",
+    "available_cpus",
+    "dump_pickle",
+    "finite_points",
+    "load_pickle",
+    "manifest_path",
+    "parallel",
+    "read_image",
+    "read_json",
+    "read_label_map",
+    "read_manifest",
+    "read_points",
+    "write_json",
+    "write_label_map",
+    "write_manifest",
+]

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The error for files, and the plain read that raises it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PathLike = str | os.PathLike[str]
+
+
+class DataError(ValueError):
+    """A file that is missing, damaged or not what was asked for.
+
+    Args:
+        what: What was expected and what came.
+        path: The file.
+        token: The sample's token or id.
+        fix: What to do now, with the command to run.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        path: PathLike | None = None,
+        token: str | None = None,
+        fix: str | None = None,
+    ) -> None:
+        self.what, self.path, self.token, self.fix = what, path, token, fix
+        parts = [what]
+        if path is not None:
+            parts.append(f"  file: {path}")
+        if token is not None:
+            parts.append(f"  sample: {token}")
+        if fix is not None:
+            parts.append(f"  what to do: {fix}")
+        super().__init__("\n".join(parts))
+
+    def __reduce__(self) -> tuple[Callable[..., DataError], tuple[Any, ...]]:
+        """Keeps every field when a worker process hands the error to its parent."""
+        return _rebuild_data_error, (self.what, self.path, self.token, self.fix)
+
+
+def _rebuild_data_error(
+    what: str, path: PathLike | None, token: str | None, fix: str | None
+) -> DataError:
+    return DataError(what, path=path, token=token, fix=fix)
+
+
+def read_bytes(path: PathLike, token: str | None, fix: str | None) -> bytes:
+    """Returns a file's bytes; a missing one raises :class:`DataError`."""
+    source = Path(path)
+    if not source.is_file():
+        raise missing_file(source, token, fix)
+    return source.read_bytes()
+
+
+def missing_file(path: Path, token: str | None, fix: str | None) -> DataError:
+    """Returns the error for a file that is not there."""
+    folder = path.parent
+    there = "its folder is there" if folder.is_dir() else f"the folder {folder} is missing too"
+    default = "check the data root (lidistill doctor lists those found), or make the file again."
+    return DataError(f"File not found ({there}).", path=path, token=token, fix=fix or default)

@@ -1,0 +1,75 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Progress bars and the parallel loop: order, errors, engines."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+
+import pytest
+
+from lidistill.io import DataError, parallel
+from lidistill.progress import track
+
+
+def _square(value: int) -> int:
+    return value * value
+
+
+def _fail(value: int) -> int:
+    if value == 3:
+        raise DataError("Bad.", path="x.bin", token="t3", fix="run q")
+    return value
+
+
+def _process(_: int) -> int:
+    return os.getpid()
+
+
+def test_track_passes_items_and_closes_with_one_line(capsys: pytest.CaptureFixture) -> None:
+    assert list(track(range(5), "Count")) == [0, 1, 2, 3, 4]
+    assert list(track((i for i in range(2)), "Generated", total=2)) == [0, 1]
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(" done")[0] for line in lines] == ["Count: 5", "Generated: 2"]
+
+
+def test_inner_loop_is_silent(capsys: pytest.CaptureFixture) -> None:
+    for _ in track(range(2), "Outer"):
+        assert list(track(range(3), "Inner")) == [0, 1, 2]
+    assert capsys.readouterr().err.count("\n") == 1
+    with pytest.raises(KeyError):
+        for _ in track(range(2), "Broken"):
+            raise KeyError
+    list(track(range(2), "After"))
+    assert "After" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", [1, 2, None])
+def test_results_in_order(jobs: int | None) -> None:
+    assert list(parallel(_square, range(10), jobs=jobs)) == [i * i for i in range(10)]
+
+
+def test_one_job_stays_here_two_do_not() -> None:
+    assert set(parallel(_process, range(3), jobs=1)) == {os.getpid()}
+    assert os.getpid() not in set(parallel(_process, range(3), jobs=2))
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_error_of_a_worker_arrives_whole(jobs: int) -> None:
+    with pytest.raises(DataError, match=r"(?s)Bad.*x\.bin.*t3.*run q"):
+        list(parallel(_fail, range(6), jobs=jobs))
+
+
+def test_bad_arguments() -> None:
+    with pytest.raises(ValueError, match="loky, ray, dask"):
+        parallel(_square, [1], engine="spark")
+    with pytest.raises(ValueError, match=">= 1"):
+        parallel(_square, [1], jobs=0)
+
+
+@pytest.mark.parametrize("engine", ["ray", "dask"])
+def test_missing_engine_says_how_to_get_it(engine: str) -> None:
+    if importlib.util.find_spec("ray" if engine == "ray" else "distributed"):
+        pytest.skip(f"{engine} is installed here")
+    with pytest.raises(ImportError, match=rf"pip install.*{engine}"):
+        parallel(_square, [1], engine=engine)
