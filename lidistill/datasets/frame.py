@@ -76,7 +76,7 @@ class Frame:
         num_point_features: Columns of the point file.
         labels_path: LiDAR segmentation file (uint8 per point), or None.
         rng: The only source of randomness for transforms.
-        points: (N, F) float32, xyz metres in the LiDAR frame, then intensity...; empty until loaded.
+        points: (N, F) float32, xyz metres in the LiDAR frame, then intensity...; at first empty.
         cameras: One view a camera.
         pairs: Point-pixel pairs, once made.
         point_labels: (N,) uint8 raw dataset classes, or None.
