@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bridges over the known gaps between the pinned OpenMMLab and spconv releases and today's PyTorch.
+
+``apply()`` puts them in place; it may be called any number of times and imports nothing heavy: a bridge waits for
+the import of the module it mends. Each bridge has a test that fails once the gap is gone upstream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from lidistill.compat import checkpoints, spconv_layers
+from lidistill.compat.imports import when_imported
+
+
+@dataclass(frozen=True)
+class Bridge:
+    """One mended gap.
+
+    Attributes:
+        name: short name, as ``lidistill doctor`` prints it.
+        reason: what is wrong without it.
+        active: in place: the module is mended, or will be as soon as it is imported.
+    """
+
+    name: str
+    reason: str
+    active: bool
+
+
+def _spconv_layers() -> bool:
+    when_imported("spconv.pytorch.conv", spconv_layers.patch_conv)
+    when_imported("spconv.pytorch.pool", spconv_layers.patch_pool)
+    return True
+
+
+def _spconv_coordinates() -> bool:
+    when_imported("spconv.pytorch.core", spconv_layers.patch_core)
+    return True
+
+
+def _mmengine_resume() -> bool:
+    when_imported("mmengine.logging.history_buffer", checkpoints.allow_history)
+    return True
+
+
+def _mmdet3d_weights() -> bool:
+    name = "mmdet3d.models.layers.spconv.overwrite_spconv.write_spconv2"
+    when_imported(name, checkpoints.keep_unversioned_weights)
+    return True
+
+
+def _mmcv_ext() -> bool:
+    try:
+        from lidistill.ops import mmcv_ext
+    except ImportError:
+        return False
+    return bool(mmcv_ext.install())
+
+
+_INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
+    "spconv-cpu": (
+        "spconv 2.3 on the CPU cannot run backward, is silently wrong with more than one thread, and its CUDA "
+        "builds refuse CPU tensors",
+        _spconv_layers,
+    ),
+    "spconv-contiguous": (
+        "spconv reads non-contiguous coordinates wrongly, without an error",
+        _spconv_coordinates,
+    ),
+    "mmengine-resume": (
+        "mmengine 0.10 cannot resume under torch >= 2.6, whose torch.load refuses its history classes",
+        _mmengine_resume,
+    ),
+    "mmdet3d-spconv-weights": (
+        "mmdet3d rotates the axes of spconv 2 weights whose state_dict carries no version",
+        _mmdet3d_weights,
+    ),
+    "mmcv-ext": (
+        "mmcv has no wheel for current torch; mmdet3d needs its compiled extension (inactive where it is present)",
+        _mmcv_ext,
+    ),
+}
+_ACTIVE: dict[str, bool] = {}
+
+
+def apply() -> None:
+    """Put every bridge in place; again and again is fine."""
+    for name, (_, install) in _INSTALLERS.items():
+        if not _ACTIVE.get(name):
+            _ACTIVE[name] = install()
+
+
+def bridges() -> list[Bridge]:
+    """All bridges, with what they mend and whether they are in place."""
+    return [Bridge(n, reason, _ACTIVE.get(n, False)) for n, (reason, _) in _INSTALLERS.items()]

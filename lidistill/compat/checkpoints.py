@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoints under today's PyTorch: resume with the safe unpickler on, and spconv weights without a version."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import torch
+
+
+def allow_history(module: ModuleType) -> None:
+    """Let `torch.load(weights_only=True)` read what mmengine's Runner writes: its scalar histories and numpy arrays.
+
+    Args:
+        module: ``mmengine.logging.history_buffer``.
+    """
+    import numpy as np
+
+    try:
+        from numpy.core import multiarray  # numpy 1
+    except ImportError:
+        from numpy._core import multiarray
+    dtypes = [type(np.dtype(name)) for name in ("?", "i1", "u1", "i4", "i8", "f2", "f4", "f8")]
+    torch.serialization.add_safe_globals(
+        [
+            module.HistoryBuffer,
+            multiarray._reconstruct,
+            multiarray.scalar,
+            np.ndarray,
+            np.dtype,
+            *dtypes,
+        ]
+    )
+
+
+def keep_unversioned_weights(module: ModuleType) -> None:
+    """Keep mmdet3d from rotating spconv 2 weights whose ``state_dict`` carries no version.
+
+    mmdet3d takes any weight without version 2 for mmcv's old layout (kernel..., Cin, Cout). A plain dictionary
+    (safetensors, an exported student) has no version although its layout is the new one; the shape tells.
+
+    Args:
+        module: ``mmdet3d.models.layers.spconv.overwrite_spconv.write_spconv2``.
+    """
+    original = module._load_from_state_dict
+    if hasattr(original, "lidistill_original"):
+        return
+
+    def load(self: Any, state_dict: dict, prefix: str, local_metadata: dict, *args: Any) -> None:
+        weight = state_dict.get(prefix + "weight")
+        own = getattr(self, "weight", None)
+        if weight is not None and own is not None and weight.ndim > 2 and weight.shape == own.shape:
+            local_metadata = {**local_metadata, "version": 2}
+        original(self, state_dict, prefix, local_metadata, *args)
+
+    load.lidistill_original = original  # type: ignore[attr-defined]
+    module._load_from_state_dict = load

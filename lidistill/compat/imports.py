@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run a function right after a module's first import, so that bridges cost nothing until they are needed."""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.machinery
+import importlib.util
+import sys
+from collections.abc import Callable, Sequence
+from types import ModuleType
+
+Callback = Callable[[ModuleType], None]
+
+
+def when_imported(name: str, callback: Callback) -> None:
+    """Call ``callback(module)`` once ``name`` is imported; at once where it already is.
+
+    Args:
+        name: full name of the module.
+        callback: receives the module, executed, before its importer goes on.
+    """
+    module = sys.modules.get(name)
+    if module is not None and not getattr(module.__spec__, "_initializing", False):
+        callback(module)
+        return
+    _FINDER.callbacks.setdefault(name, []).append(callback)
+    if _FINDER not in sys.meta_path:
+        sys.meta_path.insert(0, _FINDER)
+
+
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the awaited modules as everyone else does and wraps their loaders."""
+
+    def __init__(self) -> None:
+        self.callbacks: dict[str, list[Callback]] = {}
+        self._searching: set[str] = set()
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Spec of an awaited module; None for all others."""
+        if name not in self.callbacks or name in self._searching:
+            return None
+        self._searching.add(name)
+        try:
+            spec = importlib.util.find_spec(name)
+        finally:
+            self._searching.discard(name)
+        if spec is not None and spec.loader is not None:
+            spec.loader = _Loader(spec.loader, self.callbacks[name])
+        return spec
+
+
+class _Loader(importlib.abc.Loader):
+    """Another loader, followed by callbacks."""
+
+    def __init__(self, loader: importlib.abc.Loader, callbacks: list[Callback]) -> None:
+        self._loader = loader
+        self._callbacks = callbacks
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
+        """Leave it to the wrapped loader."""
+        return self._loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the module as its own loader does, then run the callbacks."""
+        module.__loader__ = self._loader
+        if module.__spec__ is not None:
+            module.__spec__.loader = self._loader
+        self._loader.exec_module(module)
+        while self._callbacks:
+            self._callbacks.pop(0)(module)
+
+
+_FINDER = _Finder()
