@@ -40,9 +40,8 @@ def test_write_replaces_only_at_the_end(tmp_path: Path) -> None:
         temporary.write_bytes(b"one")
         assert not target.exists()
     assert target.read_bytes() == b"one"
-    with pytest.raises(KeyError), atomic_write(target) as temporary:
-        temporary.write_bytes(b"tw")
-        raise KeyError
+    with pytest.raises(ZeroDivisionError), atomic_write(target) as temporary:
+        temporary.write_bytes(bytes([1 // (len(temporary.name) - len(".a.pcd.tmp.bin"))]))
     assert target.read_bytes() == b"one"
     assert [path.name for path in target.parent.iterdir()] == ["a.pcd.bin"]
 
@@ -137,7 +136,7 @@ def test_manifest_beside_folder_and_file(tmp_path: Path) -> None:
         assert (manifest["tool"], manifest["count"], manifest["source"]) == ("tool", 7, "there")
         assert manifest["lidistill_version"]
         assert write_manifest(target, "tool", {"size": 3}, 7, "there").read_bytes() == first
-    with pytest.raises(DataError, match="no product|there is none"):
+    with pytest.raises(DataError, match="there is none"):
         write_manifest(tmp_path / "nothing", "tool", {}, 0, "")
     write_json(manifest_path(folder), {"other": 1})
     with pytest.raises(DataError, match="Expected a manifest"):
