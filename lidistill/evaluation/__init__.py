@@ -1,1 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Evaluation: probes of frozen features, mIoU, label maps, evidence records; each protocol named.
+
+Names are imported on first use, so that ``lidistill evidence --help`` does not load torch.
+Functions named as their module are imported from it:
+``from lidistill.evaluation.linear_probe import linear_probe``.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "calibrate_batch_norm": "batch_norm",
+    "NUSCENES_CLASSES": "label_maps",
+    "NUSCENES_COLOURS": "label_maps",
+    "map_labels": "label_maps",
+    "nuscenes_label_table": "label_maps",
+    "mlp_probe": "linear_probe",
+    "ConfusionMatrix": "miou",
+    "iou_from_counts": "miou",
+    "frame_features": "point_samples",
+    "raw_inputs": "point_samples",
+    "sample_points": "point_samples",
+    "ProbeResult": "probe_result",
+    "ProbeSettings": "probe_result",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
