@@ -1,1 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
+"""mmengine hooks: lifecycle only. Losses cannot live here (forward, loss and step are one call)."""
+
+from lidistill.hooks.audit import AuditHook
+from lidistill.hooks.checkpoint import AtomicCheckpointHook
+from lidistill.hooks.progress import ProgressBarHook
+from lidistill.hooks.schedule import ScheduleHook
+
+__all__ = ["AtomicCheckpointHook", "AuditHook", "ProgressBarHook", "ScheduleHook"]

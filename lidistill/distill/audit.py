@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The audit: does every loss term teach the student, and nothing else?
+
+It is run on the first batch of a training (see :mod:`lidistill.hooks.audit`) and leaves no trace:
+buffers and random state are put back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from lidistill.distill.distiller import Distiller
+
+
+class AuditError(ValueError):
+    """A term without gradient into the student, or a teacher that could change."""
+
+
+@dataclass
+class AuditReport:
+    """What the audit saw.
+
+    Attributes:
+        values: term -> its unweighted value.
+        gradient_norms: term -> group (``"student"``, ``"connectors.<name>"``) -> L2 norm.
+        shares: term -> its share of the summed gradient norms into the student.
+        features: ``"student.<tap>"`` / ``"<teacher>.<tap>"`` -> (mean, standard deviation).
+        coverage: what the method observed about its regions, e.g. regions kept.
+    """
+
+    values: dict[str, float] = field(default_factory=dict)
+    gradient_norms: dict[str, dict[str, float]] = field(default_factory=dict)
+    shares: dict[str, float] = field(default_factory=dict)
+    features: dict[str, tuple[float, float]] = field(default_factory=dict)
+    coverage: dict[str, float] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = ["audit of the first batch"]
+        for term, groups in self.gradient_norms.items():
+            norms = ", ".join(f"{group} {norm:.3g}" for group, norm in groups.items())
+            lines.append(
+                f"  {term}: value {self.values[term]:.4g}, share {self.shares[term]:.0%}, "
+                f"gradient norm: {norms}"
+            )
+        for name, (mean, deviation) in self.features.items():
+            lines.append(f"  {name}: mean {mean:.3g}, standard deviation {deviation:.3g}")
+        for name, value in self.coverage.items():
+            lines.append(f"  {name}: {value:.4g}")
+        return "\n".join(lines)
+
+
+def audit(distiller: Distiller, batch: Any) -> AuditReport:
+    """Audit one raw batch (already on the model's device).
+
+    Raises:
+        AuditError: a term gives the student no gradient; or a teacher has gradients enabled, is in
+            train mode, or is inside the checkpoint.
+    """
+    check_teachers(distiller)
+    groups = {"student": list(distiller.student.parameters())}
+    for name, connector in distiller.connectors.items():
+        groups[f"connectors.{name}"] = list(connector.parameters())
+    groups = {
+        name: trainable
+        for name, parameters in groups.items()
+        if (trainable := [p for p in parameters if p.requires_grad])
+    }
+    report = AuditReport()
+    with _without_trace(distiller):
+        result = distiller.forward_terms(batch)
+        report.coverage = dict(distiller.observations)
+        for term, value in result.terms.items():
+            report.values[term] = float(value.detach())
+            report.gradient_norms[term] = {
+                group: _gradient_norm(value, parameters) for group, parameters in groups.items()
+            }
+    report.features = dict(_feature_statistics(result))
+    total = sum(norms["student"] for norms in report.gradient_norms.values())
+    for term, norms in report.gradient_norms.items():
+        report.shares[term] = norms["student"] / total if total else 0.0
+    for term, norms in report.gradient_norms.items():
+        if norms["student"] == 0.0:
+            raise AuditError(
+                f"term {term!r} gives the student no gradient on the first batch (value "
+                f"{report.values[term]:.4g}); it would train nothing. Check its taps and weights\n"
+                f"{report}"
+            )
+    return report
+
+
+def check_teachers(distiller: Distiller) -> None:
+    """Refuse a teacher that could learn, change, or be saved.
+
+    Raises:
+        AuditError: naming the teacher and what is wrong.
+    """
+    own = {id(parameter) for parameter in distiller.parameters()}
+    for name, teacher in distiller.teachers.items():
+        if any(parameter.requires_grad for parameter in teacher.model.parameters()):
+            raise AuditError(f"teacher {name!r} has parameters with gradient; call its freeze()")
+        if any(module.training for module in teacher.model.modules()):
+            raise AuditError(f"teacher {name!r} is in train mode; call its freeze()")
+        if any(id(parameter) in own for parameter in teacher.model.parameters()):
+            raise AuditError(
+                f"teacher {name!r} is part of the Distiller's module tree and would be saved and "
+                "optimized; hand it over in `teachers`"
+            )
+
+
+def _gradient_norm(value: torch.Tensor, parameters: Sequence[torch.Tensor]) -> float:
+    if not value.requires_grad:
+        return 0.0
+    gradients = torch.autograd.grad(value, list(parameters), retain_graph=True, allow_unused=True)
+    squares = [float(g.detach().double().square().sum()) for g in gradients if g is not None]
+    return sum(squares) ** 0.5
+
+
+def _feature_statistics(result: Any) -> Iterator[tuple[str, tuple[float, float]]]:
+    for side, outputs in {"student": result.student, **result.teachers}.items():
+        for tap in dataclasses.fields(outputs):
+            features = getattr(getattr(outputs, tap.name), "features", None)
+            if isinstance(features, torch.Tensor) and features.numel() > 1:
+                values = features.detach().float()
+                yield f"{side}.{tap.name}", (float(values.mean()), float(values.std()))
+
+
+@contextmanager
+def _without_trace(distiller: Distiller) -> Iterator[None]:
+    """Put buffers (batch-norm statistics) and random state back afterwards."""
+    buffers = {name: buffer.clone() for name, buffer in distiller.named_buffers()}
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        yield
+    with torch.no_grad():
+        for name, buffer in distiller.named_buffers():
+            buffer.copy_(buffers[name])

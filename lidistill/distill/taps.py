@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Taps: named outputs of any module of any model, taken with forward hooks.
+
+Foreign detectors are never subclassed; a wrong path fails when the model is built, not an hour
+later.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, make_dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from lidistill.distill.outputs import wrap_output
+
+_SPEC = re.compile(r"^(?P<path>[^\[\]]*)(\[(?P<index>-?\d+)\])?$")
+
+
+@dataclass(frozen=True)
+class Tap:
+    """Where to take a feature.
+
+    Attributes:
+        path: dotted module path inside the model; ``""`` is the model itself.
+        index: item of a tuple or list output (``"pts_neck[0]"`` in short form), else None.
+        grid: BEVGrid attached to a 4-D output.
+        clone: copy the output at once, where the model later changes it in place
+            (mmdet3d's ``clip_sigmoid`` turns logits into probabilities this way).
+    """
+
+    path: str
+    index: int | None = None
+    grid: Any = None
+    clone: bool = False
+
+    @classmethod
+    def parse(cls, spec: str | Tap) -> Tap:
+        """Read ``"path"`` or ``"path[index]"``."""
+        if isinstance(spec, Tap):
+            return spec
+        match = _SPEC.match(spec)
+        if match is None:
+            raise ValueError(f"tap {spec!r} is not of the form 'module.path' or 'module.path[0]'")
+        index = match["index"]
+        return cls(match["path"], None if index is None else int(index))
+
+    def read(self, output: Any) -> Any:
+        """Pick, copy and wrap one module output."""
+        if self.index is not None:
+            output = output[self.index]
+        if self.clone and isinstance(output, torch.Tensor):
+            output = output.clone()
+        return wrap_output(output, self.grid)
+
+
+def find_module(model: nn.Module, path: str) -> nn.Module:
+    """The module at ``path``; an unknown path is an error that lists the nearest names.
+
+    Raises:
+        ValueError: there is no such module.
+    """
+    modules = dict(model.named_modules())
+    if path in modules:
+        return modules[path]
+    known = [name for name in modules if name]
+    near = difflib.get_close_matches(path, known, n=5, cutoff=0.3) or known[:5]
+    raise ValueError(
+        f"tap {path!r} names no module of {type(model).__name__}; nearest names: {', '.join(near)}"
+    )
+
+
+class _Complete(Exception):  # noqa: N818  (a signal, not an error)
+    """Every tap has been read: the rest of the forward pass is not needed."""
+
+
+class TapSet:
+    """The taps of one model.
+
+    Args:
+        model: any module.
+        taps: name -> ``"module.path"``, ``"module.path[0]"`` or :class:`Tap`.
+
+    Raises:
+        ValueError: a path names no module.
+    """
+
+    def __init__(self, model: nn.Module, taps: Mapping[str, str | Tap]) -> None:
+        self.taps = {name: Tap.parse(spec) for name, spec in taps.items()}
+        for tap in self.taps.values():
+            find_module(model, tap.path)
+        self.outputs_type = make_dataclass(
+            f"{type(model).__name__}Outputs", [(name, Any, None) for name in self.taps]
+        )
+
+    @contextmanager
+    def capture(self, model: nn.Module, stop_early: bool = False) -> Iterator[Any]:
+        """Run ``model`` inside this context; afterwards the yielded dataclass holds the outputs.
+
+        Args:
+            model: the model the taps were made for (or a copy of it).
+            stop_early: leave the forward pass once every tap has been read (frozen teachers).
+        """
+        outputs = self.outputs_type()
+        missing = set(self.taps)
+
+        def hook_for(name: str, tap: Tap) -> Any:
+            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                setattr(outputs, name, tap.read(output))
+                missing.discard(name)
+                if stop_early and not missing:
+                    raise _Complete
+
+            return hook
+
+        handles = [
+            find_module(model, tap.path).register_forward_hook(hook_for(name, tap))
+            for name, tap in self.taps.items()
+        ]
+        try:
+            yield outputs
+        except _Complete:
+            pass
+        finally:
+            for handle in handles:
+                handle.remove()
+        if missing:
+            raise RuntimeError(
+                f"taps {sorted(missing)} of {type(model).__name__} were not reached by its forward "
+                "pass; tap a module that runs in this mode"
+            )

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Reading weights from local files: safe, strict, and with a report of what matched."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import nn
+
+
+def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
+    """Tensors of a ``.pth`` (mmengine's ``state_dict`` is unwrapped) or ``.safetensors`` file.
+
+    Files are read with ``weights_only``: a pickle that tries to run code is refused.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file holds no dictionary of tensors, or is damaged.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; train it first or correct the path")
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    from lidistill import compat
+
+    compat.apply()
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(f"{path} is no readable checkpoint ({error})") from error
+    state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
+    tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        raise ValueError(f"{path} holds no dictionary of tensors")
+    return tensors
+
+
+def load_weights(model: nn.Module, path: str | Path, prefixes: tuple[str, ...] = ()) -> None:
+    """Load a checkpoint whose tensors must fit ``model`` name by name.
+
+    Args:
+        model: receives the weights.
+        path: local file.
+        prefixes: tried in order; the first with which every tensor of ``model`` is found is taken
+            off the file's names (``"student."`` reads the student of a Distiller checkpoint). The
+            empty prefix and ``"student."`` are always tried.
+
+    Raises:
+        ValueError: some tensors are missing or differ in shape; the message counts what matched.
+    """
+    state = read_state_dict(path)
+    wanted = model.state_dict()
+    best: dict[str, torch.Tensor] = {}
+    for prefix in (*prefixes, "", "student."):
+        found = {
+            name: state[prefix + name]
+            for name, tensor in wanted.items()
+            if prefix + name in state and state[prefix + name].shape == tensor.shape
+        }
+        best = max(best, found, key=len)
+    if len(best) < len(wanted):
+        lacking = [name for name in wanted if name not in best]
+        raise ValueError(
+            f"{path} does not fit {type(model).__name__}: {len(best)} of {len(wanted)} tensors "
+            f"matched by name and shape. Missing or unequal: {', '.join(lacking[:6])}"
+            f"{' ...' if len(lacking) > 6 else ''}. The file holds: {', '.join(list(state)[:6])}"
+        )
+    model.load_state_dict(best)

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages of a config: run in order, skip what is finished, hand checkpoints on by name.
+
+A config with stages is one line per stage::
+
+    stages = [
+        dict(name="image_teacher", config="demo_teacher.py"),
+        dict(name="pretrain", config="demo_pretrain.py"),
+    ]
+
+Inside a later stage's config the string ``"stage://image_teacher"`` stands for the final checkpoint
+of that stage.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, ConfigDict
+
+from lidistill.io import read_json, write_json
+
+STAGE_PREFIX = "stage://"
+_VOLATILE = ("work_dir", "resume", "load_from", "launcher")
+
+
+def fingerprint(cfg: Config) -> str:
+    """Hash of what a config trains; where it runs and whether it resumes does not count."""
+    kept = {key: value for key, value in cfg.to_dict().items() if key not in _VOLATILE}
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(sorted(kept.items(), key=lambda item: item[0])))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fill_stage_checkpoints(value: Any, checkpoints: Mapping[str, Path]) -> Any:
+    """Replace every ``"stage://name"`` in a nested config by that stage's checkpoint path.
+
+    Raises:
+        ValueError: a stage is named that has not run before.
+    """
+    if isinstance(value, str) and value.startswith(STAGE_PREFIX):
+        name = value.removeprefix(STAGE_PREFIX)
+        if name not in checkpoints:
+            raise ValueError(
+                f"{value!r} names a stage that has not run; earlier stages: {sorted(checkpoints)}. "
+                "Train the staged config, or put a checkpoint path there with --cfg-options"
+            )
+        return str(checkpoints[name])
+    if isinstance(value, dict):
+        for key in list(value):
+            value[key] = fill_stage_checkpoints(value[key], checkpoints)
+        return value
+    if isinstance(value, list | tuple):
+        return type(value)(fill_stage_checkpoints(item, checkpoints) for item in value)
+    return value
+
+
+def relocate(value: Any, old: str, new: str) -> Any:
+    """Replace the leading folder ``old`` by ``new`` in every path of a nested config."""
+    if isinstance(value, str) and (value == old or value.startswith(old.rstrip("/") + "/")):
+        return new.rstrip("/") + value[len(old.rstrip("/")) :]
+    if isinstance(value, ConfigDict | dict):
+        for key in list(value):
+            value[key] = relocate(value[key], old, new)
+        return value
+    if isinstance(value, list | tuple):
+        return type(value)(relocate(item, old, new) for item in value)
+    return value
+
+
+def finished_checkpoint(work_dir: Path, key: str) -> Path | None:
+    """Final checkpoint of a finished run of this very config, or None.
+
+    Raises:
+        ValueError: ``work_dir`` holds a run of another config.
+    """
+    note = work_dir / "run.json"
+    if not note.is_file():
+        return None
+    content = read_json(note)
+    if content.get("config") != key:
+        raise ValueError(
+            f"{work_dir} holds a run of another config (or of this one before it was changed); "
+            "choose another --work-dir, or add --restart to begin anew there"
+        )
+    checkpoint = content.get("checkpoint")
+    return work_dir / checkpoint if checkpoint and (work_dir / checkpoint).is_file() else None
+
+
+def note_run(work_dir: Path, key: str, **facts: Any) -> None:
+    """Write ``run.json``: what runs (or ran) in this folder."""
+    work_dir.mkdir(parents=True, exist_ok=True)
+    write_json(work_dir / "run.json", {"config": key, **facts})

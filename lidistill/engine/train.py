@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lidistill train``: train a config, all its stages, from where the last run ended."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from lidistill import compat
+from lidistill.engine.stages import (
+    fill_stage_checkpoints,
+    fingerprint,
+    finished_checkpoint,
+    note_run,
+    relocate,
+)
+
+HELP = "train a config; the same command continues a run that was interrupted"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``lidistill train``."""
+    parser.add_argument("config", help="a file of configs/, e.g. configs/slidr/demo.py")
+    parser.add_argument("--work-dir", help="logs and checkpoints (default work_dirs/<config name>)")
+    parser.add_argument(
+        "--data-root", help="use the dataset here instead of the config's data_root"
+    )
+    parser.add_argument("--seed", type=int, help="initial weights and data order (default: config)")
+    parser.add_argument(
+        "--iters", type=int, help="train this many iterations instead of the config's"
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision (bfloat16)")
+    parser.add_argument("--restart", action="store_true", help="discard what is in the work dir")
+    parser.add_argument(
+        "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none",
+        help="how several processes were started (tools/dist_train.sh, tools/slurm_train.sh)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--cfg-options", nargs="+", metavar="KEY=VALUE",
+        help="change single values of the config, e.g. model.temperature=0.1",
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace) -> int:
+    """Entry of the verb."""
+    from mmengine.config import DictAction
+
+    options: dict[str, Any] = {}
+    for item in args.cfg_options or []:
+        key, separator, value = item.partition("=")
+        if not separator:
+            raise ValueError(f"--cfg-options wants KEY=VALUE, got {item!r}")
+        options[key] = DictAction._parse_iterable(value)
+    train(
+        args.config,
+        work_dir=args.work_dir,
+        data_root=args.data_root,
+        seed=args.seed,
+        iters=args.iters,
+        amp=args.amp,
+        restart=args.restart,
+        launcher=args.launcher,
+        options=options,
+    )
+    return 0
+
+
+def train(
+    config: str | Path,
+    work_dir: str | Path | None = None,
+    *,
+    data_root: str | None = None,
+    seed: int | None = None,
+    iters: int | None = None,
+    amp: bool = False,
+    restart: bool = False,
+    launcher: str = "none",
+    options: dict[str, Any] | None = None,
+) -> Path:
+    """Train a config with all its stages; finished stages are skipped, a broken one is continued.
+
+    Args:
+        config: config file.
+        work_dir: default ``work_dirs/<config name>``; stages go into sub-folders.
+        data_root: replaces the config's ``data_root`` in every path.
+        seed: replaces ``randomness.seed``.
+        iters: replaces the number of iterations of a config without stages.
+        amp: bfloat16 autocast.
+        restart: remove what ``work_dir`` holds first.
+        launcher: mmengine's launcher name.
+        options: dotted key -> value, applied last; in a staged config ``<stage>.<key>``.
+
+    Returns:
+        The final checkpoint (of the last stage).
+    """
+    compat.apply()
+    config = Path(config)
+    cfg = load_config(config, data_root)
+    folder = Path(work_dir or Path("work_dirs") / config.stem)
+    stages = cfg.get("stages")
+    if not stages:
+        _apply_overrides(cfg, seed, iters, amp, options or {})
+        return train_one(cfg, folder, {}, restart, launcher)
+    names = [stage["name"] for stage in stages]
+    stage_options = _split_options(options or {}, names)
+    checkpoints: dict[str, Path] = {}
+    for stage in stages:
+        stage_cfg = load_config(config.parent / stage["config"], data_root)
+        _apply_overrides(stage_cfg, seed, None, amp, stage_options[stage["name"]])
+        checkpoints[stage["name"]] = train_one(
+            stage_cfg, folder / stage["name"], checkpoints, restart, launcher
+        )
+    return checkpoints[names[-1]]
+
+
+def load_config(path: str | Path, data_root: str | None = None) -> Any:
+    """Read a config file and, if asked, move its dataset.
+
+    Raises:
+        FileNotFoundError: no such file; the message lists the configs there are.
+    """
+    from mmengine.config import Config
+
+    path = Path(path)
+    if not path.is_file():
+        known = sorted(str(p) for p in Path("configs").rglob("*.py") if not p.name.startswith("_"))
+        raise FileNotFoundError(f"no config {path}; there are: {', '.join(known) or 'none here'}")
+    cfg = Config.fromfile(path)
+    if data_root is not None:
+        old = cfg.get("data_root")
+        if old is None and "stages" not in cfg:
+            raise ValueError(f"{path} has no data_root that --data-root could replace")
+        if old is not None:
+            relocate(cfg._cfg_dict, old, data_root)
+    return cfg
+
+
+def train_one(
+    cfg: Any, work_dir: Path, checkpoints: dict[str, Path], restart: bool, launcher: str
+) -> Path:
+    """Train one stage to its end, from its latest checkpoint if there is one."""
+    from mmengine.runner import Runner
+
+    from lidistill.hooks.checkpoint import latest_checkpoint
+
+    fill_stage_checkpoints(cfg._cfg_dict, checkpoints)
+    key = fingerprint(cfg)
+    if restart and work_dir.exists():
+        shutil.rmtree(work_dir)
+    done = finished_checkpoint(work_dir, key)
+    if done is not None:
+        return done
+    note_run(work_dir, key)
+    cfg.work_dir = str(work_dir)
+    cfg.launcher = launcher
+    latest = latest_checkpoint(work_dir)
+    if latest is not None:
+        cfg.load_from, cfg.resume = str(latest), True
+    begin = time.perf_counter()
+    runner = Runner.from_cfg(cfg)
+    runner.train()
+    final = latest_checkpoint(work_dir)
+    if final is None:
+        raise RuntimeError(
+            f"training ended without a checkpoint in {work_dir}; add AtomicCheckpointHook"
+        )
+    note_run(
+        work_dir, key, checkpoint=final.name, iterations=runner.iter, seed=runner.seed,
+        wall_s=round(time.perf_counter() - begin, 1), resumed_from=latest.name if latest else None,
+    )  # fmt: skip
+    return final
+
+
+def _apply_overrides(
+    cfg: Any, seed: int | None, iters: int | None, amp: bool, options: dict[str, Any]
+) -> None:
+    if seed is not None:
+        cfg.merge_from_dict({"randomness.seed": seed})
+    if iters is not None:
+        old = cfg.train_cfg.max_iters
+        cfg.train_cfg.max_iters = iters
+        for scheduler in cfg.get("param_scheduler") or []:
+            if scheduler.get("end") == old:
+                scheduler["end"] = iters
+    if amp:
+        from mmengine.optim import AmpOptimWrapper
+
+        cfg.optim_wrapper.type = AmpOptimWrapper
+        cfg.optim_wrapper.dtype = "bfloat16"
+    if options:
+        cfg.merge_from_dict(options)
+
+
+def _split_options(options: dict[str, Any], stages: list[str]) -> dict[str, dict[str, Any]]:
+    split: dict[str, dict[str, Any]] = {name: {} for name in stages}
+    for key, value in options.items():
+        stage, _, rest = key.partition(".")
+        if stage not in split or not rest:
+            raise ValueError(
+                f"option {key!r} must begin with a stage: {', '.join(f'{s}.KEY' for s in stages)}"
+            )
+        split[stage][rest] = value
+    return split

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Audit of the first batch and guard of every checkpoint."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+
+from lidistill.distill.audit import audit, check_teachers
+from lidistill.distill.distiller import Distiller
+from lidistill.registry import HOOKS
+
+
+@HOOKS.register_module()
+class AuditHook(Hook):
+    """Audit each loss term on the first batch of a run; refuse checkpoints that hold a teacher.
+
+    See :func:`lidistill.distill.audit.audit`. The report goes to the log. The audit costs one
+    forward and one backward pass per term, once, and changes neither weights, buffers nor random
+    state.
+    """
+
+    priority = "VERY_HIGH"
+
+    def __init__(self) -> None:
+        self._done = False
+
+    def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
+        """Audit once."""
+        if self._done:
+            return
+        self._done = True
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(model, Distiller):
+            return
+        with runner.optim_wrapper.optim_context(model):
+            data = model.data_preprocessor(data_batch, True)
+            inputs, samples = data["inputs"], data.get("data_samples")
+            report = audit(
+                model, inputs if samples is None else {"inputs": inputs, "data_samples": samples}
+            )
+        runner.logger.info(str(report))
+
+    def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
+        """The student and the connectors are saved, nothing else."""
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if not isinstance(model, Distiller):
+            return
+        check_teachers(model)
+        foreign = [
+            key
+            for key in checkpoint["state_dict"]
+            if not key.startswith(("student.", "connectors."))
+        ]
+        if foreign:
+            raise ValueError(
+                f"checkpoints hold student and connectors only; this one has {foreign[:5]}"
+            )
