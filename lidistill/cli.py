@@ -102,8 +102,8 @@ def build_verb_parser(verb: str) -> argparse.ArgumentParser:
         raise ValueError(f"{msg} `lidistill --help` lists all.")
     if _module_path(VERBS[verb]) is None:
         raise ImportError(
-            f"`lidistill {verb}` is not available: module {VERBS[verb]} is not in this installation "
-            f"of lidistill {__version__}; update it with `git pull && make setup`"
+            f"`lidistill {verb}` is not available: lidistill {__version__} as installed here has "
+            f"no module {VERBS[verb]}; update it with `git pull && make setup`"
         )
     module = importlib.import_module(VERBS[verb])
     parser = argparse.ArgumentParser(

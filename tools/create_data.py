@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Turn a raw dataset into info files: `tools/create_data.py nuscenes|kitti`. A door to `lidistill create_data`."""
+"""Turn raw nuScenes or KITTI into info files; same as `lidistill create_data`."""
 
 import sys
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Print a resolved config and where its classes stand: `tools/show_config.py CONFIG`. A door to `lidistill show_config`."""
+"""Print a resolved config and where its classes stand; same as `lidistill show_config`."""
 
 import sys
 

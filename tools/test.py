@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluate a checkpoint: `tools/test.py CONFIG CHECKPOINT`. A door to `lidistill test`."""
+"""Evaluate a checkpoint: `tools/test.py CONFIG CHECKPOINT`; same as `lidistill test`."""
 
 import sys
 

@@ -1,6 +1,6 @@
 #!/usr/bin/env python
 # SPDX-License-Identifier: Apache-2.0
-"""Train a model: `tools/train.py CONFIG`. A door to `lidistill train`."""
+"""Train a model: `tools/train.py CONFIG`; same as `lidistill train`."""
 
 import sys
 

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lidistill bench``: run every benchmark, show the table, keep the numbers.
+
+Benchmarks are found by themselves: each module of this folder that has ``cases(size)``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import importlib.util
+import pkgutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import lidistill.bench
+from lidistill.bench.case import Case
+from lidistill.bench.measure import Measurement, measure
+from lidistill.io import write_json
+from lidistill.provenance import commit, hardware
+
+HELP = "time and memory beside the authors' way; writes docs/benchmarks.json"
+DEFAULT_OUT = Path("docs/benchmarks.json")
+NOT_BENCHMARKS = ("case", "measure", "run")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ``lidistill bench``."""
+    parser.add_argument("names", nargs="*", help="benchmarks to run; all where none is named")
+    parser.add_argument("--quick", action="store_true", help="small inputs and few rounds")
+    parser.add_argument("--list", action="store_true", help="only list the benchmarks")
+    parser.add_argument("--budget", type=float, default=10.0, help="seconds of rounds per case")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help=f"JSON file to write; {DEFAULT_OUT} after a full run of all, otherwise none",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the named benchmarks, or all."""
+    from rich.console import Console
+
+    console = Console()
+    known = benchmark_names()
+    if args.list:
+        console.print("\n".join(known))
+        return 0
+    names = check_names(args.names, known)
+    rows = []
+    for name in names:
+        for case in load_cases(name, "quick" if args.quick else "full"):
+            with console.status(f"{name}: {case.name}"):
+                rows.append(measure(case, budget_s=0.5 if args.quick else args.budget))
+    console.print(as_table(rows))
+    out = args.out
+    if out is None and not args.quick and not args.names:
+        out = DEFAULT_OUT
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(out, as_record(rows))
+        console.print(f"written: {out}")
+    return 0
+
+
+def benchmark_names() -> list[str]:
+    """Modules of this folder that are benchmarks, by name."""
+    found = (module.name for module in pkgutil.iter_modules(lidistill.bench.__path__))
+    return sorted(name for name in found if name not in NOT_BENCHMARKS and name[0] != "_")
+
+
+def check_names(names: Sequence[str], known: Sequence[str]) -> list[str]:
+    """The benchmarks to run.
+
+    Args:
+        names: As the user gave them; empty means all.
+        known: What there is.
+
+    Returns:
+        Names, each known.
+
+    Raises:
+        ValueError: for an unknown name, with the known ones; or where there is none at all.
+    """
+    unknown = [name for name in names if name not in known]
+    if unknown:
+        raise ValueError(f"no benchmark {', '.join(unknown)}; there are {', '.join(known)}")
+    if not known:
+        raise ValueError("expected benchmarks in lidistill/bench/, found none")
+    return list(names) or list(known)
+
+
+def load_cases(name: str, size: str) -> list[Case]:
+    """The cases of one benchmark.
+
+    Args:
+        name: Module of this folder.
+        size: ``"quick"`` or ``"full"``.
+
+    Returns:
+        Its cases, inputs made.
+
+    Raises:
+        ValueError: where the module has no ``cases`` function.
+    """
+    module = importlib.import_module(f"lidistill.bench.{name}")
+    if not hasattr(module, "cases"):
+        raise ValueError(f"expected a function cases(size) in {module.__file__}, found none")
+    return list(module.cases(size))
+
+
+def as_table(rows: Sequence[Measurement]) -> Any:
+    """The rows as a rich table."""
+    from rich.table import Table
+
+    table = Table(title="authors' way (reference) and ours, in turns; medians")
+    table.add_column("what")
+    table.add_column("input")
+    for column in ("reference", "ours", "ratio", "reference MiB", "ours MiB"):
+        table.add_column(column, justify="right")
+    for row in rows:
+        table.add_row(
+            row.name,
+            row.size,
+            _seconds_text(row.reference_s),
+            _seconds_text(row.ours_s),
+            "-" if row.ratio is None else f"{row.ratio:.1f}x",
+            "-" if row.reference_mib is None else f"{row.reference_mib:.0f}",
+            f"{row.ours_mib:.0f}",
+        )
+    return table
+
+
+def as_record(rows: Sequence[Measurement]) -> dict[str, Any]:
+    """The content of ``docs/benchmarks.json``."""
+    import torch
+
+    return {
+        "commit": commit(),
+        "hardware": hardware(),
+        "threads": torch.get_num_threads(),
+        "command": "lidistill bench",
+        "rows": [{key: _rounded(value) for key, value in asdict(row).items()} for row in rows],
+    }
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.4g}") if isinstance(value, float) else value
+
+
+def _seconds_text(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.2f} ms"

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Commit and machine, as evidence records carry them."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from lidistill import provenance
+
+
+def git(folder: Path, *words: str) -> str:
+    return subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(folder), *words],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+
+
+def test_commit_is_the_hash_and_says_when_files_differ(tmp_path):
+    git(tmp_path, "init", "-q")
+    (tmp_path / "file").write_text("one")
+    git(tmp_path, "add", "file")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    assert provenance.commit(tmp_path) == git(tmp_path, "rev-parse", "--short=10", "HEAD")
+    (tmp_path / "file").write_text("two")
+    assert provenance.commit(tmp_path).endswith("-dirty")
+
+
+def test_commit_outside_of_a_checkout(tmp_path, monkeypatch):
+    assert provenance.commit(tmp_path) == "unknown"
+    monkeypatch.setenv("PATH", str(tmp_path))  # no git at all
+    assert provenance.commit(tmp_path) == "unknown"
+
+
+def test_hardware_in_words():
+    words = provenance.hardware().split(", ")
+    assert any(word.endswith(" cores") for word in words)
+    assert any(word.endswith(" GiB") for word in words)
