@@ -23,6 +23,7 @@ _HOMES = {
     "frame_features": "point_samples",
     "raw_inputs": "point_samples",
     "sample_points": "point_samples",
+    "voxels_to_points": "point_samples",
     "ProbeResult": "probe_result",
     "ProbeSettings": "probe_result",
 }

@@ -151,3 +151,19 @@ def raw_inputs(points: Tensor, columns: tuple[str, ...] = ("intensity", "height"
     if unknown or not columns:
         raise ValueError(f"unknown columns {sorted(unknown)}; choose of {', '.join(RAW_COLUMNS)}")
     return torch.stack([values[name].float() for name in columns], dim=1)
+
+
+def voxels_to_points(voxel_features: Tensor, point_to_voxel: Tensor) -> Tensor:
+    """Give each point the features of its voxel; zeros where a point lies outside the grid.
+
+    Args:
+        voxel_features: (V, C).
+        point_to_voxel: (N,) row of the voxel, -1 outside.
+
+    Returns:
+        (N, C).
+    """
+    inside = point_to_voxel >= 0
+    points = voxel_features.new_zeros(len(point_to_voxel), voxel_features.shape[1])
+    points[inside] = voxel_features[point_to_voxel[inside]]
+    return points

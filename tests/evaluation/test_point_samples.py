@@ -6,7 +6,12 @@ import pytest
 import torch
 
 from lidistill.evaluation.label_maps import nuscenes_label_table
-from lidistill.evaluation.point_samples import frame_features, raw_inputs, sample_points
+from lidistill.evaluation.point_samples import (
+    frame_features,
+    raw_inputs,
+    sample_points,
+    voxels_to_points,
+)
 
 
 def frames(seed=0, count=3, points=500, classes=5, width=4):
@@ -106,3 +111,10 @@ def test_raw_inputs():
         raw_inputs(points, ("colour",))
     with pytest.raises(ValueError, match="choose of"):
         raw_inputs(points, ())
+
+
+def test_voxels_to_points():
+    voxels = torch.randn(4, 3)
+    got = voxels_to_points(voxels, torch.tensor([2, -1, 0, 2]))
+    torch.testing.assert_close(got, torch.stack([voxels[2], torch.zeros(3), voxels[0], voxels[2]]))
+    assert voxels_to_points(voxels, torch.zeros(0, dtype=torch.int64)).shape == (0, 3)

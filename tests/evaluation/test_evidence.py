@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import json
+import math
+
+import pytest
+
+from lidistill.evaluation.evidence import (
+    Evidence,
+    EvidenceRow,
+    duration,
+    load_evidence,
+    save_evidence,
+    summarise,
+    to_markdown,
+)
+from lidistill.evaluation.evidence_record import check_record
+from lidistill.io import DataError
+
+
+def row(name="random init", values=(0.2, 0.3, 0.25), twin=None, **changes):
+    base = EvidenceRow(
+        name=name,
+        twin=twin,
+        metric="mIoU",
+        values=list(values),
+        seeds=[0, 1, 2],
+        n=80,
+        config="configs/slidr/demo.py",
+        wall_s=130.0,
+    )
+    return dataclasses.replace(base, **changes)
+
+
+@pytest.fixture
+def evidence():
+    rows = [
+        row(per_class={"car": [0.1, 0.2, 0.3], "bus": [None, None, None]}),
+        row("SLidR", (0.5, 0.55, 0.6), "random init", per_class={"car": [0.5, 0.6, 0.7]}),
+        row("permuted", (0.22, 0.28, 0.25), "random init", note="negative control"),
+    ]
+    return Evidence("slidr", "embedded world small, seed 0", "abc123", "2 cores", "run me", rows)
+
+
+def test_summary_equals_hand_computation(evidence):
+    got = summarise(evidence.rows[1], evidence.rows)
+    assert got.mean == pytest.approx(0.55)
+    assert got.spread == pytest.approx(0.05)
+    assert got.differences == pytest.approx((0.3, 0.25, 0.35))
+    assert got.difference == pytest.approx(0.3)
+    assert got.difference_spread == pytest.approx(0.05)
+    assert got.beyond_spread
+    assert not summarise(evidence.rows[2], evidence.rows).beyond_spread  # signs differ
+
+
+def test_summary_pairs_by_seed_not_by_position():
+    base = row(values=(1.0, 2.0, 3.0))
+    other = row("x", (3.5, 1.5), "random init", seeds=[2, 0])
+    assert summarise(other, [base, other]).differences == pytest.approx((0.5, 0.5))
+
+
+def test_summary_of_one_seed_has_no_spread():
+    base, other = row(values=[0.2], seeds=[0]), row("x", [0.5], "random init", seeds=[0])
+    got = summarise(other, [base, other])
+    assert math.isnan(got.spread)
+    assert math.isnan(got.difference_spread)
+    assert not got.beyond_spread
+    assert math.isnan(summarise(base, [base]).difference)
+
+
+def test_round_trip(evidence, tmp_path):
+    path = tmp_path / "docs" / "slidr.json"
+    save_evidence(evidence, path)
+    assert load_evidence(path) == evidence
+    plain = json.loads(path.read_text())
+    required = {"name", "twin", "metric", "values", "seeds", "n", "config", "wall_s"}
+    assert set(plain) == {"method", "dataset", "commit", "hardware", "command", "rows"}
+    assert set(plain["rows"][0]) == required | {"per_class"}
+    assert set(plain["rows"][2]) == required | {"note"}
+    assert plain["rows"][0]["twin"] is None
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"commit": None}, "commit has type NoneType"),
+        ({"colour": "red"}, r"unknown \['colour'\]"),
+        ({"rows": [{"name": "x"}]}, r"row 0: missing \['config'"),
+        ({"rows": ["x"]}, "row 0 must be an object, got str"),
+    ],
+)
+def test_wrong_record(evidence, change, message):
+    record = {**dataclasses.asdict(evidence), **change}
+    with pytest.raises(DataError, match=message):
+        check_record(record, "slidr.json")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"twin": "nobody"}, "has the twin 'nobody'; rows are"),
+        ({"values": [0.1, 0.2]}, "2 values for 3 seeds"),
+        ({"values": [0.1, 0.2, math.nan]}, "finite"),
+        ({"seeds": [0, 0, 1]}, "a seed occurs twice"),
+        ({"name": "permuted"}, "two rows are named 'permuted'"),
+        ({"per_class": {"car": [0.1]}}, "1 car for 3 seeds"),
+    ],
+)
+def test_wrong_row_is_not_written(evidence, change, message, tmp_path):
+    evidence.rows[1] = dataclasses.replace(evidence.rows[1], **change)
+    with pytest.raises(DataError, match=message):
+        save_evidence(evidence, tmp_path / "x.json")
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_load_errors_name_the_file_and_the_command(tmp_path):
+    path = tmp_path / "x.json"
+    with pytest.raises(DataError, match="not found"):
+        load_evidence(path)
+    path.write_text("[]")
+    with pytest.raises(
+        DataError, match=r"must be an object, got list[\s\S]*x\.json[\s\S]*evidence"
+    ):
+        load_evidence(path)
+
+
+def test_markdown(evidence, tmp_path):
+    path = tmp_path / "slidr.json"
+    evidence.protocol = "linear probe"
+    save_evidence(evidence, path)
+    text = to_markdown(str(path))
+    lines = text.splitlines()
+    slidr = next(line for line in lines if line.startswith("| SLidR"))
+    assert "0.550 ± 0.050" in slidr
+    assert "+0.300 ± 0.050 to random init (+0.300, +0.250, +0.350)" in slidr
+    assert "| 0, 1, 2 | 80 | 2 min |" in slidr
+    assert "| random init | 0.250 ± 0.050 | 0.200, 0.300, 0.250 | - |" in text
+    assert "| car | 0.200 | 0.600 |" in lines
+    assert "| bus | - | - |" in lines
+    assert "- permuted: negative control" in lines
+    for words in ("embedded world small", "`abc123`", "2 cores", "`run me`", "Protocol: linear"):
+        assert words in text
+    tables = [line for line in lines if line.startswith("|")]
+    assert {line.count("|") for line in tables} == {8, 4}
+
+
+def test_markdown_names_metrics_that_differ(evidence, tmp_path):
+    evidence.rows[2] = dataclasses.replace(evidence.rows[2], metric="mIoU, kNN")
+    save_evidence(evidence, tmp_path / "x.json")
+    assert "| permuted (mIoU, kNN) |" in to_markdown(tmp_path / "x.json")
+
+
+def test_duration():
+    assert [duration(s) for s in (48.2, 720, 12_240)] == ["48 s", "12 min", "3.4 h"]
