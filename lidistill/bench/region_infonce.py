@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benches of region pooling + InfoNCE and of point InfoNCE, forward and backward.
 
-The references compute the same numbers the way the authors' release does: one-hot sparse matrices built
-and coalesced at each step, and full maps transposed to pixel-major order.
+The references compute the same numbers the way the authors' release does: one-hot sparse matrices
+built and coalesced at each step, and full maps transposed to pixel-major order.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-import torch.nn.functional as functional
 from torch import Tensor
+from torch.nn import functional
 
 from lidistill.bench.case import Case
 from lidistill.losses.contrastive import (
@@ -159,10 +159,16 @@ class _Scene:
         at_pairs = ids[self.pair_image, self.rowcol[:, 0], self.rowcol[:, 1]]
         ones = torch.ones(pixels)
         by_pair = torch.sparse_coo_tensor(
-            torch.stack([at_pairs, torch.arange(pairs)]), ones[:pairs], (total, pairs)
+            torch.stack([at_pairs, torch.arange(pairs)]),
+            ones[:pairs],
+            (total, pairs),
+            check_invariants=False,
         ).coalesce()
         by_pixel = torch.sparse_coo_tensor(
-            torch.stack([ids.flatten(), torch.arange(pixels)]), ones, (total, pixels)
+            torch.stack([ids.flatten(), torch.arange(pixels)]),
+            ones,
+            (total, pixels),
+            check_invariants=False,
         ).coalesce()
         k = by_pair @ self.point_features[self.pair_point]
         k = k / (torch.sparse.sum(by_pair, 1).to_dense()[:, None] + 1e-6)

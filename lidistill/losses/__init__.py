@@ -1,1 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
+"""Pure tensor functions: what student and teacher features are compared by."""

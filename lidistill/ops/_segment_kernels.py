@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Kernels behind :mod:`lidistill.ops.segment`: numba on the CPU, torch on other devices.
+
+The numba kernels release the interpreter lock and are spread over plain threads (as many as torch
+uses): numba's own threading layers do not survive a fork, and data loaders fork.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def map_sum(maps: Tensor, ids: Tensor, num_regions: int) -> Tensor:
+    """Sum (B, C, H, W) ``maps`` over ``ids`` (B, H*W): (S, C), float64 if the maps are."""
+    dtype = torch.float64 if maps.dtype == torch.float64 else torch.float32
+    batch, channels = maps.shape[:2]
+    if maps.device.type == "cpu":
+        flat = maps.detach().to(dtype).reshape(batch, channels, -1).numpy()
+        sums = np.zeros((channels, num_regions), flat.dtype)
+        labels = _spare_last(ids, num_regions)
+        _over_rows(channels, lambda first, last: _sum_rows(flat, labels, first, last, sums))
+        return torch.from_numpy(sums).T.contiguous()
+    flat_maps = maps.detach().to(dtype).flatten(2)
+    target = torch.where(ids < 0, num_regions, ids).long()
+    total = torch.zeros(channels, num_regions + 1, dtype=dtype, device=maps.device)
+    for one_map, one_target in zip(flat_maps, target, strict=True):
+        total.scatter_add_(1, one_target.expand(channels, -1), one_map)
+    return total[:, :num_regions].T.contiguous()
+
+
+def spread_rows(rows: Tensor, ids: Tensor) -> Tensor:
+    """Write row ``ids[b, p]`` of (S, C) ``rows`` at each pixel: (B, C, H*W); zero where id < 0."""
+    if rows.device.type == "cpu":
+        num_regions, channels = rows.shape
+        table = np.zeros((channels, num_regions + 1), rows.detach().numpy().dtype)
+        table[:, :num_regions] = rows.detach().numpy().T
+        labels = _spare_last(ids, num_regions)
+        out = np.empty((ids.shape[0], channels, ids.shape[1]), table.dtype)
+        _over_rows(channels, lambda first, last: _spread(table, labels, first, last, out))
+        return torch.from_numpy(out)
+    table_t = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
+    return table_t[torch.where(ids < 0, len(rows), ids).long()].transpose(1, 2)
+
+
+def interpolation_weights(
+    ids: Tensor, num_rows: int, low_hw: tuple[int, int], align_corners: bool
+) -> Tensor:
+    """Sum bilinear weights of each region's pixels on the low-resolution cells.
+
+    Args:
+        ids: (H, W) integer rows in ``0 .. num_rows - 1``; negative = none.
+        num_rows: number of rows s.
+        low_hw: height and width (h, w) of the low-resolution map.
+        align_corners: as in ``torch.nn.functional.interpolate``.
+
+    Returns:
+        (s, h * w) float64 weights; row r sums to the pixel count of r.
+    """
+    height, width = ids.shape
+    low_height, low_width = low_hw
+    row, row_next, row_part = axis_weights(low_height, height, align_corners)
+    column, column_next, column_part = axis_weights(low_width, width, align_corners)
+    if ids.device.type == "cpu":
+        out = np.zeros((num_rows + 1, low_height * low_width))
+        _gather_weights(
+            _spare_last(ids, num_rows),
+            (row.numpy(), row_next.numpy(), row_part.numpy()),
+            (column.numpy(), column_next.numpy(), column_part.numpy()),
+            low_width,
+            out,
+        )
+        return torch.from_numpy(out[:num_rows])
+    target = torch.where(ids < 0, num_rows, ids).long() * (low_height * low_width)
+    weights = torch.zeros(
+        (num_rows + 1) * low_height * low_width, dtype=torch.float64, device=ids.device
+    )
+    for rows, parts in ((row, 1 - row_part), (row_next, row_part)):
+        for columns, shares in ((column, 1 - column_part), (column_next, column_part)):
+            cell = (rows[:, None] * low_width + columns).to(ids.device)
+            share = (parts[:, None] * shares).to(ids.device)
+            weights.index_add_(0, (target + cell).flatten(), share.flatten())
+    return weights.view(num_rows + 1, -1)[:num_rows]
+
+
+def axis_weights(low: int, high: int, align_corners: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Bilinear upsampling along one axis.
+
+    Args:
+        low: cells of the low-resolution axis.
+        high: samples of the upsampled axis.
+        align_corners: as in ``torch.nn.functional.interpolate``.
+
+    Returns:
+        (high,) int64 cell, (high,) int64 next cell, (high,) float64 share of the next cell.
+    """
+    index = torch.arange(high, dtype=torch.float64)
+    if align_corners:
+        position = index * ((low - 1) / (high - 1) if high > 1 else 0.0)
+    else:
+        position = ((index + 0.5) * (low / high) - 0.5).clamp(min=0)
+    cell = position.floor().long().clamp(max=low - 1)
+    return cell, (cell + 1).clamp(max=low - 1), position - cell
+
+
+def _spare_last(ids: Tensor, num_rows: int) -> np.ndarray:
+    """Ids as int32 numpy, negative ones turned into the spare row ``num_rows``."""
+    return torch.where(ids < 0, num_rows, ids).to(torch.int32).contiguous().numpy()
+
+
+def _over_rows(rows: int, work: Callable[[int, int], None]) -> None:
+    """Run ``work(first, last)`` on chunks of ``range(rows)``, one per torch thread."""
+    threads = max(1, min(torch.get_num_threads(), rows))
+    if threads == 1:
+        work(0, rows)
+        return
+    edges = np.linspace(0, rows, threads + 1).astype(int).tolist()
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, edges[:-1], edges[1:]))
+
+
+@numba.njit(cache=True, nogil=True)
+def _sum_rows(  # type: ignore[no-untyped-def]
+    maps, labels, first, last, total
+):
+    """Add up maps (B, C, P) by labels (B, P) into total (C, S), channels first..last, in float64.
+
+    Along an image row labels come in runs: a run is added up in a register (4x faster than memory).
+    """
+    batch, _, pixels = maps.shape
+    for channel in range(first, last):
+        sums = np.zeros(total.shape[1] + 1, np.float64)
+        for image in range(batch):
+            run_sum, current = 0.0, total.shape[1]
+            for pixel in range(pixels):
+                label = labels[image, pixel]
+                if label != current:
+                    sums[current] += run_sum
+                    run_sum, current = 0.0, label
+                run_sum += maps[image, channel, pixel]
+            sums[current] += run_sum
+        for region in range(total.shape[1]):
+            total[channel, region] = sums[region]
+
+
+@numba.njit(cache=True, nogil=True)
+def _spread(  # type: ignore[no-untyped-def]
+    table, labels, first, last, out
+):
+    """Look up table (C, S + 1) by labels (B, P) into out (B, C, P), channels first..last."""
+    batch, _, pixels = out.shape
+    for channel in range(first, last):
+        for image in range(batch):
+            for pixel in range(pixels):
+                out[image, channel, pixel] = table[channel, labels[image, pixel]]
+
+
+@numba.njit(cache=True, nogil=True)
+def _gather_weights(  # type: ignore[no-untyped-def]
+    labels, rows, columns, low_width, out
+):
+    """Add the four bilinear weights of each pixel to out (S + 1, h * w)."""
+    row, row_next, row_part = rows
+    column, column_next, column_part = columns
+    for y in range(labels.shape[0]):
+        top, bottom, low_share = row[y] * low_width, row_next[y] * low_width, row_part[y]
+        for x in range(labels.shape[1]):
+            label, right = labels[y, x], column_part[x]
+            out[label, top + column[x]] += (1.0 - low_share) * (1.0 - right)
+            out[label, top + column_next[x]] += (1.0 - low_share) * right
+            out[label, bottom + column[x]] += low_share * (1.0 - right)
+            out[label, bottom + column_next[x]] += low_share * right
