@@ -1,0 +1,176 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Info files: mmdet3d's v1.1 schema, written in one canonical form and read with checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lidistill.io import DataError, dump_pickle, load_pickle, write_manifest
+
+INFO_VERSION = "1.1"
+
+NUSCENES_CLASSES = (
+    "car",
+    "truck",
+    "trailer",
+    "bus",
+    "construction_vehicle",
+    "bicycle",
+    "motorcycle",
+    "pedestrian",
+    "traffic_cone",
+    "barrier",
+)
+"""The ten detection classes in mmdet3d's order: a label is an index into these."""
+
+NUSCENES_CLASS_OF = {
+    "movable_object.barrier": "barrier",
+    "movable_object.trafficcone": "traffic_cone",
+    "vehicle.bicycle": "bicycle",
+    "vehicle.bus.bendy": "bus",
+    "vehicle.bus.rigid": "bus",
+    "vehicle.car": "car",
+    "vehicle.construction": "construction_vehicle",
+    "vehicle.motorcycle": "motorcycle",
+    "vehicle.trailer": "trailer",
+    "vehicle.truck": "truck",
+    "human.pedestrian.adult": "pedestrian",
+    "human.pedestrian.child": "pedestrian",
+    "human.pedestrian.construction_worker": "pedestrian",
+    "human.pedestrian.police_officer": "pedestrian",
+}
+"""Detection class of each category that counts for nuScenes' detection task; others have none."""
+
+NUSCENES_ATTRIBUTES = (
+    "cycle.with_rider",
+    "cycle.without_rider",
+    "pedestrian.moving",
+    "pedestrian.standing",
+    "pedestrian.sitting_lying_down",
+    "vehicle.moving",
+    "vehicle.parked",
+    "vehicle.stopped",
+    "None",
+)
+
+KITTI_CLASSES = (
+    "Pedestrian",
+    "Cyclist",
+    "Car",
+    "Van",
+    "Truck",
+    "Person_sitting",
+    "Tram",
+    "Misc",
+)
+
+
+@dataclass(frozen=True)
+class InfoFile:
+    """An info file in memory.
+
+    Attributes:
+        path: Where it lies.
+        metainfo: Dataset name, version, split, categories.
+        frames: One dict a frame, in mmdet3d's v1.1 schema.
+    """
+
+    path: Path
+    metainfo: dict[str, Any]
+    frames: list[dict[str, Any]]
+
+
+def command_for(dataset: str | None) -> str:
+    """Returns the command that makes an info file."""
+    return f"lidistill create_data {dataset or 'nuscenes|kitti'} --root DATA_ROOT"
+
+
+def load_infos(
+    path: str | Path, dataset: str | None = None, need: Sequence[str] = ("lidar_points",)
+) -> InfoFile:
+    """Reads an info file and checks that it is one that the rest of lidistill understands.
+
+    Args:
+        path: The ``.pkl`` file.
+        dataset: ``nuscenes`` or ``kitti``; None takes either.
+        need: Keys that each frame must have.
+
+    Returns:
+        The checked content.
+
+    Raises:
+        DataError: The file is missing, holds code, or is of another schema or dataset; names the
+            file, the sample where there is one, and the command to run.
+    """
+    fix = f"make the info file with: {command_for(dataset)}"
+    content = load_pickle(path, fix=fix)
+    problem = _schema_problem(content, dataset)
+    if problem:
+        raise DataError(
+            f"Expected an info file of schema {INFO_VERSION} (mmdet3d >= 1.1), {problem}.",
+            path=path,
+            fix=fix,
+        )
+    for frame in content["data_list"]:
+        lacking = [key for key in need if key not in frame]
+        if lacking:
+            raise DataError(
+                f"Expected frames with {', '.join(need)}; this one lacks {', '.join(lacking)}.",
+                path=path,
+                token=str(frame.get("token", frame.get("sample_idx"))),
+                fix=fix,
+            )
+    return InfoFile(Path(path), content["metainfo"], content["data_list"])
+
+
+def _schema_problem(content: object, dataset: str | None) -> str | None:
+    if isinstance(content, list):
+        return "got a bare list: the schema of mmdet3d 0.x and OpenPCDet"
+    if not isinstance(content, dict):
+        return f"got {type(content).__name__}"
+    if "infos" in content:
+        return "got keys 'infos' and 'metadata': the schema of mmdet3d 0.x"
+    if not isinstance(content.get("metainfo"), dict) or not isinstance(
+        content.get("data_list"), list
+    ):
+        return f"got keys {sorted(map(str, content))[:8]} without metainfo and data_list"
+    metainfo = content["metainfo"]
+    if metainfo.get("info_version") != INFO_VERSION:
+        return f"got info_version {metainfo.get('info_version')!r}"
+    if dataset is not None and metainfo.get("dataset") != dataset:
+        return f"of dataset {dataset!r}, got one of {metainfo.get('dataset')!r}"
+    if any(not isinstance(frame, dict) for frame in content["data_list"]):
+        return "got frames that are not dictionaries"
+    return None
+
+
+def write_infos(
+    path: Path,
+    metainfo: Mapping[str, Any],
+    frames: Sequence[Mapping[str, Any]],
+    parameters: Mapping[str, Any],
+    source: str,
+) -> None:
+    """Writes an info file and its manifest.
+
+    The bytes depend on the values alone: pickle marks objects that occur twice, so the same values
+    give other bytes when one run shares a string that another run holds twice. The canonical form
+    shares every equal string.
+    """
+    names: dict[str, str] = {}
+    content = {"metainfo": dict(metainfo), "data_list": list(frames)}
+    dump_pickle(path, _canonical(content, names))
+    write_manifest(path, "lidistill create_data", parameters, len(frames), source)
+
+
+def _canonical(value: Any, names: dict[str, str]) -> Any:
+    if isinstance(value, str):
+        return names.setdefault(value, value)
+    if isinstance(value, Mapping):
+        return {names.setdefault(key, key): _canonical(item, names) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item, names) for item in value]
+    return value

@@ -1,0 +1,183 @@
+# SPDX-License-Identifier: Apache-2.0
+"""nuScenes (or any data set in its layout) to info files."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lidistill.converters.infos import (
+    INFO_VERSION,
+    NUSCENES_CLASS_OF,
+    NUSCENES_CLASSES,
+    write_infos,
+)
+from lidistill.converters.nuscenes_info import MissingFileError, SceneOptions, scene_infos
+from lidistill.converters.nuscenes_splits import Split, find_splits
+from lidistill.converters.nuscenes_tables import NuScenesTables, SceneRecords, table_files
+from lidistill.converters.parts import PartStore
+from lidistill.io import DataError, dump_pickle, parallel
+
+LOGGER = logging.getLogger("lidistill.create_data")
+WORK_FOLDER = ".create_data_nuscenes"
+
+
+def convert_nuscenes(
+    root: str | Path,
+    version: str,
+    out_dir: str | Path | None = None,
+    jobs: int | None = 1,
+    engine: str = "loky",
+    max_sweeps: int = 10,
+    skip_incomplete: bool = False,
+) -> dict[str, Path]:
+    """Writes ``lidistill_infos_<split>.pkl`` for each split that has scenes in the tables.
+
+    The files follow mmdet3d's v1.1 schema, so its NuScenesDataset reads them; more fields stand
+    beside its own. Scenes are independent jobs: a killed run continues where it stopped, and ends
+    with the same bytes as one that ran through.
+
+    Args:
+        root: The data root: holds samples/, sweeps/ and the tables' folder.
+        version: The tables' folder, any name; ``splits.json`` in it defines the splits of a name
+            that nuscenes-devkit does not know.
+        out_dir: Where the info files go; the data root by default.
+        jobs: Processes; None takes every core.
+        engine: loky, ray or dask.
+        max_sweeps: LiDAR sweeps to list before each keyframe.
+        skip_incomplete: Leave out scenes of which a file is missing, instead of an error.
+
+    Returns:
+        Split name (train, val, test, or a custom name) -> info file.
+
+    Raises:
+        DataError: Tables or sensor files are missing or broken; says what to do.
+    """
+    root = Path(root)
+    if max_sweeps < 0:
+        raise ValueError(f"max_sweeps: expected 0 or more, got {max_sweeps}.")
+    tables = NuScenesTables(root, version)
+    splits = find_splits(root, version, [scene["name"] for scene in tables.scenes])
+    target = Path(out_dir) if out_dir is not None else root
+    parameters = {
+        "version": version,
+        "max_sweeps": max_sweeps,
+        "skip_incomplete": skip_incomplete,
+        "info_version": INFO_VERSION,
+    }
+    fingerprint = {
+        **parameters,
+        "root": str(root.resolve()),
+        "splits": {split.name: [split.devkit_name, *split.scenes] for split in splits},
+        "tables": {p.name: _signature(p) for p in table_files(root / version)},
+    }
+    with PartStore(target / WORK_FOLDER, fingerprint) as store:
+        for split in splits:
+            options = SceneOptions(root, version, max_sweeps, annotated=split.name != "test")
+            _convert_scenes(tables, split, options, store, skip_incomplete, jobs, engine)
+        written = {}
+        for split in splits:
+            path = target / f"lidistill_infos_{split.name}.pkl"
+            frames = _merge(split, tables, store)
+            metainfo = _metainfo(version, split, tables.category_names())
+            extra = {**parameters, "split": split.devkit_name, "scenes": len(split.scenes)}
+            write_infos(path, metainfo, frames, extra, f"{root} {version}")
+            written[split.name] = path
+        store.finish()
+    _report_left_out(tables, splits)
+    return written
+
+
+def _signature(path: Path) -> list[int]:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _scenes_of(split: Split, tables: NuScenesTables) -> list[dict[str, Any]]:
+    names = set(split.scenes)
+    return [scene for scene in tables.scenes if scene["name"] in names]
+
+
+def _convert_scenes(
+    tables: NuScenesTables,
+    split: Split,
+    options: SceneOptions,
+    store: PartStore,
+    skip_incomplete: bool,
+    jobs: int | None,
+    engine: str,
+) -> None:
+    scenes = _scenes_of(split, tables)
+    missing = set(store.missing(scene["token"] for scene in scenes))
+    items = [tables.scene_records(scene) for scene in scenes if scene["token"] in missing]
+    if len(items) < len(scenes):
+        LOGGER.info(
+            "%s: %d of %d scenes are done", split.name, len(scenes) - len(items), len(scenes)
+        )
+    work = functools.partial(
+        _convert_scene, options=options, folder=store.folder, skip_incomplete=skip_incomplete
+    )
+    for _ in parallel(work, items, jobs, engine, f"Convert {split.devkit_name} scenes"):
+        pass
+
+
+def _convert_scene(
+    records: SceneRecords, options: SceneOptions, folder: Path, skip_incomplete: bool
+) -> None:
+    """Runs in a worker process: one scene to one part."""
+    part: dict[str, Any] = {"skipped": None, "frames": []}
+    try:
+        part["frames"] = scene_infos(records, options)
+    except MissingFileError as error:
+        if not skip_incomplete:
+            raise
+        part["skipped"] = str(error.path)
+    dump_pickle(folder / f"{records.scene['token']}.pkl", part)
+
+
+def _merge(split: Split, tables: NuScenesTables, store: PartStore) -> list[dict[str, Any]]:
+    frames: list[dict[str, Any]] = []
+    skipped: dict[str, str] = {}
+    for scene in _scenes_of(split, tables):
+        part = store.load(scene["token"])
+        if part["skipped"] is not None:
+            skipped[scene["name"]] = part["skipped"]
+        for frame in part["frames"]:
+            frames.append({"sample_idx": len(frames), **frame})
+    if skipped:
+        LOGGER.warning(
+            "%s: left out %d scenes with missing files: %s",
+            split.devkit_name,
+            len(skipped),
+            "; ".join(f"{name} ({path})" for name, path in skipped.items()),
+        )
+    if not frames:
+        raise DataError(
+            f"Every scene of split {split.devkit_name!r} lacks files.",
+            path=next(iter(skipped.values()), None),
+            fix="extract the dataset's archives into the data root.",
+        )
+    return frames
+
+
+def _metainfo(version: str, split: Split, names: Sequence[str]) -> dict[str, Any]:
+    categories = {name: index for index, name in enumerate(NUSCENES_CLASSES)}
+    categories.update({name: -1 for name in sorted(set(names) - NUSCENES_CLASS_OF.keys())})
+    return {
+        "categories": categories,
+        "dataset": "nuscenes",
+        "version": version,
+        "info_version": INFO_VERSION,
+        "split": split.devkit_name,
+        "writer": "lidistill",
+    }
+
+
+def _report_left_out(tables: NuScenesTables, splits: Sequence[Split]) -> None:
+    used = {scene for split in splits for scene in split.scenes}
+    left = [scene["name"] for scene in tables.scenes if scene["name"] not in used]
+    if left:
+        LOGGER.warning("%d scenes of the tables are in no split: %s", len(left), ", ".join(left))

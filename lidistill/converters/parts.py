@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Parts of a long job on disk: a killed run continues, a changed job starts afresh."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from lidistill.io import DataError, dump_pickle, load_pickle, read_json, write_json
+
+
+class PartStore:
+    """Finished parts of one job in a hidden folder, removed when the job is complete.
+
+    Each part is a pickle written atomically, so a part that exists is whole. The folder remembers
+    what it was made for; parts of another job (other parameters, changed input) are thrown away.
+
+    Args:
+        folder: The hidden folder.
+        fingerprint: Everything that the parts depend on; JSON values.
+    """
+
+    def __init__(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.fingerprint = dict(fingerprint)
+        self._lock: int | None = None
+
+    def __enter__(self) -> PartStore:
+        """Opens the folder; a second process on the same folder is refused."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(
+                f"Expected a folder that can be written, got: {error.strerror}.",
+                path=self.folder.parent,
+                fix="name another folder for the results with --out-dir DIR.",
+            ) from error
+        self._lock = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(self._lock)
+            raise DataError(
+                "Another process is doing this job in the same folder.",
+                path=self.folder,
+                fix="wait until it ends, or give this one another --out-dir.",
+            ) from error
+        if self._known_fingerprint() != self.fingerprint:
+            for entry in self.folder.iterdir():
+                entry.unlink()
+            write_json(self._key, self.fingerprint)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Lets go of the folder; its parts stay for the next run unless the job is finished."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def _key(self) -> Path:
+        return self.folder / "job.json"
+
+    def _known_fingerprint(self) -> Any:
+        with contextlib.suppress(DataError):
+            return read_json(self._key)
+        return None
+
+    def path(self, name: str) -> Path:
+        """Returns where a part lies."""
+        return self.folder / f"{name}.pkl"
+
+    def missing(self, names: Iterable[str]) -> list[str]:
+        """Returns the parts that are still to be made."""
+        return [name for name in names if not self.path(name).exists()]
+
+    def save(self, name: str, part: object) -> None:
+        """Writes a part."""
+        dump_pickle(self.path(name), part)
+
+    def load(self, name: str) -> Any:
+        """Reads a part."""
+        return load_pickle(self.path(name), fix="run the same command again.")
+
+    def finish(self) -> None:
+        """Removes the folder: everything is in the product now."""
+        shutil.rmtree(self.folder)
