@@ -33,7 +33,7 @@ class CameraView:
         image_path: JPEG or PNG file.
         superpixels_path: 16-bit PNG file, or None without a store.
         image: (H, W, 3) uint8 RGB once loaded.
-        superpixels: (H, W) int32 labels from 0 once loaded.
+        superpixels: (H, W) labels from 0 once loaded, in the file's integer type.
     """
 
     name: str
@@ -45,7 +45,7 @@ class CameraView:
     image_path: Path
     superpixels_path: Path | None = None
     image: NDArray[np.uint8] | None = None
-    superpixels: NDArray[np.int32] | None = None
+    superpixels: NDArray[np.integer] | None = None
 
 
 @dataclass

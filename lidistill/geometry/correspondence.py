@@ -123,9 +123,12 @@ class Pairs:
         limit = np.array([out_hw[1] - 1.0, out_hw[0] - 1.0])
         return replace(moved, pixel_uv=np.minimum(moved.pixel_uv, limit))
 
-    def flip(self, width: int) -> Pairs:
-        """Pixels after the image of that width is mirrored left to right."""
-        return self.moved(flip_affine(width))
+    def flip(self, flipped: NDArray[np.bool_], widths: NDArray[np.int64]) -> Pairs:
+        """Pixels after the images marked in ``flipped`` (K,) are mirrored left to right."""
+        uv = self.pixel_uv.copy()
+        chosen = flipped[self.camera]
+        uv[chosen, 0] = widths[self.camera[chosen]] - 1 - uv[chosen, 0]
+        return replace(self, pixel_uv=uv)
 
     def drop_points(self, keep: NDArray[np.bool_]) -> Pairs:
         """Pairs after the cloud is cut to the points marked True in ``keep`` (N,)."""

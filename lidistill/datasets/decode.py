@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fast decoding of intact image files; anything unusual goes to the strict readers of `io`.
+
+OpenCV decodes a 900x1600 JPEG in two thirds of the time that Pillow needs, to the same pixels, but
+fills the rest of a cut file with grey and carries on. So only files that end as their format says
+take the fast path.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from lidistill import io
+
+_JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
+_PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
+
+
+def decode_image(path: Path, token: str, fix: str) -> NDArray[np.uint8]:
+    """Image (H, W, 3) uint8 RGB.
+
+    Args:
+        path: JPEG or PNG file.
+        token: Sample token for the error message.
+        fix: What to do when the file is missing or damaged.
+
+    Raises:
+        DataError: The file is missing, cut or no image.
+    """
+    data = _intact_bytes(path)
+    if data is not None:
+        flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+        image = cv2.imdecode(data, flags)
+        if image is not None:
+            return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), dtype=np.uint8)
+    return io.read_image(path, token, fix)
+
+
+def decode_labels(path: Path, token: str, fix: str) -> NDArray[np.integer]:
+    """Label map (H, W) of a PNG of 8 or 16 bits, in the file's own integer type.
+
+    Raises:
+        DataError: The file is missing, cut or not a single-channel image.
+    """
+    data = _intact_bytes(path)
+    if data is not None:
+        labels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+        if labels is not None and labels.ndim == 2:
+            return np.asarray(labels)
+    return io.read_label_map(path, token, fix)
+
+
+def _intact_bytes(path: Path) -> NDArray[np.uint8] | None:
+    """The file's bytes if it starts and ends like a JPEG or PNG, else None."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    jpeg = data.startswith(_JPEG_START) and data.endswith(_JPEG_END)
+    png = data.startswith(_PNG_START) and data.endswith(_PNG_END)
+    return np.frombuffer(data, dtype=np.uint8) if jpeg or png else None
