@@ -14,13 +14,13 @@ of that stage.
 
 from __future__ import annotations
 
+import copy
 import hashlib
-import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config, ConfigDict
+from mmengine.config import Config
 
 from lidistill.io import read_json, write_json
 
@@ -30,45 +30,54 @@ _VOLATILE = ("work_dir", "resume", "load_from", "launcher")
 
 def fingerprint(cfg: Config) -> str:
     """Hash of what a config trains; where it runs and whether it resumes does not count."""
-    kept = {key: value for key, value in cfg.to_dict().items() if key not in _VOLATILE}
-    text = re.sub(r" at 0x[0-9a-f]+", "", repr(sorted(kept.items(), key=lambda item: item[0])))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    kept = copy.deepcopy(cfg)
+    for key in _VOLATILE:
+        kept.pop(key, None)
+    return hashlib.sha256(kept.pretty_text.encode()).hexdigest()[:16]
 
 
-def fill_stage_checkpoints(value: Any, checkpoints: Mapping[str, Path]) -> Any:
-    """Replace every ``"stage://name"`` in a nested config by that stage's checkpoint path.
+def map_strings(value: Any, change: Callable[[str], str]) -> Any:
+    """Apply ``change`` to every string of a nested config, in place; classes stay lazy."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        for key, item in list(dict.items(value)):  # ConfigDict.items() would import every class
+            dict.__setitem__(value, key, map_strings(item, change))
+        return value
+    if isinstance(value, list | tuple):
+        return type(value)(map_strings(item, change) for item in value)
+    return value
+
+
+def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None:
+    """Replace every ``"stage://name"`` of a config by that stage's checkpoint path.
 
     Raises:
         ValueError: a stage is named that has not run before.
     """
-    if isinstance(value, str) and value.startswith(STAGE_PREFIX):
-        name = value.removeprefix(STAGE_PREFIX)
+
+    def fill(text: str) -> str:
+        if not text.startswith(STAGE_PREFIX):
+            return text
+        name = text.removeprefix(STAGE_PREFIX)
         if name not in checkpoints:
             raise ValueError(
-                f"{value!r} names a stage that has not run; earlier stages: {sorted(checkpoints)}. "
+                f"{text!r} names a stage that has not run; earlier stages: {sorted(checkpoints)}. "
                 "Train the staged config, or put a checkpoint path there with --cfg-options"
             )
         return str(checkpoints[name])
-    if isinstance(value, dict):
-        for key in list(value):
-            value[key] = fill_stage_checkpoints(value[key], checkpoints)
-        return value
-    if isinstance(value, list | tuple):
-        return type(value)(fill_stage_checkpoints(item, checkpoints) for item in value)
-    return value
+
+    map_strings(cfg._cfg_dict, fill)
 
 
-def relocate(value: Any, old: str, new: str) -> Any:
-    """Replace the leading folder ``old`` by ``new`` in every path of a nested config."""
-    if isinstance(value, str) and (value == old or value.startswith(old.rstrip("/") + "/")):
-        return new.rstrip("/") + value[len(old.rstrip("/")) :]
-    if isinstance(value, ConfigDict | dict):
-        for key in list(value):
-            value[key] = relocate(value[key], old, new)
-        return value
-    if isinstance(value, list | tuple):
-        return type(value)(relocate(item, old, new) for item in value)
-    return value
+def relocate(cfg: Config, old: str, new: str) -> None:
+    """Replace the leading folder ``old`` by ``new`` in every path of a config."""
+    old, new = old.rstrip("/"), new.rstrip("/")
+
+    def move(text: str) -> str:
+        return new + text[len(old) :] if text == old or text.startswith(old + "/") else text
+
+    map_strings(cfg._cfg_dict, move)
 
 
 def finished_checkpoint(work_dir: Path, key: str) -> Path | None:

@@ -134,7 +134,7 @@ def load_config(path: str | Path, data_root: str | None = None) -> Any:
         if old is None and "stages" not in cfg:
             raise ValueError(f"{path} has no data_root that --data-root could replace")
         if old is not None:
-            relocate(cfg._cfg_dict, old, data_root)
+            relocate(cfg, old, data_root)
     return cfg
 
 
@@ -146,7 +146,7 @@ def train_one(
 
     from lidistill.hooks.checkpoint import latest_checkpoint
 
-    fill_stage_checkpoints(cfg._cfg_dict, checkpoints)
+    fill_stage_checkpoints(cfg, checkpoints)
     key = fingerprint(cfg)
     if restart and work_dir.exists():
         shutil.rmtree(work_dir)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SLidR: image-to-LiDAR self-supervised pretraining by contrasting superpixels with superpoints.
 
-Sautier et al., "Image-to-Lidar Self-Supervised Distillation for Autonomous Driving Data", CVPR 2022,
-https://arxiv.org/abs/2203.16258.
+Sautier et al., "Image-to-Lidar Self-Supervised Distillation for Autonomous Driving Data", CVPR
+2022, https://arxiv.org/abs/2203.16258.
 """
 
 from __future__ import annotations
@@ -31,13 +31,12 @@ class SLidR(Distiller):
 
     Args:
         student: network on voxels; called with ``student_inputs`` of the batch.
-        teacher: frozen image network, (B, 3, H, W) -> (B, C, h, w), or a config of one.
+        teacher: arguments of :class:`lidistill.distill.teacher.Teacher`: ``model``, a frozen image
+            network (B, 3, H, W) -> (B, C, h, w), and its local ``checkpoint``.
         point_head: (V, C) -> (V, D); SLidR's last 1x1 convolution of the 3D network.
         image_head: (B, C, h, w) -> (B, D, h', w'), unit norm along D
             (:class:`lidistill.distill.connectors.ProjectionMap`).
         temperature: of the InfoNCE; 0.07 in the paper, section 4.1.
-        teacher_checkpoint: local weights of the teacher, or ``"stage://name"``.
-        teacher_autocast: run the teacher in ``"bfloat16"``; None for float32.
         student_tap: module of the student whose (V, C) output is taught; ``""`` is its output.
         student_inputs: batch fields the student takes.
         permute_regions: negative control: give every region the image feature of a random other
@@ -53,12 +52,10 @@ class SLidR(Distiller):
     def __init__(
         self,
         student: nn.Module | dict,
-        teacher: nn.Module | dict,
+        teacher: Teacher | dict,
         point_head: nn.Module | dict,
         image_head: nn.Module | dict,
         temperature: float = 0.07,
-        teacher_checkpoint: str | None = None,
-        teacher_autocast: str | None = None,
         student_tap: str = "",
         student_inputs: Sequence[str] = VOXEL_INPUTS,
         permute_regions: bool = False,
@@ -69,13 +66,9 @@ class SLidR(Distiller):
             student_taps={"voxels": student_tap},
             student_inputs=student_inputs,
             teachers={
-                "image": Teacher(
-                    teacher,
-                    taps={"map": ""},
-                    inputs=("images",),
-                    checkpoint=teacher_checkpoint,
-                    autocast=teacher_autocast,
-                )
+                "image": Teacher(**{"taps": {"map": ""}, "inputs": ("images",), **teacher})
+                if isinstance(teacher, dict)
+                else teacher
             },
             connectors={"point": point_head, "image": image_head},
         )

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from lidistill.engine.loops import ResumableTrainLoop, _AlreadyAdvanced
+from lidistill.engine.stages import fill_stage_checkpoints, fingerprint
+from lidistill.engine.train import load_config, train
+from lidistill.hooks.checkpoint import AtomicCheckpointHook, latest_checkpoint
+from lidistill.io import read_json
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIG = ROOT / "tests/engine/toy_config.py"
+
+
+def weights(checkpoint: Path) -> dict:
+    return torch.load(checkpoint, weights_only=False)["state_dict"]
+
+
+def assert_same_weights(first: Path, second: Path) -> None:
+    first, second = weights(first), weights(second)
+    assert first.keys() == second.keys()
+    for key in first:
+        assert torch.equal(first[key], second[key]), key
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    return train(CONFIG, tmp_path_factory.mktemp("undisturbed"))
+
+
+def test_run_notes_checkpoint_and_skips_when_finished(undisturbed):
+    note = read_json(undisturbed.parent / "run.json")
+    assert note["checkpoint"] == "iter_40.pth"
+    assert note["iterations"] == 40
+    before = undisturbed.stat().st_mtime_ns
+    assert train(CONFIG, undisturbed.parent) == undisturbed
+    assert undisturbed.stat().st_mtime_ns == before
+    assert len(list(undisturbed.parent.glob("iter_*.pth"))) == 2
+
+
+def test_another_config_in_the_same_folder_is_refused(undisturbed):
+    with pytest.raises(ValueError, match="run of another config.*--restart"):
+        train(CONFIG, undisturbed.parent, seed=7)
+
+
+def test_seed_and_options_change_the_run(undisturbed, tmp_path):
+    other = train(CONFIG, tmp_path, seed=7, iters=10, options={"optim_wrapper.optimizer.lr": 0.001})
+    assert other.name == "iter_10.pth"
+    assert not torch.equal(
+        weights(other)["student.first.weight"], weights(undisturbed)["student.first.weight"]
+    )
+
+
+def test_kill_and_continue_gives_the_same_weights(undisturbed, tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        "from tests.engine.test_train import *; train(CONFIG, sys.argv[1])",
+    ]
+    environment = {**os.environ, "TOY_DELAY": "0.02", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [*command, str(tmp_path)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while latest_checkpoint(tmp_path) is None or latest_checkpoint(tmp_path).name < "iter_10.pth":
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert latest_checkpoint(tmp_path).name != "iter_40.pth"
+    final = train(CONFIG, tmp_path)
+    assert read_json(tmp_path / "run.json")["resumed_from"] is not None
+    assert_same_weights(final, undisturbed)
+
+
+def test_resume_does_not_load_what_was_trained_on():
+    advanced = _AlreadyAdvanced(iter("abc"), 2)
+    assert [next(advanced) for _ in range(4)] == [None, None, "a", "b"]
+    assert ResumableTrainLoop.run is not None
+
+
+def test_latest_checkpoint_ignores_foreign_files(tmp_path):
+    assert latest_checkpoint(tmp_path) is None
+    for name in ("iter_5.pth", "iter_40.pth", "iter_x.pth", "best.pth"):
+        (tmp_path / name).touch()
+    (tmp_path / "last_checkpoint").write_text("")
+    assert latest_checkpoint(tmp_path).name == "iter_40.pth"
+
+
+def test_one_checkpoint_is_too_few():
+    with pytest.raises(ValueError, match="at least 2"):
+        AtomicCheckpointHook(keep=1)
+
+
+def test_stages_hand_checkpoints_on(tmp_path):
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    (folder / "_base_").symlink_to(ROOT / "configs/_base_")
+    (folder / "staged").mkdir()
+    first = CONFIG.read_text().replace("from ...configs._base_", "from .._base_")
+    (folder / "staged/first.py").write_text(first)
+    second = first.replace(
+        "model = dict(type=ToyMethod)",
+        'model = dict(type=ToyMethod, checkpoint="stage://small")',
+    )
+    (folder / "staged/second.py").write_text(second)
+    (folder / "staged/all.py").write_text(
+        'stages = [dict(name="small", config="first.py"), dict(name="big", config="second.py")]\n'
+    )
+    work = tmp_path / "work"
+    with pytest.raises(ValueError, match="does not fit ToyNet"):
+        train(folder / "staged/all.py", work)
+    assert (work / "small/iter_40.pth").is_file()
+
+
+def test_unknown_stage_and_unknown_config(tmp_path):
+    cfg = load_config(CONFIG)
+    cfg.model.checkpoint = "stage://missing"
+    with pytest.raises(ValueError, match="names a stage that has not run"):
+        fill_stage_checkpoints(cfg, {})
+    with pytest.raises(FileNotFoundError, match="no config"):
+        load_config(tmp_path / "none.py")
+
+
+def test_data_root_moves_every_path():
+    cfg = load_config(CONFIG, data_root="/elsewhere")
+    assert cfg.data_root == "/elsewhere"
+    assert cfg.train_dataloader.dataset.root == "/elsewhere/points"
+
+
+def test_fingerprint_ignores_where_it_runs():
+    first, second = load_config(CONFIG), load_config(CONFIG)
+    second.work_dir, second.resume = "/tmp/x", True
+    assert fingerprint(first) == fingerprint(second)
+    second.max_iters = 41
+    assert fingerprint(first) != fingerprint(second)

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from lidistill.hooks import AuditHook, FiniteLossHook, ScheduleHook
+from tests.distill.toys import ToyMethod
+
+
+def test_finite_loss_names_iteration_and_terms():
+    runner = SimpleNamespace(iter=9, work_dir="work")
+    hook = FiniteLossHook(interval=10)
+    hook.after_train_iter(runner, 9, outputs={"loss": torch.tensor(1.0)})
+    bad = {"loss": torch.tensor(float("nan")), "loss_a": torch.tensor(1.0)}
+    with pytest.raises(ValueError, match=r"iteration 10: loss not finite.*work"):
+        hook.after_train_iter(runner, 9, outputs=bad)
+    FiniteLossHook(interval=100).after_train_iter(runner, 9, outputs=bad)
+
+
+def test_schedule_hook_sets_progress():
+    model = ToyMethod()
+    ScheduleHook().before_train_iter(SimpleNamespace(model=model, iter=5, max_iters=20), 5)
+    assert model.progress == 0.25
+
+
+def test_checkpoint_with_a_foreign_tensor_is_refused():
+    model = ToyMethod()
+    runner = SimpleNamespace(model=model)
+    AuditHook().before_save_checkpoint(runner, {"state_dict": model.state_dict()})
+    with pytest.raises(ValueError, match=r"this one has \['teacher.w'\]"):
+        AuditHook().before_save_checkpoint(runner, {"state_dict": {"teacher.w": 0}})
