@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``lidistill show_config``: what a config says once its bases are merged, and which code it builds.
+"""``lidistill show_config``: a config with its bases merged, and which code it would build.
 
 Configs name classes, not strings of dots, so each ``type`` has a file and a line: this prints them.
 """
@@ -41,20 +41,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the config, then a line for everything it would build."""
+    """Print the config, then a line for everything it would build; the same for its stages."""
     from mmengine.registry import init_default_scope
     from rich.console import Console
     from rich.syntax import Syntax
 
-    config = load_config(args.config, args.cfg_options)
-    init_default_scope(config.get("default_scope") or "mmengine")
     console = Console(soft_wrap=True, highlight=False)
-    if not args.classes_only:
-        text = config.pretty_text
-        console.print(Syntax(text, "python", word_wrap=True) if console.is_terminal else text)
-    for built in find_built(config.to_dict()):
-        console.print(f"{built.key}: {built.name}  {built.place}", markup=False)
+    for path, config in with_stages(args.config, load_config(args.config, args.cfg_options)):
+        init_default_scope(config.get("default_scope") or "mmengine")
+        console.print(f"# {path}", markup=False)
+        if not args.classes_only:
+            text = config.pretty_text
+            console.print(Syntax(text, "python", word_wrap=True) if console.is_terminal else text)
+        for built in find_built(config.to_dict()):
+            console.print(f"{built.key}: {built.name}  {built.place}", markup=False)
     return 0
+
+
+def with_stages(path: Path, config: Any) -> Iterator[tuple[Path, Any]]:
+    """A config, then the configs of its stages.
+
+    Args:
+        path: The config's file; stages name theirs relative to it.
+        config: Its content.
+
+    Yields:
+        File and content.
+    """
+    yield path, config
+    for stage in config.get("stages") or []:
+        stage_path = path.parent / stage["config"]
+        yield stage_path, load_config(stage_path)
 
 
 def find_built(node: Any, key: str = "") -> Iterator[Built]:

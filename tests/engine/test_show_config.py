@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Configs are read the same way everywhere, and every class in them has a place."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from pathlib import Path
+
+import pytest
+
+from lidistill.engine import show_config
+from lidistill.engine.config import add_config_arguments, load_config
+from lidistill.engine.show_config import Built, find_built, locate
+
+BASE = """
+from torch.optim import SGD
+
+optim_wrapper = dict(type="OptimWrapper", optimizer=dict(type=SGD, lr=0.5, momentum=0.9))
+"""
+LEAF = """
+from mmengine.config import read_base
+
+with read_base():
+    from .base import *
+
+from mmengine.hooks import CheckpointHook
+
+optim_wrapper["optimizer"]["lr"] = 0.1
+custom_hooks = [dict(type=CheckpointHook, interval=2), dict(type="NoSuchHook")]
+train_cfg = dict(max_epochs=12)
+"""
+
+
+@pytest.fixture
+def leaf(tmp_path: Path) -> Path:
+    (tmp_path / "base.py").write_text(BASE)
+    (tmp_path / "leaf.py").write_text(LEAF)
+    return tmp_path / "leaf.py"
+
+
+def test_options_replace_values(leaf):
+    options = [
+        "train_cfg.max_epochs=1",
+        "optim_wrapper.optimizer.betas=(0.9, 0.95)",
+        "name=slidr",
+        "train_cfg.by_epoch=false",
+        "equation=a=b",
+    ]
+    config = load_config(leaf, options)
+    assert config.train_cfg.max_epochs == 1
+    assert config.optim_wrapper.optimizer.lr == 0.1
+    assert config.optim_wrapper.optimizer.betas == (0.9, 0.95)
+    assert config.name == "slidr"
+    assert config.train_cfg.by_epoch is False
+    assert config.equation == "a=b"
+
+
+def test_missing_config_lists_those_there_are(tmp_path, monkeypatch):
+    (tmp_path / "configs" / "slidr").mkdir(parents=True)
+    (tmp_path / "configs" / "slidr" / "demo.py").touch()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"no configs/slidr/dmo.py; .*slidr/demo.py"):
+        load_config(Path("configs/slidr/dmo.py"))
+
+
+@pytest.mark.parametrize("option", ["no_value", "=3"])
+def test_malformed_option(leaf, option):
+    with pytest.raises(ValueError, match=f"KEY=VALUE, got '{option}'"):
+        load_config(leaf, [option])
+
+
+def test_config_that_does_not_parse_is_named(leaf):
+    leaf.write_text(LEAF + "from torch.optim import *\n")
+    with pytest.raises(ValueError, match=r"leaf\.py: Illegal syntax"):
+        load_config(leaf)
+
+
+def test_arguments():
+    parser = argparse.ArgumentParser()
+    add_config_arguments(parser)
+    args = parser.parse_args(["c.py", "--cfg-options", "a=1", "b=2"])
+    assert (args.config, args.cfg_options) == (Path("c.py"), ["a=1", "b=2"])
+
+
+class Sample:
+    """Stands on a known line of this file."""
+
+
+def a_function():
+    """Also stands on a known line."""
+
+
+@pytest.mark.parametrize("kind", [Sample, a_function])
+def test_place_is_file_and_line(kind, monkeypatch):
+    monkeypatch.chdir(Path(__file__).parent)
+    built = locate(kind, "model")
+    line = inspect.getsourcelines(kind)[1]
+    assert built == Built("model", f"{__name__}.{kind.__name__}", f"{Path(__file__).name}:{line}")
+
+
+def test_walk_finds_each_type_with_its_key_parents_first():
+    config = {
+        "model": {"type": Sample, "head": {"type": a_function}, "type_of_loss": "l2"},
+        "hooks": [{"type": Sample}, 3, ({"type": Sample},)],
+        "dataset": {"type": 4},
+    }
+    keys = [built.key for built in find_built(config)]
+    assert keys == ["model", "model.head", "hooks[0]", "hooks[2][0]"]
+
+
+def test_names_are_looked_up():
+    assert locate("torch.optim.SGD").name == "torch.optim.sgd.SGD"
+    assert "checkpoint_hook.py:" in locate("CheckpointHook").place
+    assert "checkpoint_hook.py:" in locate("mmengine.CheckpointHook").place
+    assert locate("NoSuchThing").place.startswith("unknown")
+    assert locate("math.sqrt").place == "built in, no source"
+
+
+def test_a_module_that_lacks_something_is_named(tmp_path, monkeypatch):
+    (tmp_path / "lacking.py").write_text("import not_installed_anywhere\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert "not_installed_anywhere" in locate("lacking.Model").place
+
+
+def test_foreign_detectors_are_found():
+    assert "mmdet3d" in locate("mmdet3d.VoxelNet").place
+
+
+def run(*words: str) -> None:
+    parser = argparse.ArgumentParser()
+    show_config.add_arguments(parser)
+    assert show_config.run(parser.parse_args(words)) == 0
+
+
+def test_command_prints_values_and_places(leaf, capsys):
+    run(str(leaf), "--cfg-options", "optim_wrapper.optimizer.momentum=0.5")
+    printed = capsys.readouterr().out
+    assert "momentum=0.5" in printed
+    assert "lr=0.1" in printed
+    assert "custom_hooks[0]: mmengine.hooks.checkpoint_hook.CheckpointHook" in printed
+    assert "custom_hooks[1]: NoSuchHook  unknown" in printed
+    run(str(leaf), "--classes-only")
+    assert "momentum" not in capsys.readouterr().out
+
+
+def test_stages_are_shown_too(leaf, capsys):
+    staged = leaf.parent / "staged.py"
+    staged.write_text('stages = [dict(name="only", config="leaf.py")]\n')
+    run(str(staged), "--classes-only")
+    assert "custom_hooks[0]: mmengine.hooks" in capsys.readouterr().out
+
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*/*.py"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_every_config_of_the_project_names_only_things_that_exist(path):
+    for built in find_built(load_config(path).to_dict()):
+        assert not built.place.startswith(("unknown", "cannot")), built

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The doctor: each kind of trouble gives a finding with the command that mends it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import types
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+
+from lidistill import doctor
+from lidistill.doctor import Finding, check_alternatives, check_package, find_data
+
+
+@pytest.fixture
+def fake_package(monkeypatch):
+    """Pretends that only the given packages are installed."""
+
+    def install(versions: dict[str, str]):
+        def version(name: str) -> str:
+            if name not in versions:
+                raise metadata.PackageNotFoundError(name)
+            return versions[name]
+
+        monkeypatch.setattr(doctor.metadata, "version", version)
+
+    return install
+
+
+def test_package_that_is_there():
+    assert check_package("numpy", "numpy", "1.").state == "ok"
+
+
+def test_package_that_is_not_there(fake_package):
+    fake_package({})
+    found = check_package("nuscenes-devkit", "nuscenes", "1.2.0")
+    assert (found.state, found.detail) == ("missing", "not installed")
+    assert found.fix == "pip install -c constraints.txt 'nuscenes-devkit==1.2.0'"
+
+
+def test_package_of_another_version(fake_package):
+    fake_package({"numpy": "2.1.0"})
+    found = check_package("numpy", "numpy", "1.")
+    assert (found.state, found.detail) == ("missing", "2.1.0, expected 1.")
+    assert found.fix == "pip install -c constraints.txt 'numpy==1.*'"
+
+
+@pytest.mark.parametrize(
+    ("message", "fix"),
+    [
+        ("libusb-1.0.so.0: cannot open shared object file", "libusb-1.0-0"),
+        ("libGL.so.1: cannot open shared object file", "opencv-python-headless"),
+        ("something else", "pip install -c constraints.txt open3d"),
+    ],
+)
+def test_package_that_does_not_import(fake_package, monkeypatch, message, fix):
+    fake_package({"open3d": "0.20.0"})
+
+    def broken(name):
+        raise OSError(message)
+
+    monkeypatch.setattr(doctor.importlib, "import_module", broken)
+    found = check_package("open3d", "open3d")
+    assert found.state == "missing"
+    assert message in found.detail
+    assert fix in found.fix
+
+
+def test_one_of_several(fake_package):
+    fake_package({"mmcv-lite": "2.1.0"})
+    assert check_alternatives(doctor.MMCV, "json", "pip install mmcv-lite").name == "mmcv-lite"
+
+
+def test_none_of_several(fake_package):
+    fake_package({})
+    found = check_alternatives(doctor.SPCONV, "spconv", "pip install -e .[cpu]")
+    assert (found.state, found.fix) == ("missing", "pip install -e .[cpu]")
+
+
+def test_two_that_overwrite_each_other(fake_package):
+    fake_package({"spconv": "2.3.8", "spconv-cu126": "2.3.8"})
+    found = check_alternatives(doctor.SPCONV, "spconv", "pip install -e .[cu126]")
+    assert found.state == "missing"
+    assert found.fix == "pip uninstall -y spconv spconv-cu126 && pip install -e .[cu126]"
+
+
+@pytest.mark.parametrize(
+    ("cuda", "extra"), [(None, "cpu"), ("12.1", "cu120"), ("12.6", "cu126"), ("13.0", "cu126")]
+)
+def test_spconv_by_cuda(monkeypatch, cuda, extra):
+    fake = types.SimpleNamespace(
+        version=types.SimpleNamespace(cuda=cuda),
+        cuda=types.SimpleNamespace(is_available=lambda: True),
+    )
+    monkeypatch.setitem(sys.modules, "torch", fake)
+    assert doctor._spconv_extra() == extra
+
+
+def make_nuscenes(root: Path) -> None:
+    (root / "v1.0-mini").mkdir(parents=True)
+    (root / "v1.0-mini" / "sample_data.json").write_text("[]")
+    (root / "samples").mkdir()
+
+
+def make_kitti(root: Path) -> None:
+    (root / "training" / "velodyne").mkdir(parents=True)
+    (root / "ImageSets").mkdir()
+
+
+def test_data_is_told_by_its_content(tmp_path):
+    make_nuscenes(tmp_path / "any_name")
+    make_kitti(tmp_path / "world" / "small" / "kitti")
+    (tmp_path / "world" / "small" / "kitti" / "SYNTHETIC").touch()
+    nuscenes, kitti = find_data(tmp_path)
+    assert (nuscenes.name, nuscenes.state) == ("nuScenes", "note")
+    assert "v1.0-mini" in nuscenes.detail
+    assert f"create_data.py nuscenes --root {tmp_path / 'any_name'}" in nuscenes.fix
+    assert kitti.name == "KITTI"
+    assert kitti.detail.endswith("(synthetic)")
+
+
+def test_data_with_info_files_needs_nothing(tmp_path):
+    make_nuscenes(tmp_path / "nuscenes")
+    (tmp_path / "nuscenes" / "lidistill_infos_train.pkl").touch()
+    found = find_data(tmp_path)[0]
+    assert (found.state, found.fix) == ("ok", "")
+    assert "1 info files" in found.detail
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_no_data_points_to_the_embedded_world(tmp_path, exists):
+    folder = tmp_path / "data"
+    if exists:
+        folder.mkdir()
+    found = find_data(folder)
+    assert [finding.state for finding in found] == ["note", "note"]
+    assert all("lidistill world --layout both" in finding.fix for finding in found)
+
+
+def test_folders_are_not_searched_for_ever(tmp_path):
+    make_kitti(tmp_path / "a" / "b" / "c" / "d")
+    assert all(finding.state == "note" for finding in find_data(tmp_path))
+
+
+def arguments(*words: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    doctor.add_arguments(parser)
+    return parser.parse_args(words)
+
+
+def test_this_environment_is_healthy(tmp_path, capsys):
+    code = doctor.run(arguments("--json", "--data", str(tmp_path)))
+    findings = json.loads(capsys.readouterr().out)
+    missing = [finding for finding in findings if finding["state"] == "missing"]
+    assert (code, missing) == (0, [])
+    assert {finding["part"] for finding in findings} == {"packages", "device", "bridges", "data"}
+    assert "spconv-cpu" in {finding["name"] for finding in findings}
+
+
+def test_missing_things_are_shown_with_their_fix_and_fail(monkeypatch, capsys):
+    findings = [
+        Finding("packages", "a", "ok", "1.0"),
+        Finding("packages", "b", "missing", "not [there]", "pip install -e .[cpu]"),
+        Finding("data", "c", "note", "none", "make it"),
+        Finding("data", "d", "note", "none", "make it"),
+    ]
+    monkeypatch.setattr(doctor, "examine", lambda data: findings)
+    assert doctor.run(arguments()) == 1
+    printed = capsys.readouterr().out
+    assert "not [there]" in printed
+    assert "b: pip install -e .[cpu]" in printed
+    assert printed.count("make it") == 1
+    assert printed.index("b: pip") < printed.index("c: make it")
