@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training curves as mmengine logs them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from lidistill.io import DataError
+
+
+@dataclass
+class Curve:
+    """One line of a chart.
+
+    Attributes:
+        chart: title of the chart it belongs to; curves of one chart share its axes.
+        name: of the line.
+        x: rising.
+        y: one an x.
+        x_label: of the axis, with its unit.
+    """
+
+    chart: str
+    name: str
+    x: list[float]
+    y: list[float]
+    x_label: str = "iteration"
+
+    def __post_init__(self) -> None:
+        if len(self.x) != len(self.y):
+            raise ValueError(f"curve {self.name!r}: {len(self.x)} x but {len(self.y)} y")
+
+
+def read_scalars(work_dir: Path) -> dict[str, tuple[list[float], list[float]]]:
+    """All scalars of a run, over every start of it.
+
+    Reads ``<time>/vis_data/scalars.json`` (one JSON object a line) below ``work_dir``. A run that
+    was killed and resumed has several; where steps overlap the later start counts. A last line cut
+    off by a kill is passed over.
+
+    Args:
+        work_dir: of mmengine's runner.
+
+    Returns:
+        name -> (steps, values), steps rising.
+
+    Raises:
+        DataError: no such file.
+    """
+    files = sorted(work_dir.glob("*/vis_data/scalars.json"))
+    if not files:
+        raise DataError(
+            "no training log found: expected <time>/vis_data/scalars.json below it",
+            path=work_dir,
+            fix="give the work_dir of a training run (tools/train.py CONFIG --work-dir DIR)",
+        )
+    merged: dict[str, dict[float, float]] = {}
+    for file in files:
+        fresh: dict[str, dict[float, float]] = {}
+        for line in file.read_text(encoding="utf-8").splitlines():
+            for name, step, value in _scalars(line):
+                fresh.setdefault(name, {})[step] = value
+        for name, points in fresh.items():
+            kept = {s: v for s, v in merged.get(name, {}).items() if s < min(points)}
+            merged[name] = {**kept, **points}
+    return {name: (sorted(p), [p[s] for s in sorted(p)]) for name, p in merged.items()}
+
+
+def _scalars(line: str) -> list[tuple[str, float, float]]:
+    try:
+        entry = json.loads(line)
+        step = float(entry["step"])
+    except (ValueError, KeyError, TypeError):
+        return []
+    return [
+        (name, step, float(value))
+        for name, value in entry.items()
+        if name not in ("step", "iter", "epoch") and isinstance(value, int | float)
+    ]
+
+
+def smooth(values: list[float], weight: float = 0.9) -> list[float]:
+    """Exponential moving average without start-up bias.
+
+    Args:
+        values: in order.
+        weight: of the past, 0..1.
+    """
+    out, total, mass = [], 0.0, 0.0
+    for value in values:
+        total = weight * total + (1 - weight) * value
+        mass = weight * mass + (1 - weight)
+        out.append(total / mass)
+    return out
