@@ -12,10 +12,11 @@ from mmengine.dataset import BaseDataset
 from numpy.typing import NDArray
 
 from lidistill import io
+from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
+from lidistill.converters.infos import load_infos
+from lidistill.converters.superpixels import SuperpixelStore
 from lidistill.datasets.frame import CameraView, Frame
 from lidistill.registry import DATASETS, TRANSFORMS
-
-FIX_INFO = "run lidistill create_data on this dataset again, and give its info file here."
 
 
 @DATASETS.register_module()
@@ -50,12 +51,9 @@ class ImageLidarPairs(BaseDataset):
         indices: int | Sequence[int] | None = None,
     ) -> None:
         self.root, self.cameras = Path(data_root), cameras
-        self.prefix: dict[str, str] = dict(data_prefix or {})
-        self.custom_prefix = data_prefix is not None
+        self.prefix = data_prefix
         self.store = None
         if superpixels_dir is not None:
-            from lidistill.converters.superpixels import SuperpixelStore
-
             self.store = SuperpixelStore(superpixels_dir, expect=superpixels)
         self.steps = [step if callable(step) else TRANSFORMS.build(dict(step)) for step in pipeline]
         path = Path(ann_file)
@@ -68,23 +66,19 @@ class ImageLidarPairs(BaseDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the info file; called once by mmengine."""
-        content = io.load_pickle(self.ann_file, FIX_INFO)
-        if not isinstance(content, dict) or not {"metainfo", "data_list"} <= content.keys():
-            found = (
-                sorted(map(str, content)) if isinstance(content, dict) else type(content).__name__
-            )
-            raise io.DataError(
-                "Expected an info file with 'metainfo' and 'data_list' (mmdet3d v1.1 schema), got "
-                f"{found}.",
-                path=self.ann_file,
-                fix=FIX_INFO,
-            )
-        self._metainfo.update(content["metainfo"])
-        if not self.custom_prefix:
-            self.prefix = default_prefix(content["metainfo"])
-        for info in content["data_list"]:
-            self._check(info)
-        return list(content["data_list"])
+        infos = load_infos(self.ann_file, need=("images", "lidar_points"))
+        self._metainfo.update(infos.metainfo)
+        self.locate = InfoPaths(self.root, infos.metainfo, self.prefix)
+        for info in infos.frames:
+            missing = missing_keys(info, self.cameras)
+            if missing:
+                raise io.DataError(
+                    f"This info file lacks {', '.join(missing)}.",
+                    path=self.ann_file,
+                    token=frame_token(info),
+                    fix="make the info file again with lidistill create_data.",
+                )
+        return infos.frames
 
     def __getitem__(self, key: Any) -> Frame:
         """The frame of an index or of a `Draw`, after the pipeline."""
@@ -100,83 +94,44 @@ class ImageLidarPairs(BaseDataset):
         """The record of one info entry, with nothing loaded yet."""
         lidar = info["lidar_points"]
         labels = info.get("pts_semantic_mask_path")
-        names = self.cameras or list(info["images"])
         return Frame(
-            token=str(info["token"]),
+            token=frame_token(info),
             scene=str(info.get("scene_name", "")),
-            lidar_path=self._path(lidar["lidar_path"], "pts"),
+            lidar_path=self.locate(lidar["lidar_path"], "pts"),
             num_point_features=int(lidar["num_pts_feats"]),
-            labels_path=self._path(labels, "pts_semantic_mask") if labels else None,
+            labels_path=self.locate(labels, "pts_semantic_mask") if labels else None,
             rng=rng,
             points=np.zeros((0, int(lidar["num_pts_feats"])), dtype=np.float32),
-            cameras=[self._view(name, info) for name in names],
+            cameras=[self._view(name, info) for name in camera_names(info, self.cameras)],
         )
 
     def _view(self, name: str, info: Mapping[str, Any]) -> CameraView:
         image = info["images"][name]
         intrinsics, shift = split_projection(np.asarray(image["cam2img"], dtype=np.float64))
-        superpixels = None
-        if self.store is not None:
-            superpixels = self.store.path(str(image["sample_data_token"]))
         return CameraView(
             name=name,
-            token=str(image["sample_data_token"]),
+            token=str(image.get("sample_data_token", image["img_path"])),
             camera_from_lidar=shift @ np.asarray(image["lidar2cam"], dtype=np.float64),
             intrinsics=intrinsics,
             height=int(image["height"]),
             width=int(image["width"]),
-            image_path=self._path(image["img_path"], name),
-            superpixels_path=superpixels,
+            image_path=self.locate(image["img_path"], name),
+            superpixels_path=self.store.path(image) if self.store is not None else None,
         )
 
-    def _path(self, path: str, kind: str) -> Path:
-        return self.root / path if "/" in path else self.root / self.prefix.get(kind, "") / path
 
-    def _check(self, info: Any) -> None:
-        """Each entry must hold what `frame` reads."""
-        token = (
-            str(info.get("token", info.get("sample_idx", "?"))) if isinstance(info, dict) else None
-        )
-        missing = missing_keys(info, self.cameras)
-        if missing:
-            raise io.DataError(
-                f"This info file follows another schema: no {', '.join(missing)}.",
-                path=self.ann_file,
-                token=token,
-                fix=FIX_INFO,
-            )
-
-
-def missing_keys(info: Any, cameras: Sequence[str] | None) -> list[str]:
+def missing_keys(info: Mapping[str, Any], cameras: Sequence[str] | None) -> list[str]:
     """Dotted names of what an info entry lacks to become a `Frame`."""
-    if not isinstance(info, dict):
-        return ["dictionary per sample"]
-    missing = [key for key in ("token", "images", "lidar_points") if key not in info]
-    if missing:
-        return missing
-    lidar = info["lidar_points"]
+    lidar, images = info["lidar_points"], info["images"]
     missing = [f"lidar_points.{k}" for k in ("lidar_path", "num_pts_feats") if k not in lidar]
-    needed = ("img_path", "cam2img", "lidar2cam", "sample_data_token", "height", "width")
-    for name in cameras or info["images"]:
-        image = info["images"].get(name)
-        if image is None:
-            missing.append(f"images.{name} (there are: {', '.join(info['images'])})")
-        else:
-            missing += [f"images.{name}.{key}" for key in needed if key not in image]
-    return missing if info["images"] else ["images (empty)"]
-
-
-def default_prefix(metainfo: Mapping[str, Any]) -> dict[str, str]:
-    """Standard folders of a dataset, keyed as mmdet3d's ``data_prefix``."""
-    dataset = str(metainfo.get("dataset", "")).lower()
-    if dataset == "kitti":
-        return {"pts": "training/velodyne", "CAM2": "training/image_2", "CAM3": "training/image_3"}
-    names = ("FRONT", "FRONT_RIGHT", "BACK_RIGHT", "BACK", "BACK_LEFT", "FRONT_LEFT")
-    return {
-        "pts": "samples/LIDAR_TOP",
-        "pts_semantic_mask": f"lidarseg/{metainfo.get('version', 'v1.0-trainval')}",
-        **{f"CAM_{name}": f"samples/CAM_{name}" for name in names},
-    }
+    names = camera_names(info, cameras)
+    for name in names:
+        if name not in images:
+            missing.append(f"images.{name} (there are: {', '.join(images)})")
+            continue
+        needed = ("img_path", "cam2img", "lidar2cam", "height", "width")
+        missing += [f"images.{name}.{key}" for key in needed if key not in images[name]]
+    return missing if names else ["images with an img_path"]
 
 
 def split_projection(

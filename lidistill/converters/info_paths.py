@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the files that an info file names lie: the rule of mmdet3d's ``data_prefix``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+NUSCENES_CAMERAS = ("FRONT", "FRONT_RIGHT", "BACK_RIGHT", "BACK", "BACK_LEFT", "FRONT_LEFT")
+
+
+class InfoPaths:
+    """Turns file names of an info file into paths.
+
+    A name with a folder in it counts from the data root; a bare name lies in the folder of its
+    kind.
+
+    Args:
+        root: The data root.
+        metainfo: ``metainfo`` of the info file: names the dataset and its version.
+        prefix: Folders below the root by kind (``pts``, ``pts_semantic_mask``, camera names);
+            None takes the standard ones of nuScenes or KITTI.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        metainfo: Mapping[str, Any],
+        prefix: Mapping[str, str] | None = None,
+    ) -> None:
+        self.root = Path(root)
+        self.prefix = dict(prefix) if prefix is not None else default_prefix(metainfo)
+
+    def __call__(self, name: str, kind: str) -> Path:
+        """Path of a file of a kind."""
+        return self.root / name if "/" in name else self.root / self.prefix.get(kind, "") / name
+
+
+def default_prefix(metainfo: Mapping[str, Any]) -> dict[str, str]:
+    """Standard folders of a dataset, keyed as mmdet3d's ``data_prefix``."""
+    if str(metainfo.get("dataset", "")).lower() == "kitti":
+        part = "testing" if metainfo.get("split") == "test" else "training"
+        return {"pts": f"{part}/velodyne", "CAM2": f"{part}/image_2", "CAM3": f"{part}/image_3"}
+    return {
+        "pts": "samples/LIDAR_TOP",
+        "pts_semantic_mask": f"lidarseg/{metainfo.get('version', 'v1.0-trainval')}",
+        **{f"CAM_{name}": f"samples/CAM_{name}" for name in NUSCENES_CAMERAS},
+    }
+
+
+def camera_names(info: Mapping[str, Any], wanted: Sequence[str] | None = None) -> list[str]:
+    """Cameras of one info entry that have an image; KITTI lists four and ships one."""
+    if wanted is not None:
+        return list(wanted)
+    return [name for name, image in info["images"].items() if image.get("img_path")]
+
+
+def frame_token(info: Mapping[str, Any]) -> str:
+    """The name of a frame in messages and results: its token, or its index where it has none."""
+    return str(info.get("token", info.get("sample_idx", "?")))
+
+
+def superpixels_name(image: Mapping[str, Any]) -> str:
+    """File name of an image's superpixels in a store."""
+    return str(image.get("superpixels_path") or f"{image['sample_data_token']}.png")
