@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Generate a world: scenes as independent jobs, resumable, byte-identical by seed."""
+
+from __future__ import annotations
+
+import queue
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from lidistill.io import DataError, read_json, write_json, write_manifest
+from lidistill.io.manifest import read_manifest
+from lidistill.progress import track
+from lidistill.world.presets import get_preset
+
+LAYOUTS = ("nuscenes", "kitti")
+GENERATOR = 1  # raised when the same seed gives other bytes
+WORK = ".unfinished"
+TOOL = "lidistill world"
+
+
+def generate(
+    out: str | Path,
+    layout: str = "nuscenes",
+    preset: str = "small",
+    seed: int = 0,
+    jobs: int = 2,
+) -> None:
+    """Generate the embedded world under ``out/nuscenes`` and / or ``out/kitti``.
+
+    A finished world of the same preset and seed is left alone; an interrupted one is continued and
+    ends byte-identical to an undisturbed run, whatever the number of jobs.
+
+    Args:
+        out: folder to write to.
+        layout: ``nuscenes``, ``kitti`` or ``both``.
+        preset: a key of :data:`lidistill.world.presets.PRESETS`.
+        seed: non-negative seed of everything that is drawn.
+        jobs: threads; the kernels do not hold the interpreter's lock.
+
+    Raises:
+        ValueError: unknown layout or preset, negative seed, or no job.
+        DataError: ``out`` holds another world.
+    """
+    if layout not in (*LAYOUTS, "both"):
+        raise ValueError(f"expected a layout out of nuscenes, kitti, both; got {layout!r}")
+    if seed < 0 or jobs < 1:
+        raise ValueError(f"expected a seed >= 0 and jobs >= 1, got seed {seed} and jobs {jobs}")
+    sizes = get_preset(preset)
+    for name in LAYOUTS if layout == "both" else (layout,):
+        parameters = {
+            "layout": name,
+            "preset": preset,
+            "seed": seed,
+            "generator": GENERATOR,
+            "size": _plain(asdict(getattr(sizes, name))),
+        }
+        _generate_layout(Path(out) / name, parameters, jobs)
+
+
+def _plain(value: Any) -> Any:
+    """The value as it comes back from JSON (tuples become lists)."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, (tuple, list)) else value
+
+
+def _generate_layout(root: Path, parameters: dict[str, Any], jobs: int) -> None:
+    if _finished(root, parameters):
+        return
+    work = root / WORK
+    work.mkdir(parents=True, exist_ok=True)
+    write_json(work / "parameters.json", parameters)
+    if parameters["layout"] == "nuscenes":
+        from lidistill.world.nuscenes_job import NuScenesJob as Job
+    else:
+        from lidistill.world.kitti_job import KittiJob as Job  # type: ignore[assignment]
+    job = Job(root, parameters["preset"], parameters["seed"])
+    _run_scenes(job, work, jobs, f"World, {parameters['layout']} {parameters['preset']}")
+    records = [read_json(work / f"{name}.json") for name in job.scenes]
+    job.finish(records)
+    write_manifest(root, TOOL, parameters, len(job.scenes), f"seed {parameters['seed']}")
+    shutil.rmtree(work)
+
+
+def _finished(root: Path, parameters: dict[str, Any]) -> bool:
+    """Whether this very world is complete; raises where another one is in the way."""
+    started = root / WORK / "parameters.json"
+    done = (root / "manifest.json").exists()
+    if done:
+        found = read_manifest(root)["parameters"]
+    elif started.exists():
+        found = read_json(started)
+    elif root.exists() and any(p.name != WORK for p in root.iterdir()):
+        raise DataError(
+            "expected an empty folder or a world of lidistill, got a folder with other content",
+            path=root,
+            fix="choose another --out",
+        )
+    else:
+        return False
+    if found != parameters:
+        have, want = (
+            ", ".join(f"{k} {p.get(k)}" for k in ("preset", "seed", "generator"))
+            for p in (found, parameters)
+        )
+        raise DataError(
+            f"expected a world with {want}, got one with {have}",
+            path=root,
+            fix=f"choose another --out, or delete it: rm -r {root}",
+        )
+    if done:
+        shutil.rmtree(root / WORK, ignore_errors=True)
+    return done
+
+
+def _run_scenes(job: Any, work: Path, jobs: int, description: str) -> None:
+    """Write all scenes without a record yet; a record appears when all files of a scene exist."""
+    open_scenes = [k for k, name in enumerate(job.scenes) if not (work / f"{name}.json").exists()]
+    if not open_scenes:
+        return
+    ticks: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+    stop = threading.Event()
+
+    def report() -> None:
+        if stop.is_set():
+            raise KeyboardInterrupt
+        ticks.put(None)
+
+    def one(number: int) -> None:
+        try:
+            write_json(work / f"{job.scenes[number]}.json", job.write_scene(number, report))
+            ticks.put(StopIteration())
+        except BaseException as error:
+            ticks.put(error)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            for number in open_scenes:
+                pool.submit(one, number)
+            total = len(open_scenes) * job.captures
+            for _ in track(_ticks(ticks, len(open_scenes)), description, total=total):
+                pass
+        except BaseException:
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _ticks(ticks: queue.SimpleQueue[BaseException | None], scenes: int) -> Iterator[None]:
+    """Yield once per capture until all scenes are done; raise a scene's error."""
+    while scenes:
+        tick = ticks.get()
+        if tick is None:
+            yield None
+        elif isinstance(tick, StopIteration):
+            scenes -= 1
+        else:
+            raise tick
+
+
+Report = Callable[[], None]

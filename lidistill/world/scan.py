@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""LiDAR scans: returns with range noise, intensity, dropout and labels from the cast rays."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lidistill.world.blueprint import MARGIN
+from lidistill.world.caster import GROUND, SKY, STEP, cast
+from lidistill.world.catalog import CATEGORIES, GROUND_LIDARSEG, KINDS
+from lidistill.world.jit import kernel
+from lidistill.world.materials import INDEX, MATERIALS, lidar_table
+from lidistill.world.primitives import local_normal, local_point
+from lidistill.world.scene import Scene, Snapshot
+from lidistill.world.sensors import Lidar
+
+RANGE_SIGMA = 0.02
+
+
+@dataclass(frozen=True)
+class Scan:
+    """A LiDAR scan in firing order, rays without a return included.
+
+    Attributes:
+        xyz: (N, 3) float32 LiDAR frame, metres; rays without a return lie near the origin.
+        intensity: (N,) float32 in [0, full scale of the LiDAR].
+        ring: (N,) int32.
+        label: (N,) uint8 lidarseg index, 0 for rays without a return.
+        owner: (N,) int32 index of the thing hit, -1 for none.
+        returned: (N,) bool.
+    """
+
+    xyz: NDArray[np.float32]
+    intensity: NDArray[np.float32]
+    ring: NDArray[np.int32]
+    label: NDArray[np.uint8]
+    owner: NDArray[np.int32]
+    returned: NDArray[np.bool_]
+
+
+@kernel
+def incidence_kernel(cos, sin, origin, rays, distance, surface, prim, kinds, out):  # type: ignore[no-untyped-def]
+    """Cosine between each ray and the normal of the surface it met."""
+    for col in range(rays.shape[0]):
+        for row in range(rays.shape[1]):
+            hit = surface[col, row]
+            rx, ry, dz = rays[col, row, 0], rays[col, row, 1], rays[col, row, 2]
+            out[col, row] = -dz
+            if hit >= 0:
+                dx, dy = cos * rx - sin * ry, sin * rx + cos * ry
+                t = distance[col, row]
+                x, y, z = local_point(
+                    prim[hit], origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
+                )
+                nx, ny, nz = local_normal(kinds[hit], prim[hit], x, y, z)
+                c, s = prim[hit, 6], prim[hit, 7]
+                out[col, row] = -((c * nx - s * ny) * dx + (s * nx + c * ny) * dy + nz * dz)
+
+
+def _labels(
+    scene: Scene, snapshot: Snapshot, surface: NDArray[np.int32]
+) -> tuple[NDArray[np.uint8], NDArray[np.int32], NDArray[np.int32]]:
+    """Lidarseg label, owner and material of each hit."""
+    kinds = [thing.kind for thing in scene.things] + ["ego"]
+    of_owner = np.array([KINDS[kind].lidarseg for kind in kinds], dtype=np.uint8)
+    of_ground = np.zeros(len(MATERIALS), np.uint8)
+    for name, index in GROUND_LIDARSEG.items():
+        of_ground[INDEX[name]] = index
+    solid = surface >= 0
+    on_ground = surface <= GROUND
+    under = GROUND - surface
+    under = np.where(under >= STEP, under - STEP, under)
+    owner = np.where(solid, snapshot.owner[np.maximum(surface, 0)], -1).astype(np.int32)
+    material = np.where(solid, snapshot.material[np.maximum(surface, 0)], np.maximum(under, 0))
+    label = np.where(solid, of_owner[owner], 0)
+    label = np.where(on_ground, of_ground[np.clip(under, 0, len(of_ground) - 1)], label)
+    material = np.where(surface == SKY, 0, material)
+    return label.astype(np.uint8), owner, material.astype(np.int32)
+
+
+def scan(
+    scene: Scene,
+    snapshot: Snapshot,
+    lidar: Lidar,
+    ego: tuple[float, float, float],
+    rng: np.random.Generator,
+) -> Scan:
+    """Sweep the LiDAR once at the snapshot's instant.
+
+    Args:
+        scene: for labels and weather.
+        snapshot: the world at the scan's time.
+        lidar: the sensor.
+        ego: x, y, yaw of the ego at that time.
+        rng: draws range noise, intensity spread and dropout.
+    """
+    x, y, yaw = ego
+    cos, sin = math.cos(yaw), math.sin(yaw)
+    offset = lidar.ego_from_lidar[:3, 3]
+    origin = np.array(
+        [x + cos * offset[0] - sin * offset[1], y + sin * offset[0] + cos * offset[1], offset[2]]
+    )
+    rays = lidar.table.rays
+    distance, surface = cast(snapshot, origin, yaw, lidar.table, with_ego=lidar.with_ego)
+    facing = np.empty(distance.shape)
+    incidence_kernel(
+        cos, sin, origin, rays, distance, surface, snapshot.prim, snapshot.kinds, facing
+    )
+    count = distance.size
+    distance, surface = distance.reshape(-1), surface.reshape(-1)
+    label, owner, material = _labels(scene, snapshot, surface)
+    normal = rng.standard_normal((3, count), dtype=np.float32)
+    uniform = rng.random((2, count), dtype=np.float32)
+    reach = np.where(surface == SKY, lidar.max_range, np.minimum(distance, lidar.max_range))
+    intensity, lost = _intensity(
+        scene, snapshot, surface, material, reach, facing.reshape(-1), normal, uniform
+    )
+    lost |= (surface == SKY) | (distance > lidar.max_range)
+    roughness = lidar_table()[material, 1]
+    jitter = np.clip(RANGE_SIGMA * normal[0], -0.9 * MARGIN, 0.9 * MARGIN)
+    jitter = jitter - roughness * np.abs(normal[2])  # leaves: the beam stops a little before
+    if (blades := material == INDEX["grass"]).any():  # blades of grass stop the beam above ground
+        lift = np.minimum(0.06 * np.abs(normal[2]), 0.15)
+        jitter -= np.where(blades, lift / np.maximum(facing.reshape(-1), 0.1), 0.0)
+    directions = lidar.directions.reshape(-1, 3)
+    xyz = directions * (reach + jitter)[:, None]
+    xyz = np.where(lost[:, None], directions * (0.05 + 0.4 * uniform[1])[:, None], xyz)
+    scale = lidar.full_scale / 255.0
+    if scale == 1.0:
+        intensity = np.floor(intensity)
+    ring = np.tile(np.arange(len(lidar.elevation), dtype=np.int32), len(lidar.azimuth))
+    return Scan(
+        xyz.astype(np.float32),
+        np.where(lost, 0.0, intensity * scale).astype(np.float32),
+        ring,
+        np.where(lost, CATEGORIES.index("noise"), label).astype(np.uint8),
+        np.where(lost, -1, owner).astype(np.int32),
+        ~lost,
+    )
+
+
+def _intensity(
+    scene: Scene,
+    snapshot: Snapshot,
+    surface: NDArray[np.int32],
+    material: NDArray[np.int32],
+    reach: NDArray[np.float64],
+    facing: NDArray[np.float64],
+    normal: NDArray[np.float32],
+    uniform: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """Intensity 0-255 and whether the return is lost.
+
+    Medians per material nearly coincide; the spread comes from a factor per object, one per
+    primitive and one per point, and from fall-off with range and incidence.
+    """
+    table = lidar_table()[material]
+    factor = np.where(surface >= 0, snapshot.reflectivity[np.maximum(surface, 0)], 1.0)
+    ground = np.random.default_rng([scene.seed, 9]).lognormal(0.0, 0.45, len(MATERIALS))
+    factor = np.where(surface >= 0, factor, ground[material])
+    value = table[:, 0] * factor * np.exp(0.38 * normal[1])
+    value *= np.clip(facing, 0.02, 1.0) ** 0.3 * (1.25 / (1.0 + reach / 40.0))
+    value = np.clip(value, 0.6, 255.0)
+    chance = 1.0 - np.exp(-reach / 90.0 * np.clip(9.0 / value, 0.15, 2.0))
+    chance = 1.0 - (1.0 - 0.6 * chance) * (1.0 - table[:, 2]) * (1.0 - scene.light.lidar_dropout)
+    return value, uniform[0] < chance
