@@ -136,11 +136,9 @@ def find_frames(root: Path) -> tuple[dict[str, list[int]], str]:
     origin = "ImageSets"
     if not splits:
         splits, origin = _frames_of_files(root), "files"
-        LOGGER.warning(
-            "%s holds no lists of frames; splits derived from the files: %s",
-            folder,
-            ", ".join(f"{name} {len(frames)}" for name, frames in splits.items()),
-        )
+        if any(splits.values()):
+            sizes = ", ".join(f"{name} {len(frames)}" for name, frames in splits.items())
+            LOGGER.warning("%s holds no lists: splits derived from the files: %s", folder, sizes)
     if "train" in splits and "val" in splits:
         splits["trainval"] = splits["train"] + splits["val"]
     order = [name for name in ("train", "val", "trainval", "test") if splits.get(name)]

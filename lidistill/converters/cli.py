@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lidistill create_data``: raw nuScenes or KITTI to info files."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+from lidistill.converters.kitti import POINT_FOLDERS, convert_kitti
+from lidistill.converters.nuscenes import convert_nuscenes
+from lidistill.converters.nuscenes_tables import find_versions
+from lidistill.io import DataError, available_cpus, read_manifest
+from lidistill.parallel import ENGINES
+
+HELP = "turn raw nuScenes or KITTI into info files"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds one sub-command a dataset."""
+    commands = parser.add_subparsers(dest="dataset", required=True, metavar="DATASET")
+    nuscenes = _command(commands, "nuscenes", "nuScenes, or any data set in its layout")
+    nuscenes.add_argument(
+        "--version",
+        metavar="NAME",
+        help="folder of the tables, e.g. v1.0-mini; may be left out where there is one only",
+    )
+    nuscenes.add_argument(
+        "--max-sweeps", type=int, default=10, help="LiDAR sweeps to list before each keyframe"
+    )
+    nuscenes.add_argument(
+        "--skip-incomplete",
+        action="store_true",
+        help="leave out scenes of which a file is missing",
+    )
+    kitti = _command(commands, "kitti", "KITTI's object benchmark, or any data set in its layout")
+    kitti.add_argument(
+        "--points", choices=POINT_FOLDERS, default="velodyne", help="folder of the point clouds"
+    )
+    kitti.add_argument(
+        "--with-plane", action="store_true", help="add the ground planes of training/planes"
+    )
+    kitti.add_argument(
+        "--skip-incomplete",
+        action="store_true",
+        help="leave out frames of which a file is missing",
+    )
+
+
+def _command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser], name: str, text: str
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the data root")
+    parser.add_argument(
+        "--out-dir", type=Path, metavar="DIR", help="where the info files go; else the data root"
+    )
+    parser.add_argument("--jobs", type=int, default=available_cpus(), help="worker processes")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="loky",
+        help="loky: processes on this machine; ray, dask: an existing cluster",
+    )
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Runs the conversion and shows what was written."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.dataset == "nuscenes":
+        written = convert_nuscenes(
+            args.root,
+            args.version or _only_version(args.root),
+            args.out_dir,
+            jobs=args.jobs,
+            engine=args.engine,
+            max_sweeps=args.max_sweeps,
+            skip_incomplete=args.skip_incomplete,
+        )
+    else:
+        written = convert_kitti(
+            args.root,
+            args.out_dir,
+            jobs=args.jobs,
+            engine=args.engine,
+            points=args.points,
+            with_plane=args.with_plane,
+            skip_incomplete=args.skip_incomplete,
+        )
+    _show(written)
+    return 0
+
+
+def _only_version(root: Path) -> str:
+    found = find_versions(root)
+    if len(found) == 1:
+        return found[0]
+    there = f"several are there: {', '.join(found)}" if found else "none is there"
+    raise DataError(
+        f"Expected one version of nuScenes tables (a folder with scene.json); {there}.",
+        path=root,
+        fix="name one with --version."
+        if found
+        else "pass the folder that holds samples/ and the tables' folder with --root; a synthetic "
+        "one comes from: lidistill world --layout nuscenes --out DIR",
+    )
+
+
+def _show(written: dict[str, Path]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("split", "frames", "info file")
+    for split, path in written.items():
+        table.add_row(split, str(read_manifest(path)["count"]), str(path))
+    Console().print(table)
