@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Makes docs/_generated/: evidence and benchmark tables from their JSON, verbs from their parsers.
+
+No number in the docs is typed by hand. A record that does not exist yet gives a line that says so
+and names the command that writes it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from pathlib import Path
+
+from lidistill import cli
+from lidistill.evaluation.evidence import to_markdown
+from lidistill.io import read_json
+
+METHODS = Path(__file__).resolve().parents[2] / "lidistill" / "methods"
+
+
+def write_pages(docs: Path) -> None:
+    """Write every generated page that differs from what is there."""
+    folder = docs / "_generated"
+    folder.mkdir(exist_ok=True)
+    pages = {f"evidence_{name}.md": evidence(docs, name) for name in method_names()}
+    pages["benchmarks.md"] = benchmarks(docs / "benchmarks.json")
+    pages["cli.md"] = verbs()
+    for name, text in pages.items():
+        path = folder / name
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+
+
+def method_names() -> list[str]:
+    """Method files of the package."""
+    return sorted(path.stem for path in METHODS.glob("*.py") if path.stem[0] != "_")
+
+
+def evidence(docs: Path, method: str) -> str:
+    """The table of one method's record, or that there is none yet."""
+    path = docs / "evidence" / f"{method}.json"
+    if not path.exists():
+        return f"Not run yet: `lidistill evidence {method}` writes this table.\n"
+    return to_markdown(path)
+
+
+def benchmarks(path: Path) -> str:
+    """The table of docs/benchmarks.json, or that there is none yet."""
+    if not path.exists():
+        return "Not run yet: `make bench` writes this table.\n"
+    record = read_json(path)
+    lines = [
+        "| what | input | reference | ours | ratio | reference MiB | ours MiB |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in record["rows"]:
+        cells = [
+            row["name"],
+            row["size"],
+            seconds(row["reference_s"]),
+            seconds(row["ours_s"]),
+            "-" if row["ratio"] is None else f"{row['ratio']:.1f}x",
+            mebibytes(row["reference_mib"]),
+            mebibytes(row["ours_mib"]),
+        ]
+        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+    lines.append("")
+    lines.append(
+        f"Commit `{record['commit']}`; {record['hardware']}; {record['threads']} threads. "
+        "Reference and ours run in turns in one process; times are medians, the ratio is the median "
+        "of paired ratios, memory is the peak above what the process held before the call."
+    )
+    return "\n".join(lines) + "\n"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds or milliseconds, three digits."""
+    if value is None:
+        return "-"
+    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+
+
+def mebibytes(value: float | None) -> str:
+    """Whole MiB."""
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def verbs() -> str:
+    """``--help`` of every verb, as its parser prints it."""
+    os.environ["COLUMNS"] = "92"
+    parts = []
+    for verb in cli.VERBS:
+        there = importlib.util.find_spec(cli.VERBS[verb]) is not None
+        text = cli.build_verb_parser(verb).format_help() if there else cli.help_line(verb)
+        parts.append(f"## {verb}\n\n```text\n{text.rstrip()}\n```\n")
+    return "\n".join(parts)

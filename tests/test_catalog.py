@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A method is four things: a file, configs, a page and tests. This fails when one is missing."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+METHODS = sorted(
+    path.stem for path in (ROOT / "lidistill" / "methods").glob("*.py") if path.stem[0] != "_"
+)
+
+
+def test_there_are_methods():
+    assert METHODS
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_has_config_page_and_test(name):
+    configs = [p for p in (ROOT / "configs" / name).glob("*.py") if p.stem[0] != "_"]
+    assert configs, f"configs/{name}/ has no config"
+    assert (ROOT / "docs" / "methods" / f"{name}.md").is_file()
+    assert (ROOT / "tests" / "methods" / f"test_{name}.py").is_file()
+
+
+@pytest.mark.parametrize("folder", ["configs", "docs/methods", "tests/methods"])
+def test_nothing_stands_there_without_its_method(folder):
+    found = (path.stem.removeprefix("test_") for path in (ROOT / folder).iterdir())
+    strays = {name for name in found if name[0] not in "_."} - {*METHODS, "index"}
+    assert strays == set()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_is_registered_and_reads_like_its_paper(name):
+    import importlib
+
+    from lidistill.distill.distiller import Distiller
+    from lidistill.registry import MODELS
+
+    module = importlib.import_module(f"lidistill.methods.{name}")
+    classes = [
+        value
+        for value in vars(module).values()
+        if inspect.isclass(value) and value.__module__ == module.__name__
+        if issubclass(value, Distiller)
+    ]
+    assert classes, f"methods/{name}.py defines no Distiller"
+    for value in classes:
+        assert MODELS.get(value.__name__) is value, f"{value.__name__} is not registered"
+        length = len(inspect.getsourcelines(value.distill_losses)[0])
+        assert length <= 40, f"{value.__name__}.distill_losses has {length} lines"
+    assert re.search(r"https://", module.__doc__), f"methods/{name}.py does not name its paper"
+    assert any("Differs from the authors' release" in (c.__doc__ or "") for c in classes)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_page_has_its_parts(name):
+    page = (ROOT / "docs" / "methods" / f"{name}.md").read_text()
+    for part in (
+        "## The idea",
+        "## Equations and functions",
+        "## Run it",
+        "not run",
+        "## Differences from the authors' release",
+        "## Citation",
+        f"_generated/evidence_{name}.md",
+    ):
+        assert part in page, f"docs/methods/{name}.md has no {part!r}"
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_method_is_in_the_tables(name):
+    assert f"({name}.md)" in (ROOT / "docs" / "methods" / "index.md").read_text()
+    assert f"(docs/methods/{name}.md)" in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_configs_are_leaves(name):
+    for path in (ROOT / "configs" / name).glob("*.py"):
+        lines = path.read_text().splitlines()
+        assert len(lines) <= 80, f"{path.relative_to(ROOT)} has {len(lines)} lines"
