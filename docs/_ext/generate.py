@@ -67,8 +67,8 @@ def benchmarks(path: Path) -> str:
     lines.append("")
     lines.append(
         f"Commit `{record['commit']}`; {record['hardware']}; {record['threads']} threads. "
-        "Reference and ours run in turns in one process; times are medians, the ratio is the median "
-        "of paired ratios, memory is the peak above what the process held before the call."
+        "Reference and ours run in turns in one process; times are medians, the ratio is the "
+        "median of paired ratios, memory is the peak above what the process held before the call."
     )
     return "\n".join(lines) + "\n"
 
