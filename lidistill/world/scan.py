@@ -129,13 +129,12 @@ def scan(
     directions = lidar.directions.reshape(-1, 3)
     xyz = directions * (reach + jitter)[:, None]
     xyz = np.where(lost[:, None], directions * (0.05 + 0.4 * uniform[1])[:, None], xyz)
-    scale = lidar.full_scale / 255.0
-    if scale == 1.0:
-        intensity = np.floor(intensity)
+    step = lidar.full_scale / (255.0 if lidar.full_scale > 1.0 else 100.0)  # as the files are coded
+    intensity = np.floor(np.minimum(intensity * lidar.gain, lidar.full_scale) / step) * step
     ring = np.tile(np.arange(len(lidar.elevation), dtype=np.int32), len(lidar.azimuth))
     return Scan(
         xyz.astype(np.float32),
-        np.where(lost, 0.0, intensity * scale).astype(np.float32),
+        np.where(lost, 0.0, intensity).astype(np.float32),
         ring,
         np.where(lost, CATEGORIES.index("noise"), label).astype(np.uint8),
         np.where(lost, -1, owner).astype(np.int32),

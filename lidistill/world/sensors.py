@@ -47,7 +47,8 @@ class Lidar:
         ego_from_lidar: 4x4.
         elevation: (R,) radians, ring 0 first.
         azimuth: (C,) radians in the LiDAR's frame, in firing order.
-        full_scale: value written for a reflectivity of 255.
+        full_scale: largest intensity written.
+        gain: written intensity per unit of reflectivity (0-255).
         with_ego: whether the ego's own body is seen.
     """
 
@@ -55,6 +56,7 @@ class Lidar:
     elevation: Array
     azimuth: Array
     full_scale: float
+    gain: float
     with_ego: bool
     max_range: float = 105.0
 
@@ -143,6 +145,7 @@ def nuscenes_lidar(columns: int = 1084) -> Lidar:
         np.radians(-30.67 + 1.3333 * np.arange(32)),
         np.pi / 2 + step * np.arange(columns),
         255.0,
+        1.0,
         True,
     )
 
@@ -157,3 +160,61 @@ def nuscenes_cameras(width: int) -> list[Camera]:
         height = round(900 * scale)
         cameras.append(Camera(name, transform(turn, position), k, width, height, delay / 1000.0))
     return cameras
+
+
+# ---- KITTI -------------------------------------------------------------------------------------
+
+KITTI_SIZE = (1242, 375)
+VELODYNE_HEIGHT, KITTI_STEREO = 1.73, 0.54
+
+
+def _kitti_projection(fourth: tuple[float, float, float]) -> Array:
+    f, cx, cy = 721.5377, 609.5593, 172.854
+    return np.array([[f, 0, cx, fourth[0]], [0, f, cy, fourth[1]], [0, 0, 1.0, fourth[2]]])
+
+
+KITTI_P = {
+    "P0": _kitti_projection((0.0, 0.0, 0.0)),
+    "P1": _kitti_projection((-387.5744, 0.0, 0.0)),
+    "P2": _kitti_projection((44.85728, 0.2163791, 0.002745884)),
+    "P3": _kitti_projection((-339.5242, 2.199936, 0.002729905)),
+}
+
+
+def kitti_calibration() -> dict[str, Array]:
+    """Calibration of the KITTI rig: P0 to P3 (3x4), R0_rect (4x4), Tr_velo_to_cam, Tr_imu_to_velo."""
+    velodyne = rotation(0.0074, 0.0005, 0.0007) @ CAMERA_AXES
+    return {
+        **KITTI_P,
+        "R0_rect": transform(rotation(-0.0099, -0.0007, 0.0006), (0.0, 0.0, 0.0)),
+        "Tr_velo_to_cam": transform(velodyne.T, (-0.004, -0.076, -0.272)),
+        "Tr_imu_to_velo": transform(rotation(0.0008, 0.0005, -0.0006), (-0.8087, 0.3196, -0.7997)),
+    }
+
+
+def kitti_lidar(columns: int = 2048) -> Lidar:
+    """The HDL-64E: an upper block of 32 beams at 1/3 degree from +2 down, a lower one at 1/2."""
+    upper = 2.0 - np.arange(32) / 3.0
+    lower = np.linspace(-8.83, -24.8, 32)
+    return Lidar(
+        transform(np.eye(3), (0.0, 0.0, VELODYNE_HEIGHT)),
+        np.radians(np.concatenate([upper, lower])),
+        2 * np.pi * np.arange(columns) / columns,
+        1.0,
+        5.5 / 255.0,
+        False,
+    )
+
+
+def kitti_camera() -> Camera:
+    """The left colour camera; its centre is where P2 says, 6 cm beside the rectified frame's."""
+    calibration = kitti_calibration()
+    k = calibration["P2"][:, :3]
+    offset = np.linalg.solve(k, calibration["P2"][:, 3])
+    rect_from_ego = (
+        calibration["R0_rect"]
+        @ calibration["Tr_velo_to_cam"]
+        @ transform(np.eye(3), (0.0, 0.0, -VELODYNE_HEIGHT))
+    )
+    ego_from_camera = np.linalg.inv(rect_from_ego) @ transform(np.eye(3), -offset)
+    return Camera("image_2", ego_from_camera, k, *KITTI_SIZE)
