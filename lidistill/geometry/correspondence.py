@@ -118,10 +118,15 @@ class Pairs:
     def resize(
         self, from_hw: tuple[int, int], out_hw: tuple[int, int], compat: bool = False
     ) -> Pairs:
-        """Pixels after a resize of the whole image; the border is clipped, none dropped."""
+        """Pixels after a resize of the whole image; no pair is lost.
+
+        The authors' arithmetic (``compat``) can round past the last pixel, and clips there.
+        """
         moved = self.moved(crop_resize_affine((0, 0, *from_hw), out_hw, compat))
-        limit = np.array([out_hw[1] - 1.0, out_hw[0] - 1.0])
-        return replace(moved, pixel_uv=np.minimum(moved.pixel_uv, limit))
+        if compat:
+            limit = np.array([out_hw[1] - 1.0, out_hw[0] - 1.0])
+            moved = replace(moved, pixel_uv=np.minimum(moved.pixel_uv, limit))
+        return moved
 
     def flip(self, flipped: NDArray[np.bool_], widths: NDArray[np.int64]) -> Pairs:
         """Pixels after the images marked in ``flipped`` (K,) are mirrored left to right."""
