@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ResNet as a dense image teacher."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from lidistill import compat
+from lidistill.models.teachers.weights import load_image_weights
+from lidistill.registry import MODELS
+
+compat.apply()  # mmdet imports mmcv's compiled operators
+
+
+@MODELS.register_module()
+class ResNetTeacher(nn.Module):
+    """mmdet's ResNet, optionally with its strides turned into dilation.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        dilated: True keeps stride 4 to the end (SLidR: a 56 x 104 map of a 224 x 416 image, 18
+            times the cost); False is the plain network, stride 32 (PPKT).
+        weights: local file of published weights, see
+            :func:`lidistill.models.teachers.weights.load_image_weights`; None leaves random
+            weights, for a checkpoint that is loaded later.
+
+    Raises:
+        FileNotFoundError: no such weights.
+        ValueError: the weights do not fit.
+
+    Source: SLidR, CVPR 2022, section 4.1. At the cells both have, the dilated network equals the
+        plain one: the first block of a dilated stage keeps the dilation of the stage before.
+    """
+
+    def __init__(
+        self, depth: int = 50, dilated: bool = True, weights: str | Path | None = None
+    ) -> None:
+        super().__init__()
+        from mmdet.models.backbones import ResNet
+
+        options: dict[str, Any] = (
+            {"strides": (1, 1, 1, 1), "dilations": (1, 2, 4, 8)} if dilated else {}
+        )
+        self.encoder = ResNet(depth, out_indices=(3,), style="pytorch", norm_eval=True, **options)
+        if dilated:
+            for stage, before in ((2, 1), (3, 2), (4, 4)):
+                _set_dilations(self.encoder.get_submodule(f"layer{stage}"), before, 2 * before)
+        self.stride = 4 if dilated else 32
+        self.out_channels: int = self.encoder.feat_dim
+        self.loaded = load_image_weights(self.encoder, weights) if weights is not None else ""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) images, ImageNet-normalised RGB -> (B, C, H / stride, W / stride)."""
+        (feature_map,) = self.encoder(images)
+        return feature_map
+
+
+def _set_dilations(stage: nn.Module, before: int, after: int) -> None:
+    """Dilate a stage as if its first spatial convolution still had stride 2.
+
+    That convolution keeps the dilation of the stage before. mmdet dilates it too, and leaves out
+    the second convolution of basic blocks (depth 18 and 34).
+    """
+    dilation = before
+    for module in stage.modules():
+        if isinstance(module, nn.Conv2d) and module.kernel_size == (3, 3):
+            module.dilation = module.padding = (dilation, dilation)
+            dilation = after
