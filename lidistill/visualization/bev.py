@@ -20,7 +20,7 @@ def bev_picture(
     reach: float = 40.0,
     size: int = 720,
     forward: Literal["x", "y"] = "y",
-    radius: float = 1.4,
+    radius: float = 1.8,
     rings: float = 10.0,
 ) -> NDArray[np.uint8]:
     """Draw points from above, higher ones over lower ones.

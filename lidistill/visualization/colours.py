@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import colorsys
 from functools import cache
 
 import cv2
@@ -11,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _GOLDEN = 0.6180339887498949
-_TONES = ((0.62, 1.0), (0.85, 0.82), (0.42, 0.95))  # saturation, value
+_TONES = ((0.80, 0.13), (0.66, 0.17), (0.90, 0.08))  # lightness, chroma
 _PALETTE_SIZE = 4096
 
 MAPS = {
@@ -70,9 +69,43 @@ def scalar_colours(
 
 @cache
 def _palette() -> NDArray[np.uint8]:
-    """(4096, 3) uint8: hues by the golden ratio, three tones."""
-    rows = [
-        colorsys.hsv_to_rgb((index * _GOLDEN) % 1, *_TONES[index % len(_TONES)])
-        for index in range(_PALETTE_SIZE)
+    """(4096, 3) uint8: hues by the golden ratio, three tones, all light enough for dark ground."""
+    number = np.arange(_PALETTE_SIZE)
+    lightness, chroma = np.array(_TONES)[number % len(_TONES)].T
+    return oklch_to_rgb(lightness, chroma, 2 * np.pi * (number * _GOLDEN % 1))
+
+
+def oklch_to_rgb(lightness: NDArray, chroma: NDArray, hue: NDArray) -> NDArray[np.uint8]:
+    """Colours of even perceived lightness.
+
+    Args:
+        lightness: (N,) 0..1.
+        chroma: (N,) 0 (grey) to about 0.3; what sRGB cannot show is clipped.
+        hue: (N,) radians.
+
+    Returns:
+        (N, 3) uint8 sRGB.
+
+    Source: Ottosson 2020, "A perceptual color space for image processing" (Oklab).
+    """
+    lab = np.stack([lightness, chroma * np.cos(hue), chroma * np.sin(hue)])  # (3, N)
+    linear = _RGB_FROM_CONES @ (_CONES_FROM_LAB @ lab) ** 3
+    curved = 1.055 * np.maximum(linear, 0.0031308) ** (1 / 2.4) - 0.055
+    rgb = np.where(linear <= 0.0031308, 12.92 * linear, curved)
+    return (np.clip(rgb.T, 0, 1) * 255).round().astype(np.uint8)
+
+
+_CONES_FROM_LAB = np.array(
+    [
+        [1.0, 0.3963377774, 0.2158037573],
+        [1.0, -0.1055613458, -0.0638541728],
+        [1.0, -0.0894841775, -1.2914855480],
     ]
-    return (np.array(rows) * 255).round().astype(np.uint8)
+)
+_RGB_FROM_CONES = np.array(
+    [
+        [4.0767416621, -3.3077115913, 0.2309699292],
+        [-1.2684380046, 2.6097574011, -0.3413193965],
+        [-0.0041960863, -0.7034186147, 1.7076147010],
+    ]
+)

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,16 +83,19 @@ def _scalars(line: str) -> list[tuple[str, float, float]]:
     ]
 
 
-def smooth(values: list[float], weight: float = 0.9) -> list[float]:
-    """Exponential moving average without start-up bias.
+def smooth(values: Sequence[float], half: int) -> list[float]:
+    """Centred moving average: it does not lag behind, and shrinks evenly towards both ends.
 
     Args:
-        values: in order.
-        weight: of the past, 0..1.
+        values: in order; non-finite ones are passed over and stay as they are.
+        half: values taken on each side, fewer near the ends.
+
+    Returns:
+        As many values.
     """
-    out, total, mass = [], 0.0, 0.0
-    for value in values:
-        total = weight * total + (1 - weight) * value
-        mass = weight * mass + (1 - weight)
-        out.append(total / mass)
+    out = []
+    for here, value in enumerate(values):
+        reach = min(half, here, len(values) - 1 - here)
+        near = [v for v in values[here - reach : here + reach + 1] if math.isfinite(v)]
+        out.append(sum(near) / len(near) if math.isfinite(value) else value)
     return out

@@ -9,6 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+_DARKEST = 30
+"""Of a colour channel: no point may vanish on dark ground."""
+
+
 @dataclass
 class FeaturePCA:
     """Directions and range fitted to one set of features, to be applied to any other.
@@ -17,7 +21,7 @@ class FeaturePCA:
         mean: (C,).
         directions: (3, C), unit length, by falling variance; each one's largest entry is positive,
             so the same features always give the same colours.
-        low: (3,) drawn as 0.
+        low: (3,) drawn darkest.
         high: (3,) drawn as 255.
         explained: (3,) share of the total variance.
     """
@@ -77,4 +81,4 @@ class FeaturePCA:
         scores = (values - self.mean) @ self.directions.T
         span = np.maximum(self.high - self.low, 1e-12)
         share = np.where(self.high > self.low, (scores - self.low) / span, 0.5)
-        return (np.clip(share, 0, 1) * 255).round().astype(np.uint8)
+        return (_DARKEST + np.clip(share, 0, 1) * (255 - _DARKEST)).round().astype(np.uint8)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import math
 
 import pytest
 
@@ -38,13 +39,22 @@ def test_no_log(tmp_path):
 
 
 def test_smooth_equals_a_naive_loop():
-    values = [5.0, 1.0, 4.0, 4.0, -2.0]
-    for i, got in enumerate(smooth(values, 0.6)):
-        weights = [0.6 ** (i - j) for j in range(i + 1)]
-        expected = sum(w * v for w, v in zip(weights, values, strict=False)) / sum(weights)
-        assert got == pytest.approx(expected)
-    assert smooth([]) == []
-    assert smooth([3.0, 3.0]) == pytest.approx([3.0, 3.0])
+    values = [5.0, 1.0, 4.0, 4.0, -2.0, 7.0]
+    for half, windows in (
+        (1, [[5], [5, 1, 4], [1, 4, 4], [4, 4, -2], [4, -2, 7], [7]]),
+        (2, [[5], [5, 1, 4], [5, 1, 4, 4, -2], [1, 4, 4, -2, 7], [4, -2, 7], [7]]),
+    ):
+        assert smooth(values, half) == pytest.approx([sum(w) / len(w) for w in windows])
+    assert smooth([], 3) == []
+    line = [float(i) for i in range(30)]
+    assert smooth(line, 4) == pytest.approx(line)  # no lag
+
+
+def test_smooth_keeps_gaps():
+    got = smooth([1.0, math.nan, 3.0], 1)
+    assert got[0] == 1
+    assert math.isnan(got[1])
+    assert got[2] == 3
 
 
 def test_curve_of_unequal_lengths():
