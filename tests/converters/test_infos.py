@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Info files: canonical bytes, and errors for everything that is not one."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lidistill.converters.infos import load_infos, write_infos
+from lidistill.io import DataError, dump_pickle, read_manifest
+
+META = {"dataset": "nuscenes", "info_version": "1.1", "categories": {"car": 0}}
+
+
+def _frame(token: str) -> dict[str, Any]:
+    return {"token": token, "lidar_points": {"lidar_path": "a.bin"}, "numbers": (1, 2.5)}
+
+
+def test_round_trip_with_manifest(tmp_path: Path) -> None:
+    path = tmp_path / "infos.pkl"
+    write_infos(path, META, [_frame("a"), _frame("b")], {"version": "v"}, "here")
+    infos = load_infos(path, "nuscenes")
+    assert infos.metainfo == META
+    assert [frame["token"] for frame in infos.frames] == ["a", "b"]
+    assert infos.frames[0]["numbers"] == [1, 2.5]
+    manifest = read_manifest(path)
+    assert (manifest["count"], manifest["parameters"]) == (2, {"version": "v"})
+
+
+def test_equal_values_give_equal_bytes(tmp_path: Path) -> None:
+    shared = "".join(["shar", "ed"])
+    once = [{"token": shared, "scene": shared}]
+    twice = [{"token": "".join(["sha", "red"]), "scene": "".join(["s", "hared"])}]
+    assert pickle.dumps(once) != pickle.dumps(twice)
+    for name, frames in (("a", once), ("b", twice)):
+        write_infos(tmp_path / name, META, frames, {}, "")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([{"image": {}}], "bare list"),
+        ({"infos": [], "metadata": {}}, r"mmdet3d 0\.x"),
+        ({"metainfo": META}, "without metainfo and data_list"),
+        ({"metainfo": {**META, "info_version": "2.0"}, "data_list": []}, "info_version '2.0'"),
+        ({"metainfo": {**META, "dataset": "kitti"}, "data_list": []}, "got one of 'kitti'"),
+        ({"metainfo": META, "data_list": [1]}, "not dictionaries"),
+        ("text", "got str"),
+    ],
+)
+def test_another_schema(tmp_path: Path, content: Any, message: str) -> None:
+    path = tmp_path / "infos.pkl"
+    dump_pickle(path, content)
+    with pytest.raises(DataError, match=f"(?s){message}.*infos.pkl.*lidistill create_data nus"):
+        load_infos(path, "nuscenes")
+
+
+def test_frame_without_a_needed_key(tmp_path: Path) -> None:
+    path = tmp_path / "infos.pkl"
+    dump_pickle(path, {"metainfo": META, "data_list": [_frame("a"), {"token": "b"}]})
+    with pytest.raises(DataError, match=r"(?s)lacks lidar_points.*sample: b.*create_data"):
+        load_infos(path)
+    with pytest.raises(DataError, match=r"(?s)lacks images.*sample: a"):
+        load_infos(path, need=("images",))
+
+
+class _Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return os.mkdir, (str(self.path),)
+
+
+def test_info_file_that_runs_code(tmp_path: Path) -> None:
+    path = tmp_path / "infos.pkl"
+    path.write_bytes(pickle.dumps({"metainfo": META, "data_list": [_Evil(tmp_path / "ran")]}))
+    with pytest.raises(DataError, match=r"(?s)Refused.*mkdir.*infos\.pkl.*create_data"):
+        load_infos(path)
+    assert not (tmp_path / "ran").exists()
+
+
+def test_missing_info_file(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"(?s)not found.*no\.pkl.*lidistill create_data kitti"):
+        load_infos(tmp_path / "no.pkl", "kitti")
