@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 
 from lidistill.datasets.frame import Frame, PairBatch
+from lidistill.geometry.correspondence import Pairs
 
 
 def collate_pairs(frames: Sequence[Frame]) -> dict[str, PairBatch]:
-    """Concatenates frames that went through ``Voxelize`` and ``PackPairs``.
+    """Concatenate frames that went through ``Voxelize``, and ``PackPairs`` unless LiDAR alone is asked.
+
+    Frames without pairs give a batch without images (``images`` (0, 3, 0, 0), no pairs).
 
     Args:
         frames: B frames; numbers of points, pairs and cameras may differ, image sizes may not.
@@ -26,11 +29,14 @@ def collate_pairs(frames: Sequence[Frame]) -> dict[str, PairBatch]:
     """
     voxels = [frame.voxels for frame in frames if frame.voxels is not None]
     images = [frame.images for frame in frames if frame.images is not None]
-    if not frames or len(voxels) < len(frames) or len(images) < len(frames):
+    lidar_only = not images and all(frame.pairs is None for frame in frames)
+    if not frames or len(voxels) < len(frames) or (len(images) < len(frames) and not lidar_only):
         raise ValueError(
             f"expected frames with voxels and images, got {len(voxels)} and {len(images)} of "
             f"{len(frames)}; end the pipeline with Voxelize(...), PackPairs()"
         )
+    if lidar_only:
+        images = [torch.zeros(0, 3, 0, 0)] * len(frames)
     shapes = {tuple(stack.shape[1:]) for stack in images}
     grids = {sample.spatial_shape for sample in voxels}
     if len(shapes) != 1 or len(grids) != 1:
@@ -38,7 +44,7 @@ def collate_pairs(frames: Sequence[Frame]) -> dict[str, PairBatch]:
     num_points = [len(frame.points) for frame in frames]
     num_voxels = [len(sample.coords) for sample in voxels]
     num_images = [len(stack) for stack in images]
-    pairs = [frame.need_pairs() for frame in frames]
+    pairs = [Pairs.empty() if lidar_only else frame.need_pairs() for frame in frames]
     point_start, voxel_start, image_start = map(_starts, (num_points, num_voxels, num_images))
     num_pairs = [len(part) for part in pairs]
     batch = PairBatch(
@@ -52,7 +58,7 @@ def collate_pairs(frames: Sequence[Frame]) -> dict[str, PairBatch]:
         point_to_voxel=_shift([s.point_to_voxel for s in voxels], voxel_start, num_points),
         images=torch.cat(images),
         image_batch=_ids(num_images),
-        superpixels=_superpixels(frames),
+        superpixels=None if lidar_only else _superpixels(frames),
         pair_point=_shift([part.point for part in pairs], point_start, num_pairs),
         pair_image=_shift([part.camera for part in pairs], image_start, num_pairs),
         pair_rowcol=_cat([part.rowcol() for part in pairs]),

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -166,7 +167,7 @@ class Voxelize:
     """Quantize the cloud; pairs of points outside the grid are dropped, the points stay.
 
     Args:
-        voxels: The grid.
+        voxels: The grid, or its config.
         features: Input features, of ``x y z intensity rho``.
         reduce: ``first`` point of a voxel stands for it (SLidR), or ``mean`` of its points.
         intensity_scale: Factor on the intensity; 1 / 255 brings nuScenes to [0, 1].
@@ -174,7 +175,7 @@ class Voxelize:
 
     def __init__(
         self,
-        voxels: CartesianVoxels | CylindricalVoxels,
+        voxels: CartesianVoxels | CylindricalVoxels | dict[str, Any],
         features: Sequence[str] = ("intensity",),
         reduce: str = "first",
         intensity_scale: float = 1.0,
@@ -185,7 +186,8 @@ class Voxelize:
             raise ValueError(f"features: expected some of {known}, got {tuple(features)}")
         if reduce not in ("first", "mean"):
             raise ValueError(f"reduce: expected 'first' or 'mean', got {reduce!r}")
-        self.voxels, self.features, self.reduce = voxels, tuple(features), reduce
+        self.voxels = TRANSFORMS.build(dict(voxels)) if isinstance(voxels, dict) else voxels
+        self.features, self.reduce = tuple(features), reduce
         self.intensity_scale = intensity_scale
 
     def __call__(self, frame: Frame) -> Frame:

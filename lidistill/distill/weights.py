@@ -40,15 +40,16 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
-def load_weights(model: nn.Module, path: str | Path, prefixes: tuple[str, ...] = ()) -> None:
+def load_weights(model: nn.Module, path: str | Path) -> None:
     """Load a checkpoint whose tensors must fit ``model`` name by name.
+
+    The file may hold a larger model of which ``model`` is one part: the student of a Distiller
+    checkpoint (``student.*``), the encoder of a self-supervised stage (``encoder.*``). The one prefix
+    under which most tensors are found is taken off the names.
 
     Args:
         model: receives the weights.
         path: local file.
-        prefixes: tried in order; the first with which every tensor of ``model`` is found is taken
-            off the file's names (``"student."`` reads the student of a Distiller checkpoint). The
-            empty prefix and ``"student."`` are always tried.
 
     Raises:
         ValueError: some tensors are missing or differ in shape; the message counts what matched.
@@ -56,7 +57,8 @@ def load_weights(model: nn.Module, path: str | Path, prefixes: tuple[str, ...] =
     state = read_state_dict(path)
     wanted = model.state_dict()
     best: dict[str, torch.Tensor] = {}
-    for prefix in (*prefixes, "", "student."):
+    first = next(iter(wanted), "")
+    for prefix in {key.removesuffix(first) for key in state if ("." + key).endswith("." + first)}:
         found = {
             name: state[prefix + name]
             for name, tensor in wanted.items()

@@ -180,11 +180,7 @@ def _apply_overrides(
     if seed is not None:
         cfg.merge_from_dict({"randomness.seed": seed})
     if iters is not None:
-        old = cfg.train_cfg.max_iters
-        cfg.train_cfg.max_iters = iters
-        for scheduler in cfg.get("param_scheduler") or []:
-            if scheduler.get("end") == old:
-                scheduler["end"] = iters
+        _set_iterations(cfg, iters)
     if amp:
         from mmengine.optim import AmpOptimWrapper
 
@@ -192,6 +188,20 @@ def _apply_overrides(
         cfg.optim_wrapper.dtype = "bfloat16"
     if options:
         cfg.merge_from_dict(options)
+
+
+def _set_iterations(cfg: Any, iters: int) -> None:
+    """Train ``iters`` iterations; learning-rate schedules shrink or grow with them."""
+    ratio = iters / cfg.train_cfg.max_iters
+    cfg.train_cfg.max_iters = iters
+    schedulers = []
+    for scheduler in cfg.get("param_scheduler") or []:
+        for name in ("begin", "end", "T_max"):
+            if name in scheduler:
+                scheduler[name] = round(scheduler[name] * ratio)
+        if scheduler.get("end", 1) > scheduler.get("begin", 0):  # a warm-up may shrink to nothing
+            schedulers.append(scheduler)
+    cfg.param_scheduler = schedulers
 
 
 def _split_options(options: dict[str, Any], stages: list[str]) -> dict[str, dict[str, Any]]:

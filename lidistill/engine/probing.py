@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The linear probe as mmengine's test loop, and its controls, on the student of a Distiller."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.model import is_model_wrapper
+from mmengine.runner.base_loop import BaseLoop
+
+from lidistill.datasets.frame import PairBatch
+from lidistill.distill.distiller import Distiller
+from lidistill.evaluation.batch_norm import calibrate_batch_norm
+from lidistill.evaluation.label_maps import NUSCENES_CLASSES, nuscenes_label_table
+from lidistill.evaluation.linear_probe import linear_probe, mlp_probe
+from lidistill.evaluation.point_samples import frame_features, raw_inputs, voxels_to_points
+from lidistill.evaluation.probe_result import ProbeResult, ProbeSettings
+from lidistill.io import write_json
+from lidistill.registry import LOOPS
+
+BATCH_NORM_WORDS = "statistics recomputed on the training frames, in every row"
+
+
+class Batches:
+    """The batches of a data loader on a device, without the loader's dictionary around them."""
+
+    def __init__(self, loader: Iterable[dict[str, PairBatch]], device: torch.device | str) -> None:
+        self.loader, self.device = loader, device
+
+    def __iter__(self) -> Iterator[PairBatch]:
+        for data in self.loader:
+            yield data["inputs"].to(self.device)
+
+
+def probe_student(
+    model: Distiller,
+    train: Iterable[PairBatch],
+    val: Iterable[PairBatch],
+    settings: ProbeSettings | None = None,
+) -> ProbeResult:
+    """Linear probe of the student's point features on nuScenes' 16 lidarseg classes.
+
+    The student's batch-norm statistics are recomputed on the training frames first, for random,
+    pretrained and control networks alike, so that none is favoured by how its statistics came.
+    The model itself is not changed.
+
+    Args:
+        model: its student gives (V, C) voxel features.
+        train: batches with point labels; read twice.
+        val: batches with point labels.
+        settings: budget and rules of the probe.
+    """
+    model = copy.deepcopy(model).eval()
+
+    def features(batch: PairBatch) -> torch.Tensor:
+        voxels = model(batch, mode="predict")
+        return voxels_to_points(voxels, batch.point_to_voxel)
+
+    calibrate_batch_norm(model.student, train, lambda _student, batch: features(batch))
+    table = nuscenes_label_table()
+    return linear_probe(
+        frame_features(train, features, table),
+        frame_features(val, features, table),
+        len(NUSCENES_CLASSES),
+        settings,
+        batch_norm=BATCH_NORM_WORDS,
+    )
+
+
+def probe_raw_inputs(
+    train: Iterable[PairBatch], val: Iterable[PairBatch], settings: ProbeSettings | None = None
+) -> ProbeResult:
+    """Control: an MLP on what the network is fed, intensity and height of each point."""
+
+    def features(batch: PairBatch) -> torch.Tensor:
+        return raw_inputs(batch.points)
+
+    table = nuscenes_label_table()
+    return mlp_probe(
+        frame_features(train, features, table),
+        frame_features(val, features, table),
+        len(NUSCENES_CLASSES),
+        settings,
+        inputs="intensity and height",
+    )
+
+
+def iou_by_class(result: ProbeResult) -> dict[str, float]:
+    """Class name -> IoU, without the ignored class; NaN where a class was not scored."""
+    return dict(zip(NUSCENES_CLASSES[1:], map(float, result.iou[1:]), strict=True))
+
+
+@LOOPS.register_module()
+class LinearProbeLoop(BaseLoop):
+    """``lidistill test``: probe a pretraining checkpoint.
+
+    Args:
+        runner: mmengine's.
+        dataloader: labelled validation frames.
+        evaluator: unused; the probe scores itself.
+        train_dataloader: labelled training frames, without augmentation.
+        settings: see :class:`~lidistill.evaluation.probe_result.ProbeSettings`.
+    """
+
+    def __init__(
+        self,
+        runner: Any,
+        dataloader: Any,
+        train_dataloader: Any,
+        evaluator: Any = None,
+        settings: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(runner, dataloader)
+        self.train_dataloader = (
+            runner.build_dataloader(train_dataloader, seed=runner.seed)
+            if isinstance(train_dataloader, dict)
+            else train_dataloader
+        )
+        self.settings = ProbeSettings(**(settings or {}))
+
+    def run(self) -> dict[str, float]:
+        """Probe, log, and write ``linear_probe.json`` into the work directory."""
+        model = self.runner.model
+        model = model.module if is_model_wrapper(model) else model
+        device = next(model.parameters()).device
+        train = Batches(self.train_dataloader, device)
+        result = probe_student(model, train, Batches(self.dataloader, device), self.settings)
+        metrics = {"linear_probe/mIoU": result.miou}
+        metrics |= {f"linear_probe/{name}": value for name, value in iou_by_class(result).items()}
+        write_json(
+            Path(self.runner.work_dir) / "linear_probe.json",
+            {"protocol": result.protocol, **metrics},
+        )
+        self.runner.logger.info(f"{result.protocol}: mIoU {result.miou:.4f}")
+        return metrics

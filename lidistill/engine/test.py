@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lidistill test``: evaluate a checkpoint by the protocol its config names."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from lidistill import compat
+from lidistill.engine.stages import fill_stage_checkpoints
+from lidistill.engine.train import load_config
+
+HELP = "evaluate a checkpoint by the protocol of its config (SLidR: linear probe)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``lidistill test``."""
+    parser.add_argument("config", help="the config the checkpoint was trained with")
+    parser.add_argument("checkpoint", help="iter_*.pth, or 'none' for the random initial weights")
+    parser.add_argument("--work-dir", help="where results go (default: the checkpoint's folder)")
+    parser.add_argument(
+        "--data-root", help="use the dataset here instead of the config's data_root"
+    )
+    parser.add_argument("--seed", type=int, help="initial weights, where the checkpoint is 'none'")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Entry of the verb."""
+    evaluate(args.config, args.checkpoint, args.work_dir, args.data_root, args.seed)
+    return 0
+
+
+def evaluate(
+    config: str | Path,
+    checkpoint: str,
+    work_dir: str | None = None,
+    data_root: str | None = None,
+    seed: int | None = None,
+) -> dict[str, Any]:
+    """Run the config's test loop on a checkpoint.
+
+    Raises:
+        FileNotFoundError: no such config or checkpoint.
+        ValueError: the config names no test protocol.
+    """
+    from mmengine.runner import Runner
+
+    from lidistill.distill.weights import load_weights
+
+    compat.apply()
+    cfg = load_config(config, data_root)
+    if cfg.get("test_cfg") is None:
+        raise ValueError(f"{config} has no test_cfg; SLidR configs name LinearProbeLoop there")
+    random_weights = checkpoint == "none"
+    default = Path("work_dirs") / Path(config).stem / "random" if random_weights else None
+    cfg.work_dir = str(work_dir or default or Path(checkpoint).parent)
+    if seed is not None:
+        cfg.merge_from_dict({"randomness.seed": seed})
+    drop_teacher_checkpoints(cfg)
+    fill_stage_checkpoints(cfg, {})
+    runner = Runner.from_cfg(cfg)
+    if not random_weights:
+        load_weights(runner.model, checkpoint)
+    return dict(runner.test())
+
+
+def drop_teacher_checkpoints(cfg: Any) -> None:
+    """The student is tested alone: no teacher weights are read."""
+    model = cfg.model
+    teachers = [model.get("teacher"), *(model.get("teachers") or {}).values()]
+    for teacher in teachers:
+        if isinstance(teacher, dict):
+            teacher.pop("checkpoint", None)
