@@ -3,30 +3,47 @@
 
 from __future__ import annotations
 
+import pickle
 from types import ModuleType
 from typing import Any
 
 import torch
 
+_STATISTICS = ("min", "max", "current", "mean")
+
 
 def allow_history(module: ModuleType) -> None:
-    """Let `torch.load(weights_only=True)` read what mmengine's Runner writes: its scalar histories and numpy arrays.
+    """Let `torch.load(weights_only=True)` read what mmengine's Runner writes.
+
+    That is: scalar histories (with the names of their statistics methods, which pickle as
+    ``getattr(HistoryBuffer, name)``) and numpy arrays. ``getattr`` itself stays refused, since it
+    would lead anywhere: the name is given to a function that knows those four methods only.
 
     Args:
         module: ``mmengine.logging.history_buffer``.
     """
     import numpy as np
+    from numpy.core import multiarray
 
-    try:
-        from numpy.core import multiarray  # numpy 1
-    except ImportError:
-        from numpy._core import multiarray
+    history = module.HistoryBuffer
+
+    def statistics_method(owner: Any, name: str) -> Any:
+        if owner is not history or name not in _STATISTICS:
+            raise pickle.UnpicklingError(
+                f"expected one of HistoryBuffer's methods {_STATISTICS} in the checkpoint, got "
+                f"{name!r} of {owner!r}: the file was not written by mmengine's Runner; do not load it"
+            )
+        return getattr(history, name)
+
     dtypes = [type(np.dtype(name)) for name in ("?", "i1", "u1", "i4", "i8", "f2", "f4", "f8")]
     torch.serialization.add_safe_globals(
         [
-            module.HistoryBuffer,
-            multiarray._reconstruct,
-            multiarray.scalar,
+            history,
+            (statistics_method, "builtins.getattr"),
+            (multiarray._reconstruct, "numpy.core.multiarray._reconstruct"),
+            (multiarray._reconstruct, "numpy._core.multiarray._reconstruct"),
+            (multiarray.scalar, "numpy.core.multiarray.scalar"),
+            (multiarray.scalar, "numpy._core.multiarray.scalar"),
             np.ndarray,
             np.dtype,
             *dtypes,

@@ -197,7 +197,7 @@ def _geometry(layer: Any, x: Any) -> tuple[Any, dict]:
 
 
 def _build_geometry(layer: Any, x: Any) -> Any:
-    """spconv's `IndiceData` with a neighbour ``table`` in the place of pair lists."""
+    """spconv's `IndiceData` with a `PairTable` in the place of pair lists."""
     from spconv.pytorch.core import IndiceData
 
     from lidistill.ops.neighbours import strided_table, submanifold_table

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Neighbour tables of sparse convolutions on the CPU: which input voxel each kernel offset reads.
+"""Pair tables of sparse convolutions on the CPU: which input voxel feeds which output voxel.
 
-A table holds, for kernel offset ``k`` and output voxel ``o``, the input voxel that ``o`` reads through ``k``, or
--1. For a fixed offset each input voxel is read by at most one output voxel, so the inverse of a table is a table
-again: the same pair serves the convolution, its inverse and its gradients, and nothing is ever scattered.
+Voxels are walked in lexicographic order of (batch, z, y, x), their *rank*. For one kernel offset the
+step from input to output keeps that order, so the pairs of an offset are found by merging two
+ordered lists, need no hash table, and are ordered by input and by output at once: the same list
+serves the convolution, its inverse and both gradients.
 
 Kernel offsets run with the last axis fastest, as in spconv's weights (Cout, kz, ky, kx, Cin).
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
@@ -19,66 +21,77 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-_Int32 = npt.NDArray[np.int32]
-_Int64 = npt.NDArray[np.int64]
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+Int32 = npt.NDArray[np.int32]
+Int64 = npt.NDArray[np.int64]
+
+# Ranks that one step of the kernels handles together: small enough that the rows of a block, of
+# its neighbours and of one weight stay in the second-level cache at 128 channels.
+BLOCK = 256
 
 
 @dataclass(frozen=True)
-class NeighbourTable:
-    """Input voxel of each (kernel offset, output voxel), and the other way round.
+class PairTable:
+    """Pairs of (input voxel, output voxel) of each kernel offset.
 
     Attributes:
-        sources: (K, V_out) int32, input voxel that output voxel ``o`` reads through offset ``k``; -1 for none.
-        targets: (K, V_in) int32, output voxel that reads input voxel ``i`` through offset ``k``; -1 for none.
+        ins: (P,) int32 input rows, by offset, then by rank.
+        outs: (P,) int32 output rows, in the same order.
+        in_starts: (K, blocks + 1) int64, first pair of each block of ``BLOCK`` input ranks.
+        out_starts: (K, blocks + 1) int64, first pair of each block of ``BLOCK`` output ranks.
+        in_order: (V_in,) int32 row of each input rank.
+        out_order: (V_out,) int32 row of each output rank.
     """
 
-    sources: Tensor
-    targets: Tensor
+    ins: Int32
+    outs: Int32
+    in_starts: Int64
+    out_starts: Int64
+    in_order: Int32
+    out_order: Int32
 
     @property
     def num_in(self) -> int:
         """Number of input voxels."""
-        return self.targets.shape[1]
+        return len(self.in_order)
 
     @property
     def num_out(self) -> int:
         """Number of output voxels."""
-        return self.sources.shape[1]
+        return len(self.out_order)
 
     @property
     def volume(self) -> int:
         """Number of kernel offsets, K."""
-        return self.sources.shape[0]
+        return len(self.in_starts)
 
-    def inverse(self) -> NeighbourTable:
-        """The table of the inverse convolution: inputs and outputs change places, offsets stay."""
-        return NeighbourTable(self.targets, self.sources)
+    def inverse(self) -> PairTable:
+        """The table of the inverse convolution: inputs and outputs change places."""
+        return PairTable(
+            self.outs,
+            self.ins,
+            self.out_starts,
+            self.in_starts,
+            self.out_order,
+            self.in_order,
+        )
 
-
-def conv_shape(
-    shape: Sequence[int],
-    kernel_size: Sequence[int],
-    stride: Sequence[int],
-    padding: Sequence[int],
-    dilation: Sequence[int],
-) -> list[int]:
-    """Spatial shape of a strided convolution's output, as of a dense one; kernel size -1 spans the axis."""
-    return [
-        1 if k == -1 else (n + 2 * p - d * (k - 1) - 1) // s + 1
-        for n, k, s, p, d in zip(shape, kernel_size, stride, padding, dilation, strict=True)
-    ]
+    def sources(self) -> Int32:
+        """(K, V_out) int32: the input row that each output row reads through an offset, or -1."""
+        dense = np.full((self.volume, self.num_out), -1, dtype=np.int32)
+        for k, (first, last) in enumerate(self.out_starts[:, [0, -1]]):
+            dense[k, self.outs[first:last]] = self.ins[first:last]
+        return dense
 
 
 def submanifold_table(
     coords: Tensor, shape: Sequence[int], kernel_size: Sequence[int], dilation: Sequence[int]
-) -> NeighbourTable:
+) -> PairTable:
     """Table of a submanifold convolution: outputs sit where the inputs sit.
 
     Args:
         coords: (V, 1 + D) int32 voxel coordinates, batch first, unique, inside ``shape``.
         shape: D grid sizes.
-        kernel_size: D kernel sizes; an even one reaches one further towards the low side.
+        kernel_size: D kernel sizes; an even one reaches one further to the low side.
         dilation: D dilations.
 
     Returns:
@@ -87,16 +100,15 @@ def submanifold_table(
     Raises:
         ValueError: coordinates outside ``shape``.
     """
-    grid = np.asarray(shape, dtype=np.int64)
-    rows = _rows(coords, grid)
-    shift = _kernel_grid(kernel_size) - np.asarray(kernel_size, dtype=np.int64) // 2
-    shift = np.ascontiguousarray(shift * np.asarray(dilation, dtype=np.int64))
-    keys = _keys_of(rows, grid)
-    odd = all(k % 2 == 1 for k in kernel_size)
-    sources = torch.from_numpy(_submanifold(rows, keys, grid, shift, odd))
-    # with odd kernels offset k mirrors offset K-1-k, and the inverse is a view, not a copy, upside down
-    targets = sources.flip(0) if odd else torch.from_numpy(_invert(sources.numpy(), len(rows)))
-    return NeighbourTable(sources, targets)
+    kernel = np.asarray(kernel_size, dtype=np.int64)
+    shift = (_kernel_grid(kernel_size) - kernel // 2) * np.asarray(dilation, dtype=np.int64)
+    rows = _checked(coords, shape)
+    # the border keeps a step over the edge of one grid line from landing in the next
+    border = np.asarray(shape, dtype=np.int64) + np.abs(shift).max(axis=0, initial=0)
+    keys, order = _ranked(_keys(rows, border))
+    steps = _keys(np.concatenate([np.zeros_like(shift[:, :1]), shift], axis=1), border)
+    found = _find_shifted(keys, steps)
+    return _collect(found, order, order)
 
 
 def strided_table(
@@ -108,8 +120,8 @@ def strided_table(
     padding: Sequence[int],
     dilation: Sequence[int],
     transposed: bool = False,
-) -> tuple[Tensor, NeighbourTable]:
-    """Table of a strided (or transposed) convolution: outputs sit wherever the kernel touches an input.
+) -> tuple[Tensor, PairTable]:
+    """Table of a strided (or transposed) convolution: outputs sit where the kernel meets an input.
 
     Args:
         coords: (V, 1 + D) int32 voxel coordinates, batch first, unique, inside ``shape``.
@@ -122,191 +134,196 @@ def strided_table(
         transposed: ``out = in * stride - padding + k * dilation`` instead of its opposite.
 
     Returns:
-        Output coordinates (V_out, 1 + D) int32 in order of first touch, and the table.
+        Output coordinates (V_out, 1 + D) int32 in lexicographic order, and the table.
 
     Raises:
         ValueError: coordinates outside ``shape``; an output grid with an empty axis.
     """
     if min(out_shape) <= 0:
         raise ValueError(
-            f"expected an output grid with at least one cell an axis, got {list(out_shape)} from the grid "
-            f"{list(shape)} (kernel {list(kernel_size)}, stride {list(stride)}, padding {list(padding)}): "
-            "enlarge the input grid or take fewer strided layers"
+            f"expected an output grid with at least one cell an axis, got {list(out_shape)} from "
+            f"the grid {list(shape)} (kernel {list(kernel_size)}, stride {list(stride)}, padding "
+            f"{list(padding)}): enlarge the input grid or take fewer strided layers"
         )
-    rows = _rows(coords, np.asarray(shape, dtype=np.int64))
-    out_rows, sources, targets = _strided(
-        rows,
-        np.asarray(out_shape, dtype=np.int64),
-        _kernel_grid(kernel_size),
-        np.asarray(stride, dtype=np.int64),
-        np.asarray(padding, dtype=np.int64),
-        np.asarray(dilation, dtype=np.int64),
-        transposed,
+    rows = _checked(coords, shape)
+    grid = np.asarray(out_shape, dtype=np.int64)
+    _, order = _ranked(_keys(rows, np.asarray(shape, dtype=np.int64)))
+    shift = np.asarray(padding, dtype=np.int64) - _kernel_grid(kernel_size) * np.asarray(
+        dilation, dtype=np.int64
     )
-    table = NeighbourTable(torch.from_numpy(sources), torch.from_numpy(targets))
-    return torch.from_numpy(out_rows), table
+    touched = _touched_keys(rows[order], shift, grid, np.asarray(stride), transposed)
+    keys = _union(touched)
+    out_rows = np.empty((len(keys), rows.shape[1]), dtype=np.int32)
+    rest = keys
+    for axis in range(len(grid), 0, -1):
+        rest, out_rows[:, axis] = np.divmod(rest, grid[axis - 1])
+    out_rows[:, 0] = rest
+    found = _find_keys(touched, keys)
+    table = _collect(found, np.arange(len(keys), dtype=np.int32), order)
+    return torch.from_numpy(out_rows), table.inverse()
 
 
-def _rows(coords: Tensor, grid: _Int64) -> _Int32:
-    """``coords`` as a contiguous numpy array, checked against the grid."""
+def _checked(coords: Tensor, shape: Sequence[int]) -> Int32:
+    """``coords`` as a contiguous array, checked against the grid."""
     rows = np.ascontiguousarray(coords.detach().numpy(), dtype=np.int32)
-    if len(rows) and (rows.min() < 0 or (rows[:, 1:].max(axis=0) >= grid).any()):
-        low, high = rows.min(axis=0).tolist(), rows.max(axis=0).tolist()
-        raise ValueError(
-            f"expected voxel coordinates (batch, ...) inside the grid {grid.tolist()}, got the range {low} to "
-            f"{high}: check the spatial shape and that the axes run (batch, z, y, x)"
-        )
+    if len(rows):
+        low, high = rows.min(axis=0), rows.max(axis=0)
+        if low.min() < 0 or (high[1:] >= np.asarray(shape)).any():
+            raise ValueError(
+                f"expected voxel coordinates (batch, ...) inside the grid {list(shape)}, got the "
+                f"range {low.tolist()} to {high.tolist()}: check the spatial shape and that the "
+                "axes run (batch, z, y, x)"
+            )
     return rows
 
 
-def _kernel_grid(kernel_size: Sequence[int]) -> _Int64:
+def _kernel_grid(kernel_size: Sequence[int]) -> Int64:
     """Kernel positions (K, D), last axis fastest."""
-    return np.ascontiguousarray(
-        np.indices(tuple(kernel_size), dtype=np.int64).reshape(len(kernel_size), -1).T
-    )
+    return np.indices(tuple(kernel_size), dtype=np.int64).reshape(len(kernel_size), -1).T
 
 
-def _keys_of(rows: _Int32, grid: _Int64) -> _Int64:
-    """Linear index (V,) of each voxel in the batch of grids."""
+def _keys(rows: npt.NDArray[Any], grid: Int64) -> Int64:
+    """Linear index (V,) of each row (batch, ...) in a batch of grids."""
     keys = rows[:, 0].astype(np.int64)
     for axis, size in enumerate(grid):
-        keys = keys * size + rows[:, axis + 1]
+        keys *= size
+        keys += rows[:, axis + 1]
     return keys
 
 
-def _hash_bits(count: int) -> int:
-    """Bits of a hash table at most half full."""
-    return max(4, (2 * count - 1).bit_length())
-
-
-@numba.njit(cache=True, nogil=True, inline="always")
-def _slot(slot_keys: _Int64, key: int, shift: np.uint64) -> int:
-    """Slot that holds ``key``, or the empty slot (-1) where it belongs; linear probing."""
-    mask = slot_keys.shape[0] - 1
-    slot = np.int64((np.uint64(key) * _GOLDEN) >> shift)
-    while slot_keys[slot] != -1 and slot_keys[slot] != key:
-        slot = (slot + 1) & mask
-    return slot
+def _ranked(keys: Int64) -> tuple[Int64, Int32]:
+    """Sorted keys and the row of each rank; voxels often come in order already."""
+    if (keys[1:] > keys[:-1]).all():
+        return keys, np.arange(len(keys), dtype=np.int32)
+    order = np.argsort(keys, kind="stable").astype(np.int32)
+    return keys[order], order
 
 
 @numba.njit(cache=True, nogil=True)
-def _fill_hash(keys: _Int64, bits: int) -> tuple[_Int64, _Int32]:
-    slot_keys = np.full(1 << bits, -1, dtype=np.int64)
-    slot_rows = np.empty(1 << bits, dtype=np.int32)
-    shift = np.uint64(64 - bits)
-    for row in range(keys.shape[0]):
-        slot = _slot(slot_keys, keys[row], shift)
-        slot_keys[slot] = keys[row]
-        slot_rows[slot] = row
-    return slot_keys, slot_rows
-
-
-def _submanifold(rows: _Int32, keys: _Int64, grid: _Int64, shift: _Int64, mirror: bool) -> _Int32:
-    bits = _hash_bits(len(rows))
-    slot_keys, slot_rows = _fill_hash(keys, bits)
-    return _look_up(rows, keys, grid, shift, slot_keys, slot_rows, bits, mirror)
-
-
-@numba.njit(cache=True, nogil=True)
-def _look_up(rows, keys, grid, shift, slot_keys, slot_rows, bits, mirror):  # type: ignore[no-untyped-def]
-    num_rows, num_axes, volume = rows.shape[0], grid.shape[0], shift.shape[0]
-    hash_shift = np.uint64(64 - bits)
-    sources = np.full((volume, num_rows), -1, dtype=np.int32)
-    # with odd kernels the pair (k: a reads b) is the pair (K-1-k: b reads a): look up half of them
-    for k in range(volume // 2 if mirror else volume):
-        step = np.int64(0)
-        for axis in range(num_axes):
-            step = step * grid[axis] + shift[k, axis]
-        for row in range(num_rows):
-            inside = True
-            for axis in range(num_axes):
-                at = rows[row, axis + 1] + shift[k, axis]
-                inside &= (at >= 0) & (at < grid[axis])
-            if not inside:
-                continue
-            slot = _slot(slot_keys, keys[row] + step, hash_shift)
-            if slot_keys[slot] != -1:
-                sources[k, row] = slot_rows[slot]
-                if mirror:
-                    sources[volume - 1 - k, slot_rows[slot]] = row
-    if mirror:
-        for row in range(num_rows):
-            sources[volume // 2, row] = row
-    return sources
+def _find_shifted(keys: Int64, steps: Int64) -> Int32:
+    """Rank (K, V) of the voxel at each voxel's key plus a step; -1 where there is none."""
+    volume, count = steps.shape[0], keys.shape[0]
+    found = np.full((volume, count), -1, dtype=np.int32)
+    for k in range(volume):
+        step = steps[k]
+        mirror = -1
+        for other in range(k):
+            if steps[other] == -step:
+                mirror = other
+        if step == 0:
+            found[k] = np.arange(count)
+        elif mirror >= 0:
+            for rank in range(count):
+                if found[mirror, rank] >= 0:
+                    found[k, found[mirror, rank]] = rank
+        else:
+            at = 0
+            for rank in range(count):
+                wanted = keys[rank] + step
+                while at < count and keys[at] < wanted:
+                    at += 1
+                if at < count and keys[at] == wanted:
+                    found[k, rank] = at
+    return found
 
 
 @numba.njit(cache=True, nogil=True)
-def _invert(sources: _Int32, num_in: int) -> _Int32:
-    targets = np.full((sources.shape[0], num_in), -1, dtype=np.int32)
-    for k in range(sources.shape[0]):
-        for out in range(sources.shape[1]):
-            if sources[k, out] >= 0:
-                targets[k, sources[k, out]] = out
-    return targets
-
-
-def _strided(
-    rows: _Int32,
-    out_grid: _Int64,
-    kernel: _Int64,
-    stride: _Int64,
-    padding: _Int64,
-    dilation: _Int64,
-    transposed: bool,
-) -> tuple[_Int32, _Int32, _Int32]:
-    touches = _touched_keys(rows, out_grid, kernel, stride, padding, dilation, transposed)
-    targets, out_keys = _number(touches, _hash_bits(max(1, int((touches >= 0).sum()))))
-    out_rows = np.empty((len(out_keys), rows.shape[1]), dtype=np.int32)
-    for axis in range(len(out_grid) - 1, -1, -1):
-        out_keys, out_rows[:, axis + 1] = np.divmod(out_keys, out_grid[axis])
-    out_rows[:, 0] = out_keys
-    return out_rows, _invert(targets, len(out_rows)), targets
-
-
-@numba.njit(cache=True, nogil=True)
-def _touched_keys(rows, out_grid, kernel, stride, padding, dilation, transposed):  # type: ignore[no-untyped-def]
-    """Linear index (V, K) of the output voxel that reads row ``v`` through offset ``k``; -1 for none."""
-    num_rows, num_axes, volume = rows.shape[0], out_grid.shape[0], kernel.shape[0]
-    touches = np.full((num_rows, volume), -1, dtype=np.int64)
-    for row in range(num_rows):
-        for k in range(volume):
+def _touched_keys(rows: Int32, shift: Int64, grid: Int64, stride: Int64, transposed: bool) -> Int64:
+    """Key (K, V) of the output voxel that reads a voxel through an offset; -1 for none."""
+    touched = np.full((shift.shape[0], rows.shape[0]), -1, dtype=np.int64)
+    for row in range(rows.shape[0]):
+        for k in range(shift.shape[0]):
             key = np.int64(rows[row, 0])
-            valid = True
-            for axis in range(num_axes):
+            for axis in range(grid.shape[0]):
                 if transposed:
-                    at = rows[row, axis + 1] * stride[axis] - padding[axis]
-                    at += kernel[k, axis] * dilation[axis]
+                    at = rows[row, axis + 1] * stride[axis] - shift[k, axis]
                 else:
-                    at = rows[row, axis + 1] + padding[axis] - kernel[k, axis] * dilation[axis]
-                    valid &= at % stride[axis] == 0
-                    at = at // stride[axis]
-                valid &= (at >= 0) & (at < out_grid[axis])
-                key = key * out_grid[axis] + at
-            if valid:
-                touches[row, k] = key
-    return touches
+                    at = rows[row, axis + 1] + shift[k, axis]
+                    if at % stride[axis] != 0:
+                        key = -1
+                        break
+                    at //= stride[axis]
+                if at < 0 or at >= grid[axis]:
+                    key = -1
+                    break
+                key = key * grid[axis] + at
+            touched[k, row] = key
+    return touched
 
 
 @numba.njit(cache=True, nogil=True)
-def _number(touches: _Int64, bits: int) -> tuple[_Int32, _Int64]:
-    """Number the touched keys by first touch: targets (K, V) and the keys (V_out,)."""
-    num_rows, volume = touches.shape
-    slot_keys = np.full(1 << bits, -1, dtype=np.int64)
-    slot_outs = np.empty(1 << bits, dtype=np.int32)
-    shift = np.uint64(64 - bits)
-    targets = np.full((volume, num_rows), -1, dtype=np.int32)
-    out_keys = np.empty(1 << (bits - 1), dtype=np.int64)
-    count = 0
-    for row in range(num_rows):
-        for k in range(volume):
-            key = touches[row, k]
+def _union(touched: Int64) -> Int64:
+    """Sorted union of the rows of ``touched``; each row is in order but for its gaps (-1)."""
+    total = np.empty(0, dtype=np.int64)
+    for k in range(touched.shape[0]):
+        merged = np.empty(total.shape[0] + touched.shape[1], dtype=np.int64)
+        count = 0
+        at = 0
+        for key in touched[k]:
             if key < 0:
                 continue
-            slot = _slot(slot_keys, key, shift)
-            if slot_keys[slot] == -1:
-                slot_keys[slot] = key
-                slot_outs[slot] = count
-                out_keys[count] = key
+            while at < total.shape[0] and total[at] < key:
+                merged[count] = total[at]
                 count += 1
-            targets[k, row] = slot_outs[slot]
-    return targets, out_keys[:count].copy()
+                at += 1
+            if at < total.shape[0] and total[at] == key:
+                at += 1
+            merged[count] = key
+            count += 1
+        while at < total.shape[0]:
+            merged[count] = total[at]
+            count += 1
+            at += 1
+        total = merged[:count]
+    return total.copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _find_keys(touched: Int64, keys: Int64) -> Int32:
+    """Rank (K, V) in ``keys`` of each touched key; -1 for none."""
+    found = np.full(touched.shape, -1, dtype=np.int32)
+    for k in range(touched.shape[0]):
+        at = 0
+        for rank in range(touched.shape[1]):
+            if touched[k, rank] >= 0:
+                while keys[at] < touched[k, rank]:
+                    at += 1
+                found[k, rank] = at
+    return found
+
+
+def _collect(found: Int32, in_order: Int32, out_order: Int32) -> PairTable:
+    """Table from the input rank (K, V_out) of each output rank."""
+    ins, outs, in_starts, out_starts = _pair_lists(found, len(in_order), BLOCK)
+    return PairTable(in_order[ins], out_order[outs], in_starts, out_starts, in_order, out_order)
+
+
+@numba.njit(cache=True, nogil=True)
+def _pair_lists(found, num_in, block):  # type: ignore[no-untyped-def]
+    volume, num_out = found.shape
+    in_starts = np.zeros((volume, (num_in + block - 1) // block + 1), dtype=np.int64)
+    out_starts = np.zeros((volume, (num_out + block - 1) // block + 1), dtype=np.int64)
+    total = 0
+    for k in range(volume):
+        for rank in range(num_out):
+            total += found[k, rank] >= 0
+    ins = np.empty(total, dtype=np.int32)
+    outs = np.empty(total, dtype=np.int32)
+    total = 0
+    for k in range(volume):
+        in_starts[k, :] = 0
+        first = total
+        for rank in range(num_out):
+            if found[k, rank] >= 0:
+                ins[total] = found[k, rank]
+                outs[total] = rank
+                total += 1
+                in_starts[k, found[k, rank] // block + 1] += 1
+                out_starts[k, rank // block + 1] += 1
+        in_starts[k, 0] = first
+        out_starts[k, 0] = first
+        for b in range(1, in_starts.shape[1]):
+            in_starts[k, b] += in_starts[k, b - 1]
+        for b in range(1, out_starts.shape[1]):
+            out_starts[k, b] += out_starts[k, b - 1]
+    return ins, outs, in_starts, out_starts

@@ -9,11 +9,13 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lidistill.ops.neighbours import NeighbourTable
+from lidistill.ops._sparse_kernels import multiply, outer, strip
+from lidistill.ops._threads import in_parallel
+from lidistill.ops.neighbours import BLOCK, PairTable
 
 
 def sparse_conv(
-    features: Tensor, weight: Tensor, table: NeighbourTable, bias: Tensor | None = None
+    features: Tensor, weight: Tensor, table: PairTable, bias: Tensor | None = None
 ) -> Tensor:
     """Convolve sparse features: ``out[o] = bias + sum_k features[sources[k, o]] @ weight[:, k].T``.
 
@@ -42,13 +44,11 @@ def sparse_conv(
     _check(features, weight, table)
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     kernel = weight.to(dtype).reshape(weight.shape[0], -1, weight.shape[-1])  # (Cout, K, Cin)
-    out = _SparseConv.apply(features.to(dtype), kernel.permute(1, 2, 0), table)
-    if bias is not None:
-        out = out + bias.to(dtype)
-    return out.to(out_dtype)
+    start = None if bias is None else bias.to(dtype)
+    return _SparseConv.apply(features.to(dtype), kernel, start, table).to(out_dtype)
 
 
-def _check(features: Tensor, weight: Tensor, table: NeighbourTable) -> None:
+def _check(features: Tensor, weight: Tensor, table: PairTable) -> None:
     volume = weight[0, ..., 0].numel()
     if features.ndim != 2 or features.shape[1] != weight.shape[-1] or volume != table.volume:
         raise ValueError(
@@ -63,42 +63,77 @@ def _check(features: Tensor, weight: Tensor, table: NeighbourTable) -> None:
 
 
 class _SparseConv(torch.autograd.Function):
-    """``out[o] = sum_k x[sources[k, o]] @ kernel[k]`` with kernel (K, Cin, Cout)."""
+    """``out[o] = bias + sum over pairs (i, o) of x[i] @ weight[:, k].T`` with weight (Cout, K, Cin)."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, kernel: Tensor, table: NeighbourTable) -> Tensor:
-        ctx.save_for_backward(x, kernel)
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, table: PairTable
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
         ctx.table = table
-        return _gather_multiply(x, kernel, table.sources)
+        return _multiply(x, weight.permute(1, 2, 0), bias, table)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
-        x, kernel = ctx.saved_tensors
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
         grad = grads[0].contiguous()
-        grad_x = grad_kernel = None
+        table: PairTable = ctx.table
+        grad_x = grad_weight = grad_bias = None
         if ctx.needs_input_grad[0]:
-            grad_x = _gather_multiply(grad, kernel.transpose(1, 2), ctx.table.targets)
+            grad_x = _multiply(grad, weight.permute(1, 0, 2), None, table.inverse())
         if ctx.needs_input_grad[1]:
-            grad_kernel = _gather_outer(x, grad, ctx.table.sources)
-        return grad_x, grad_kernel, None
+            grad_weight = _outer(grad, x, table)
+        if ctx.needs_input_grad[2]:
+            grad_bias = grad.sum(dim=0)
+        return grad_x, grad_weight, grad_bias, None
 
 
-def _gather_multiply(x: Tensor, kernel: Tensor, sources: Tensor) -> Tensor:
-    out = x.new_zeros((sources.shape[1], kernel.shape[2]))
-    for k in range(sources.shape[0]):
-        rows = (sources[k] >= 0).nonzero().squeeze(1)
-        if len(rows):
-            product = x.index_select(0, sources[k].index_select(0, rows)) @ kernel[k]
-            out[rows] += product  # rows of one offset are distinct
-    return out
+def _multiply(x: Tensor, kernel: Tensor, bias: Tensor | None, table: PairTable) -> Tensor:
+    """Sum over the pairs of ``x[in] @ kernel[k]``, kernel (K, Cin, Cout): (V_out, Cout)."""
+    width = kernel.shape[2]
+    lanes = strip(x.element_size())
+    packed = _to_strips(kernel, lanes)
+    padded = packed.shape[1] * lanes
+    start = x.new_zeros(padded)
+    if bias is not None:
+        start[:width] = bias
+    out = x.new_empty((table.num_out, padded))
+    arrays = (
+        x.contiguous().numpy(),
+        packed.view(-1).numpy(),
+        start.numpy(),
+        table.ins,
+        table.outs,
+        table.out_starts,
+        table.out_order,
+        out.numpy(),
+        BLOCK,
+    )
+    in_parallel(lambda first, last: multiply(*arrays, first, last), table.out_starts.shape[1] - 1)
+    return out if padded == width else out[:, :width].contiguous()
 
 
-def _gather_outer(x: Tensor, grad: Tensor, sources: Tensor) -> Tensor:
-    out = x.new_zeros((sources.shape[0], x.shape[1], grad.shape[1]))
-    for k in range(sources.shape[0]):
-        rows = (sources[k] >= 0).nonzero().squeeze(1)
-        if len(rows):
-            picked = x.index_select(0, sources[k].index_select(0, rows))
-            torch.mm(picked.T, grad.index_select(0, rows), out=out[k])
-    return out
+def _to_strips(kernel: Tensor, lanes: int) -> Tensor:
+    """(K, Cin, Cout) as (K, Cout / lanes, Cin, lanes), the last strip filled up with zeros."""
+    kernel = torch.nn.functional.pad(kernel, (0, -kernel.shape[2] % lanes))
+    return kernel.unflatten(2, (-1, lanes)).transpose(1, 2).contiguous()
+
+
+def _outer(rows: Tensor, columns: Tensor, table: PairTable) -> Tensor:
+    """Sum over the pairs of ``outer(rows[out], columns[in])``: (R, K, C)."""
+    width = columns.shape[1]
+    lanes = strip(rows.element_size())
+    columns = torch.nn.functional.pad(columns, (0, -width % lanes)).contiguous()
+    out = rows.new_empty((rows.shape[1], table.volume, columns.shape[1]))
+    arrays = (
+        rows.numpy(),
+        columns.numpy(),
+        table.outs,
+        table.ins,
+        table.out_starts,
+        out.numpy(),
+        4,
+    )
+    in_parallel(lambda first, last: outer(*arrays, first, last), table.volume)
+    return out if columns.shape[1] == width else out[:, :, :width].contiguous()

@@ -1,65 +1,66 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sparse pooling on the CPU from neighbour tables: over active voxels only, gathers alone, any thread count."""
+"""Sparse pooling on the CPU from pair tables: over active voxels only."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lidistill.ops.neighbours import NeighbourTable
+from lidistill.ops.neighbours import PairTable
 
 
-def sparse_max_pool(features: Tensor, table: NeighbourTable) -> Tensor:
-    """Maximum over the active voxels under the kernel; the first of equals gets the gradient, as in dense pooling.
+def sparse_max_pool(features: Tensor, table: PairTable) -> Tensor:
+    """Maximum over the active voxels under the kernel; the first of equals gets the gradient.
 
     Args:
         features: (V_in, C) float.
-        table: which input each output reads through each kernel offset.
+        table: which input feeds which output through each kernel offset.
 
     Returns:
         (V_out, C).
 
-    Differs from the authors' release: spconv's native kernel starts at 0, so it clips negative features, and gives
-    every one of equal maxima the whole gradient.
+    Differs from spconv: its CPU kernel starts at 0, so it clips negative features, and gives every
+    one of equal maxima the whole gradient; here both are as in dense pooling.
     """
     return _MaxPool.apply(features, table)
 
 
-def sparse_avg_pool(features: Tensor, table: NeighbourTable) -> Tensor:
+def sparse_avg_pool(features: Tensor, table: PairTable) -> Tensor:
     """Mean over the active voxels under the kernel.
 
     Args:
         features: (V_in, C) float.
-        table: which input each output reads through each kernel offset.
+        table: which input feeds which output through each kernel offset.
 
     Returns:
         (V_out, C).
     """
-    counts = (table.sources >= 0).sum(dim=0).clamp(min=1)
-    return _SumPool.apply(features, table) / counts.unsqueeze(1)
+    counts = torch.zeros(table.num_out, dtype=torch.int64)
+    for _, outs in _offsets(table):
+        counts[outs] += 1  # the outputs of one offset are distinct
+    return _SumPool.apply(features, table) / counts.clamp(min=1).unsqueeze(1)
 
 
-def _read(features: Tensor, rows: Tensor, missing: float) -> Tensor:
-    """Rows of ``features``, ``missing`` where the row is -1."""
-    if features.shape[0] == 0:
-        return features.new_full((rows.shape[0], features.shape[1]), missing)
-    picked = features.index_select(0, rows.clamp(min=0))
-    return picked.masked_fill_((rows < 0).unsqueeze(1), missing)
+def _offsets(table: PairTable) -> Iterator[tuple[Tensor, Tensor]]:
+    """Input and output rows of the pairs, one kernel offset at a time."""
+    for first, last in table.out_starts[:, [0, -1]]:
+        yield torch.from_numpy(table.ins[first:last]), torch.from_numpy(table.outs[first:last])
 
 
 class _MaxPool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, table: NeighbourTable) -> Tensor:
+    def forward(ctx: Any, x: Tensor, table: PairTable) -> Tensor:
         best = x.new_full((table.num_out, x.shape[1]), -torch.inf)
         winner = torch.zeros(best.shape, dtype=torch.int16)
-        for k in range(table.volume):
-            value = _read(x, table.sources[k], -torch.inf)
-            better = value > best
-            winner.masked_fill_(better, k)
-            best = torch.where(better | value.isnan(), value, best)
+        for k, (ins, outs) in enumerate(_offsets(table)):
+            value, old = x[ins], best[outs]
+            better = (value > old) | value.isnan()
+            best[outs] = torch.where(better, value, old)
+            winner[outs] = winner[outs].masked_fill_(better, k)
         ctx.save_for_backward(winner)
         ctx.table = table
         return best
@@ -69,19 +70,18 @@ class _MaxPool(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
         (winner,) = ctx.saved_tensors
         grad = grads[0].new_zeros((ctx.table.num_in, grads[0].shape[1]))
-        for k in range(ctx.table.volume):
-            won = torch.where(winner == k, grads[0], 0)
-            grad += _read(won, ctx.table.targets[k], 0.0)
+        for k, (ins, outs) in enumerate(_offsets(ctx.table)):
+            grad[ins] += torch.where(winner[outs] == k, grads[0][outs], 0)
         return grad, None
 
 
 class _SumPool(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, table: NeighbourTable) -> Tensor:
+    def forward(ctx: Any, x: Tensor, table: PairTable) -> Tensor:
         ctx.table = table
         out = x.new_zeros((table.num_out, x.shape[1]))
-        for rows in table.sources:
-            out += _read(x, rows, 0.0)
+        for ins, outs in _offsets(table):
+            out[outs] += x[ins]
         return out
 
     @staticmethod
