@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """SLidR on the embedded world, sized for two CPU cores: about three minutes.
 
-The teacher is this run's own image network (stage ``image_teacher``), trained without labels. For real
-use start from ``minkunet_r50_nuscenes.py`` and give local weights.
+The teacher is this run's own image network (stage ``image_teacher``), trained without labels. For
+real use start from ``minkunet_r50_nuscenes.py`` and give local weights.
 """
 
 from mmengine.config import read_base

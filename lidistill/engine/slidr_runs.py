@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The steps that `lidistill demo` and `lidistill evidence slidr` share: world, pretraining, probes."""
+"""Steps that `lidistill demo` and `lidistill evidence slidr` share: world, training, probes."""
 
 from __future__ import annotations
 

@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +81,7 @@ def train(
     restart: bool = False,
     launcher: str = "none",
     options: dict[str, Any] | None = None,
+    quiet: bool = False,
 ) -> Path:
     """Train a config with all its stages; finished stages are skipped, a broken one is continued.
 
@@ -91,7 +94,9 @@ def train(
         amp: bfloat16 autocast.
         restart: remove what ``work_dir`` holds first.
         launcher: mmengine's launcher name.
-        options: dotted key -> value, applied last; in a staged config ``<stage>.<key>``.
+        options: dotted key -> value, applied last; in a staged config ``<stage>.<key>``, where
+            ``<stage>.iters`` sets a stage's iterations.
+        quiet: mmengine's log goes to files only; a progress bar stays.
 
     Returns:
         The final checkpoint (of the last stage).
@@ -103,15 +108,16 @@ def train(
     stages = cfg.get("stages")
     if not stages:
         _apply_overrides(cfg, seed, iters, amp, options or {})
-        return train_one(cfg, folder, {}, restart, launcher)
+        return train_one(cfg, folder, {}, restart, launcher, quiet)
     names = [stage["name"] for stage in stages]
     stage_options = _split_options(options or {}, names)
     checkpoints: dict[str, Path] = {}
     for stage in stages:
         stage_cfg = load_config(config.parent / stage["config"], data_root)
-        _apply_overrides(stage_cfg, seed, None, amp, stage_options[stage["name"]])
+        stage_iters = stage_options[stage["name"]].pop("iters", None)
+        _apply_overrides(stage_cfg, seed, stage_iters, amp, stage_options[stage["name"]])
         checkpoints[stage["name"]] = train_one(
-            stage_cfg, folder / stage["name"], checkpoints, restart, launcher
+            stage_cfg, folder / stage["name"], checkpoints, restart, launcher, quiet
         )
     return checkpoints[names[-1]]
 
@@ -139,7 +145,12 @@ def load_config(path: str | Path, data_root: str | None = None) -> Any:
 
 
 def train_one(
-    cfg: Any, work_dir: Path, checkpoints: dict[str, Path], restart: bool, launcher: str
+    cfg: Any,
+    work_dir: Path,
+    checkpoints: dict[str, Path],
+    restart: bool = False,
+    launcher: str = "none",
+    quiet: bool = False,
 ) -> Path:
     """Train one stage to its end, from its latest checkpoint if there is one."""
     from mmengine.runner import Runner
@@ -160,8 +171,9 @@ def train_one(
     if latest is not None:
         cfg.load_from, cfg.resume = str(latest), True
     begin = time.perf_counter()
-    runner = Runner.from_cfg(cfg)
-    runner.train()
+    with _console_log(work_dir) if quiet else nullcontext():
+        runner = Runner.from_cfg(cfg)
+        runner.train()
     final = latest_checkpoint(work_dir)
     if final is None:
         raise RuntimeError(
@@ -188,6 +200,13 @@ def _apply_overrides(
         cfg.optim_wrapper.dtype = "bfloat16"
     if options:
         cfg.merge_from_dict(options)
+
+
+@contextmanager
+def _console_log(work_dir: Path) -> Iterator[None]:
+    """What mmengine would print goes to ``console.log``."""
+    with (work_dir / "console.log").open("a") as log, redirect_stdout(log):
+        yield
 
 
 def _set_iterations(cfg: Any, iters: int) -> None:

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Negative control of the demo: image features permuted over the regions of each sample."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .demo_pretrain import *
+
+model.update(permute_regions=True)
