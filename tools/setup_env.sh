@@ -4,14 +4,15 @@
 #
 #   tools/setup_env.sh [FOLDER]     default .venv; run again at any time, it continues where it was
 #
-# No compiler and no root are needed. Reads LIDISTILL_PYTHON (interpreter to use) and
-# LIDISTILL_SPCONV (cpu, cu120 or cu126; default: by nvidia-smi).
+# No compiler and no root are needed. Reads LIDISTILL_PYTHON (interpreter to use), LIDISTILL_SPCONV
+# (cpu, cu120 or cu126; default: by nvidia-smi) and LIDISTILL_GET_PIP (address of get-pip.py, for
+# machines behind a mirror).
 set -eu
 cd "$(dirname "$0")/.."
 VENV=${1:-.venv}
 TORCH=2.13.0
 OPENCV=4.11.0.86
-GET_PIP=https://bootstrap.pypa.io/get-pip.py
+GET_PIP=${LIDISTILL_GET_PIP:-https://bootstrap.pypa.io/get-pip.py}
 started=$(date +%s)
 
 say() { printf '\033[1msetup\033[0m %3ss  %s\n' "$(($(date +%s) - started))" "$*"; }
@@ -53,14 +54,19 @@ make_venv() { # any of the ways that this machine offers
     if command -v virtualenv >/dev/null 2>&1; then
         virtualenv --quiet --python "$python" "$VENV" && return
     fi
-    # Debian and Ubuntu split ensurepip off: make the environment bare and fetch pip by itself.
-    say "$python has no ensurepip; fetching pip from $GET_PIP"
-    if "$python" -m venv --without-pip "$VENV" >/dev/null 2>&1 &&
-        "$VENV/bin/python" -c "
+    # Debian and Ubuntu split ensurepip off: make the environment bare and bring pip in by itself.
+    if "$python" -m venv --without-pip "$VENV" >/dev/null 2>&1; then
+        if "$python" -m pip --version >/dev/null 2>&1 &&
+            "$python" -m pip --python "$VENV/bin/python" install --quiet pip setuptools; then
+            return
+        fi
+        say "$python has no ensurepip; fetching pip from $GET_PIP"
+        if "$VENV/bin/python" -c "
 import sys, urllib.request
-urllib.request.urlretrieve('$GET_PIP', sys.argv[1])" "$VENV/get-pip.py" 2>/dev/null &&
-        "$VENV/bin/python" "$VENV/get-pip.py" --quiet; then
-        return
+urllib.request.urlretrieve(sys.argv[1], sys.argv[2])" "$GET_PIP" "$VENV/get-pip.py" 2>/dev/null &&
+            "$VENV/bin/python" "$VENV/get-pip.py" --quiet; then
+            return
+        fi
     fi
     rm -rf "$VENV"
     die "$python cannot make virtual environments: its venv or ensurepip module is missing" \

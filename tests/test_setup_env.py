@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The setup script: what it picks, and what it says on machines that lack something."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "tools" / "setup_env.sh"
+TOOLS = ("sh", "dirname", "date", "sed", "rm", "mkdir", "cat")
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """A PATH with little more than a shell; the test adds commands to it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for tool in TOOLS:
+        real = next(p for p in ("/usr/bin", "/bin") if Path(p, tool).exists())
+        (folder / tool).symlink_to(Path(real, tool))
+
+    def add(name: str, text: str) -> Path:
+        path = folder / name
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+        return path
+
+    def run(*command: str, **env: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*command], env={"PATH": str(folder), **env}, capture_output=True, text=True
+        )
+
+    return add, run
+
+
+def test_no_python_says_what_to_do(machine, tmp_path):
+    _, run = machine
+    done = run(str(SCRIPT), str(tmp_path / "venv"), LIDISTILL_PYTHON="/nowhere/python")
+    assert done.returncode == 1
+    assert "expected Python 3.10, 3.11 or 3.12, found none" in done.stderr
+    assert "LIDISTILL_PYTHON=" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def test_a_python_that_is_too_old_is_not_taken(machine, tmp_path):
+    add, run = machine
+    old = add("oldpython", "exit 1")  # its version check fails
+    done = run(str(SCRIPT), str(tmp_path / "venv"), LIDISTILL_PYTHON=str(old))
+    assert "found none" in done.stderr
+
+
+def test_python_without_venv_says_what_to_do(machine, tmp_path):
+    add, run = machine
+    bare = add("barepython", 'case $2 in "import sys"*) exit 0 ;; *) exit 1 ;; esac')
+    done = run(str(SCRIPT), str(tmp_path / "venv"), LIDISTILL_PYTHON=str(bare))
+    assert done.returncode == 1
+    assert "its venv or ensurepip module is missing" in done.stderr
+    assert "apt-get install python3-venv" in done.stderr
+    assert not (tmp_path / "venv").exists()
+
+
+def pick(machine, smi: str | None) -> str:
+    add, run = machine
+    if smi is not None:
+        add("nvidia-smi", smi)
+    function = re.search(r"^pick_spconv\(\).*?^}", SCRIPT.read_text(), re.DOTALL | re.MULTILINE)
+    return run("sh", "-c", f"{function.group(0)}\npick_spconv").stdout.strip()
+
+
+@pytest.mark.parametrize(
+    ("cuda", "extra"),
+    [("11.8", "cpu"), ("12.0", "cu120"), ("12.5", "cu120"), ("12.6", "cu126"), ("13.1", "cu126")],
+)
+def test_spconv_follows_the_driver(machine, cuda, extra):
+    line = f"| NVIDIA-SMI 550.54   Driver Version: 550.54   CUDA Version: {cuda}     |"
+    assert pick(machine, f"echo '{line}'") == extra
+
+
+@pytest.mark.parametrize("smi", [None, "exit 9", "echo 'No devices were found'"])
+def test_no_gpu_means_cpu(machine, smi):
+    assert pick(machine, smi) == "cpu"
+
+
+def test_versions_agree():
+    """The script, setup.py and constraints.txt pin the same things."""
+    script, setup = SCRIPT.read_text(), (ROOT / "setup.py").read_text()
+    pins = dict(
+        line.split("==") for line in (ROOT / "constraints.txt").read_text().split() if "==" in line
+    )
+    assert f"OPENCV={pins['opencv-python-headless']}\n" in script
+    assert pins["opencv-python"] == pins["opencv-python-headless"]
+    for name, version in pins.items():
+        if f'"{name}==' in setup:
+            assert f'"{name}=={version}"' in setup, name
+
+
+def test_make_targets_need_only_the_setup():
+    makefile = (ROOT / "Makefile").read_text()
+    for target in ("demo", "test", "lint", "docs", "bench", "evidence-slidr"):
+        assert re.search(rf"^{target}: \$\(STAMP\)$", makefile, re.MULTILINE), target
+    assert "$(STAMP): setup.py constraints.txt" in makefile
+
+
+def test_ci_runs_the_readme_test_command_lint_and_docs():
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    lines = script.read_text().splitlines()
+    assert [line for line in lines if line.startswith("make")] == [
+        "make test",
+        "make lint",
+        "make docs",
+    ]
+    assert "make test" in (ROOT / "README.md").read_text()
