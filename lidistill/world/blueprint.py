@@ -119,5 +119,4 @@ class Blueprint:
         self.materials = np.array(self._materials, dtype=np.int32)
         self.tints = np.array(self._tints, dtype=np.float64)
         self.reflectivity = np.array(self._factors, dtype=np.float64)
-        self.radius = float(np.hypot(high[0] - low[0], high[1] - low[1]) / 2 + 1e-6)
         return self

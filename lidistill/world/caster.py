@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The column caster: rays that share (almost) one vertical plane share one short list of objects.
 
-For each column (a LiDAR firing, an image column) the objects whose bounding cylinder meets the
-column's azimuth interval are listed once, near to far; each ray of the column then walks the list
-until the next object begins behind its best hit. The result equals testing every primitive.
+For each column (a LiDAR firing, an image column) the primitives that meet the column's azimuth
+interval are listed once, object by object from near to far; each ray of the column then walks the
+list until the next object begins behind its best hit, and tests only what its slope can meet. The
+result equals testing every primitive.
 """
 
 from __future__ import annotations
@@ -15,8 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.world.ground import hit_ground
-from lidistill.world.jit import kernel
-from lidistill.world.primitives import hit
+from lidistill.world.jit import inlined, kernel
+from lidistill.world.primitives import (
+    CX,
+    CY,
+    CYLINDER_Z,
+    CZ,
+    ELLIPSOID,
+    HALF_A,
+    HALF_B,
+    HALF_C,
+    hit,
+    local_point,
+)
 
 if TYPE_CHECKING:
     from lidistill.world.scene import Snapshot
@@ -28,70 +40,121 @@ STEP = 64
 
 
 @kernel
-def _list_objects(bound, count, ox, oy, azimuth, half_width):  # type: ignore[no-untyped-def]
-    """Per object: azimuth and half angle as seen from (ox, oy), and the distance where it begins."""
+def _bounds(prim, kinds, span, count, origin, prims, objects):  # type: ignore[no-untyped-def]
+    """What each primitive and object covers as seen from the sensor.
+
+    Columns of ``prims`` and ``objects``: azimuth of the middle, half angle, distance where it begins
+    (horizontal), least and greatest slope of a ray that can meet it. All bounds are on the safe side.
+    """
     for k in range(count):
-        dx, dy = bound[k, 0] - ox, bound[k, 1] - oy
-        distance = math.sqrt(dx * dx + dy * dy)
-        radius = bound[k, 2]
-        azimuth[k, 0] = math.atan2(dy, dx)
-        azimuth[k, 1] = distance - radius
-        half_width[k] = 4.0 if distance <= radius else math.asin(radius / distance) + 1e-9
+        begin, least, most = 1e30, 1e30, -1e30
+        for p in range(span[k, 0], span[k, 1]):
+            _bound_primitive(prim, p, kinds[p], origin, prims)
+            begin = min(begin, prims[p, 2])
+            least, most = min(least, prims[p, 3]), max(most, prims[p, 4])
+        middle, reach = prims[span[k, 0], 0], 0.0
+        for p in range(span[k, 0], span[k, 1]):
+            turn = prims[p, 0] - middle
+            turn -= 2.0 * math.pi * math.floor(turn / (2.0 * math.pi) + 0.5)
+            reach = max(reach, abs(turn) + prims[p, 1])
+        objects[k, 0], objects[k, 1], objects[k, 2] = middle, reach, begin
+        objects[k, 3], objects[k, 4] = least, most
 
 
 @kernel
-def _column_list(azimuth, half_width, order, count, middle, half, chosen):  # type: ignore[no-untyped-def]
-    """Write the objects that meet the azimuth interval into ``chosen``, keeping near to far order."""
+def _bound_primitive(prim, p, kind, origin, out):  # type: ignore[no-untyped-def]
+    """Bounds of one primitive: by its footprint's corners, or its circle where it is round."""
+    x, y, _ = local_point(prim, p, origin[0], origin[1], origin[2])
+    a, b = prim[p, HALF_A], prim[p, HALF_B]
+    low, high = prim[p, CZ] - prim[p, HALF_C] - origin[2], prim[p, CZ] + prim[p, HALF_C] - origin[2]
+    near = math.hypot(max(abs(x) - a, 0.0), max(abs(y) - b, 0.0))
+    far = math.hypot(abs(x) + a, abs(y) + b)
+    azimuth = math.atan2(prim[p, CY] - origin[1], prim[p, CX] - origin[0])
+    half = 4.0
+    if near > 1e-3:
+        if kind in (CYLINDER_Z, ELLIPSOID):
+            radius = max(a, b)
+            away = math.hypot(x, y)
+            if away > radius:
+                half = math.asin(radius / away)
+        else:
+            half = 0.0
+            length = math.hypot(x, y)
+            for corner in range(4):
+                u = (a if corner & 1 else -a) - x
+                v = (b if corner & 2 else -b) - y
+                # angle between the corner and the middle, both as seen from the sensor
+                cross, dot = -x * v + y * u, -x * u - y * v
+                half = max(half, abs(math.atan2(cross, dot))) if length > 0.0 else 4.0
+    out[p, 0], out[p, 1], out[p, 2] = azimuth, half + 1e-9, near - 1e-6
+    out[p, 3], out[p, 4] = -1e30, 1e30
+    if near > 1e-3:
+        out[p, 3] = (low / near if low < 0.0 else low / far) - 1e-9
+        out[p, 4] = (high / near if high > 0.0 else high / far) + 1e-9
+
+
+@inlined
+def _meets(table, k, middle, half):  # type: ignore[no-untyped-def]
+    """Whether something's azimuth interval meets a column's; ``middle`` within [-pi, pi]."""
+    turn = abs(table[k, 0] - middle)
+    if turn > math.pi:
+        turn = 2.0 * math.pi - turn
+    return turn <= table[k, 1] + half
+
+
+@inlined
+def _column_list(prims, objects, order, span, middle, half, chosen, begins):  # type: ignore[no-untyped-def]
+    """List a column's primitives, object by object from near to far; returns their number.
+
+    ``begins`` holds, for each entry, where its object begins: beyond a ray's best hit, all that
+    follows is hidden.
+    """
     n = 0
     middle = middle - 2.0 * math.pi * math.floor(middle / (2.0 * math.pi) + 0.5)
-    for i in range(count):
+    for i in range(order.shape[0]):
         k = order[i]
-        turn = abs(azimuth[k, 0] - middle)
-        if turn > math.pi:
-            turn = 2.0 * math.pi - turn
-        if turn <= half_width[k] + half:
-            chosen[n] = k
-            n += 1
+        if _meets(objects, k, middle, half):
+            for p in range(span[k, 0], span[k, 1]):
+                if _meets(prims, p, middle, half):
+                    chosen[n], begins[n] = p, objects[k, 2]
+                    n += 1
     return n
 
 
 @kernel
 def cast_kernel(  # type: ignore[no-untyped-def]
-    origin, cos, sin, rays, fan, count, prim, kinds, bound, span, ground, distance, surface
+    origin, cos, sin, rays, fan, count, prim, kinds, span, ground, distance, surface
 ):
     """Cast all columns; see :func:`cast` for the meaning of the arrays."""
     ox, oy, oz = origin[0], origin[1], origin[2]
-    azimuth = np.empty((count, 2))
-    half_width = np.empty(count)
-    _list_objects(bound, count, ox, oy, azimuth, half_width)
-    order = np.argsort(azimuth[:, 1], kind="mergesort")
-    chosen = np.empty(count, np.int64)
+    prims, objects = np.empty((prim.shape[0], 5)), np.empty((count, 5))
+    _bounds(prim, kinds, span, count, origin, prims, objects)
+    order = np.argsort(objects[:, 2], kind="mergesort")
+    chosen, begins = np.empty(prim.shape[0], np.int64), np.empty(prim.shape[0])
     yaw = math.atan2(sin, cos)
-    edges, bands, patches, levels = ground
+    start, bins, hints, edges, bands, levels = ground
     for col in range(rays.shape[0]):
-        n = _column_list(azimuth, half_width, order, count, fan[col, 0] + yaw, fan[col, 1], chosen)
+        n = _column_list(
+            prims, objects, order, span, fan[col, 0] + yaw, fan[col, 1], chosen, begins
+        )
         for row in range(rays.shape[1]):
             rx, ry, dz = rays[col, row, 0], rays[col, row, 1], rays[col, row, 2]
             dx, dy = cos * rx - sin * ry, sin * rx + cos * ry
-            best, material, step = hit_ground(edges, bands, patches, levels, ox, oy, oz, dx, dy, dz)
+            best, material, step = hit_ground(
+                start, bins, hints, edges, bands, levels, ox, oy, oz, dx, dy, dz
+            )
             found = SKY if material < 0 else GROUND - material - (STEP if step else 0)
-            level = math.sqrt(dx * dx + dy * dy)
-            slope = dz / level
+            level, slope = rays[col, row, 3], rays[col, row, 4]
+            reach = best * level
             for i in range(n):
-                k = chosen[i]
-                start = max(azimuth[k, 1], 0.0)
-                if start > best * level:
+                if begins[i] > reach:
                     break
-                z0 = oz + slope * start
-                z1 = oz + slope * (start + 2.0 * bound[k, 2] + 1e-6)
-                if azimuth[k, 1] < 0.0:
-                    z0 = oz
-                if min(z0, z1) > bound[k, 4] or max(z0, z1) < bound[k, 3]:
+                p = chosen[i]
+                if slope < prims[p, 3] or slope > prims[p, 4] or prims[p, 2] > reach:
                     continue
-                for p in range(span[k, 0], span[k, 1]):
-                    t = hit(kinds[p], prim[p], ox, oy, oz, dx, dy, dz)
-                    if t < best:
-                        best, found = t, p
+                t = hit(prim, p, kinds[p], ox, oy, oz, dx, dy, dz)
+                if t < best:
+                    best, found, reach = t, p, t * level
             distance[col, row] = best
             surface[col, row] = found
 
@@ -118,19 +181,17 @@ def cast(
     """
     distance = np.empty(table.rays.shape[:2])
     surface = np.empty(table.rays.shape[:2], np.int32)
-    ground = snapshot.ground
     cast_kernel(
         origin,
         math.cos(yaw),
         math.sin(yaw),
         table.rays,
         table.fan,
-        len(snapshot.bound) - (0 if with_ego else 1),
+        len(snapshot.span) - (0 if with_ego else 1),
         snapshot.prim,
         snapshot.kinds,
-        snapshot.bound,
         snapshot.span,
-        (ground.edges, ground.bands, ground.patches, ground.levels),
+        snapshot.ground.arrays,
         distance,
         surface,
     )

@@ -13,7 +13,7 @@ import numpy as np
 
 from lidistill.world import people, street, vehicles
 from lidistill.world.blueprint import Blueprint
-from lidistill.world.ground import Ground
+from lidistill.world.ground import Band, Ground, Patch
 from lidistill.world.light import draw_light
 from lidistill.world.materials import EARTH, INDEX, MATERIALS, PLANTS
 from lidistill.world.scene import EgoPath, Scene, Thing
@@ -74,7 +74,8 @@ class Composer:
             kerb=float(rng.uniform(0.05, 0.20)),
         )
         first = rng.uniform(18.0, 34.0)
-        self.crossings = np.arange(first, self.extent[1], rng.uniform(60.0, 85.0))
+        crossings = np.arange(first, self.extent[1], rng.uniform(60.0, 85.0))
+        self.crossings = np.round(crossings * 4) / 4  # on the ground's grid
 
     def free(self, x: float, reach: float) -> bool:
         """Whether a thing of this half length at x keeps clear of the side streets."""
@@ -328,7 +329,7 @@ class Composer:
         right = ["road", "kerb", "sidewalk", str(rng.choice(["grass", "gravel"])), "grass"]
         left = ["road", "kerb", "sidewalk", str(rng.choice(["grass", "gravel"])), "grass"]
         height = [0.0, s.kerb, s.kerb, s.kerb, s.kerb]
-        bands: list[tuple[float, int, float]] = []
+        bands: list[Band] = []
         for k in range(4, 0, -1):
             bands.append((-inner[k - 1], INDEX[right[k]], height[k]))
         if s.median > 0.0:
@@ -337,7 +338,7 @@ class Composer:
         bands.append((inner[0], INDEX["road"], 0.0))
         for k in range(1, 5):
             bands.append((inner[k] if k < 4 else np.inf, INDEX[left[k]], height[k]))
-        patches: list[tuple[float, ...]] = []
+        patches: list[Patch] = []
         for _ in range(3):  # gravel lots in the green, so that no scene lacks the class
             x, side = rng.uniform(self.near[0], self.near[1]), rng.choice([-1.0, 1.0])
             y0, y1 = sorted((side * inner[2], side * (inner[3] + 6.0)))
@@ -375,7 +376,6 @@ def ego_body(rng: np.random.Generator) -> Blueprint:
     plan.box((-0.05, 0, 1.27), (0.90, 0.74, 0.32), "ego", tint, (0.5, 0.3, 0.15))
     plan.finish()
     plan.prim[:, 0] += 0.95  # the rear axle is the ego's origin, its middle lies before it
-    plan.radius += 1.0
     return plan
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One numba decorator for all kernels of the world: no fastmath, no GIL, compiled once per machine."""
+"""The numba decorators of all kernels of the world: no fastmath, no GIL, compiled once per machine."""
 
 from __future__ import annotations
 
@@ -15,7 +15,25 @@ def kernel(function: Callable[..., Any]) -> Any:
     Fastmath stays off, so that a world is byte-identical by seed. The kernels drop the GIL: threads
     of one process cast several frames at once.
     """
+    return _compile(function, forceinline=False)
+
+
+def inlined(function: Callable[..., Any]) -> Any:
+    """As :func:`kernel`, for the small functions of an inner loop.
+
+    An array travels to a compiled function as up to ten arguments; inside a loop over rays, calls
+    cost more than the work unless LLVM is told to inline them.
+    """
+    return _compile(function, forceinline=True)
+
+
+def _compile(function: Callable[..., Any], forceinline: bool) -> Any:
+    options: dict[str, Any] = {
+        "nogil": True,
+        "error_model": "numpy",
+        "forceinline": forceinline,
+    }
     try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
+        return numba.njit(cache=True, **options)(function)
     except RuntimeError:  # numba found no writable cache folder: compile in each process
-        return numba.njit(nogil=True, error_model="numpy")(function)
+        return numba.njit(**options)(function)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 
-from lidistill.world.jit import kernel
+from lidistill.world.jit import inlined
 
 BOX, FRUSTUM, CYLINDER_Z, CYLINDER_Y, ELLIPSOID = 0, 1, 2, 3, 4
 
@@ -19,7 +19,7 @@ CX, CY, CZ, HALF_A, HALF_B, HALF_C, COS, SIN, SLOPE_FRONT, SLOPE_REAR, SLOPE_SID
 MISS = 1e30
 
 
-@kernel
+@inlined
 def _hit_box(ox, oy, oz, dx, dy, dz, a, b, c):  # type: ignore[no-untyped-def]
     near, far = 0.0, MISS
     for axis in range(3):
@@ -45,7 +45,7 @@ def _hit_box(ox, oy, oz, dx, dy, dz, a, b, c):  # type: ignore[no-untyped-def]
     return near if near > 0.0 else MISS
 
 
-@kernel
+@inlined
 def _hit_frustum(ox, oy, oz, dx, dy, dz, a, b, c, front, rear, side):  # type: ignore[no-untyped-def]
     """A box whose front, rear and side planes lean inwards by a slope (metres per metre of height)."""
     near, far = 0.0, MISS
@@ -73,7 +73,7 @@ def _hit_frustum(ox, oy, oz, dx, dy, dz, a, b, c, front, rear, side):  # type: i
     return near if near > 0.0 else MISS
 
 
-@kernel
+@inlined
 def _hit_cylinder(ox, oy, oz, dx, dy, dz, a, b, c):  # type: ignore[no-untyped-def]
     """Upright elliptic cylinder with caps."""
     near, far = 0.0, MISS
@@ -102,7 +102,7 @@ def _hit_cylinder(ox, oy, oz, dx, dy, dz, a, b, c):  # type: ignore[no-untyped-d
     return near if 0.0 < near <= far else MISS
 
 
-@kernel
+@inlined
 def _hit_ellipsoid(ox, oy, oz, dx, dy, dz, a, b, c):  # type: ignore[no-untyped-def]
     px, py, pz, qx, qy, qz = ox / a, oy / b, oz / c, dx / a, dy / b, dz / c
     qq = qx * qx + qy * qy + qz * qz
@@ -114,14 +114,14 @@ def _hit_ellipsoid(ox, oy, oz, dx, dy, dz, a, b, c):  # type: ignore[no-untyped-
     return near if near > 0.0 else MISS
 
 
-@kernel
-def hit(kind, row, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Distance along a world-frame ray to the primitive ``row`` of ``kind``, or ``MISS``."""
-    x, y, z = ox - row[CX], oy - row[CY], oz - row[CZ]
-    cos, sin = row[COS], row[SIN]
+@inlined
+def hit(prim, p, kind, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
+    """Distance along a world-frame ray to primitive ``p`` of ``kind``, or ``MISS``."""
+    x, y, z = ox - prim[p, CX], oy - prim[p, CY], oz - prim[p, CZ]
+    cos, sin = prim[p, COS], prim[p, SIN]
     lx, ly = cos * x + sin * y, cos * y - sin * x
     ex, ey = cos * dx + sin * dy, cos * dy - sin * dx
-    a, b, c = row[HALF_A], row[HALF_B], row[HALF_C]
+    a, b, c = prim[p, HALF_A], prim[p, HALF_B], prim[p, HALF_C]
     if kind == BOX:
         return _hit_box(lx, ly, z, ex, ey, dz, a, b, c)
     if kind == CYLINDER_Z:
@@ -131,21 +131,36 @@ def hit(kind, row, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
     if kind == CYLINDER_Y:
         return _hit_cylinder(lx, z, ly, ex, dz, ey, a, c, b)
     return _hit_frustum(
-        lx, ly, z, ex, ey, dz, a, b, c, row[SLOPE_FRONT], row[SLOPE_REAR], row[SLOPE_SIDE]
+        lx,
+        ly,
+        z,
+        ex,
+        ey,
+        dz,
+        a,
+        b,
+        c,
+        prim[p, SLOPE_FRONT],
+        prim[p, SLOPE_REAR],
+        prim[p, SLOPE_SIDE],
     )
 
 
-@kernel
-def local_point(row, px, py, pz):  # type: ignore[no-untyped-def]
+@inlined
+def local_point(prim, p, px, py, pz):  # type: ignore[no-untyped-def]
     """A world point in the primitive's frame."""
-    x, y = px - row[CX], py - row[CY]
-    return row[COS] * x + row[SIN] * y, row[COS] * y - row[SIN] * x, pz - row[CZ]
+    x, y = px - prim[p, CX], py - prim[p, CY]
+    return (
+        prim[p, COS] * x + prim[p, SIN] * y,
+        prim[p, COS] * y - prim[p, SIN] * x,
+        pz - prim[p, CZ],
+    )
 
 
-@kernel
-def local_normal(kind, row, x, y, z):  # type: ignore[no-untyped-def]
+@inlined
+def local_normal(prim, p, kind, x, y, z):  # type: ignore[no-untyped-def]
     """Outward unit normal, in the primitive's frame, at a surface point of the primitive's frame."""
-    a, b, c = row[HALF_A], row[HALF_B], row[HALF_C]
+    a, b, c = prim[p, HALF_A], prim[p, HALF_B], prim[p, HALF_C]
     if kind == ELLIPSOID:
         nx, ny, nz = x / (a * a), y / (b * b), z / (c * c)
     elif kind == CYLINDER_Z:
@@ -158,13 +173,13 @@ def local_normal(kind, row, x, y, z):  # type: ignore[no-untyped-def]
             nx, ny, nz = 0.0, math.copysign(1.0, y), 0.0
     else:
         rise = z + c
-        nx, ny, nz, best = 1.0, 0.0, row[SLOPE_FRONT], abs(a - row[SLOPE_FRONT] * rise - x)
-        room = abs(a - row[SLOPE_REAR] * rise + x)
+        nx, ny, nz, best = 1.0, 0.0, prim[p, SLOPE_FRONT], abs(a - prim[p, SLOPE_FRONT] * rise - x)
+        room = abs(a - prim[p, SLOPE_REAR] * rise + x)
         if room < best:
-            nx, ny, nz, best = -1.0, 0.0, row[SLOPE_REAR], room
-        room = abs(b - row[SLOPE_SIDE] * rise - abs(y))
+            nx, ny, nz, best = -1.0, 0.0, prim[p, SLOPE_REAR], room
+        room = abs(b - prim[p, SLOPE_SIDE] * rise - abs(y))
         if room < best:
-            nx, ny, nz, best = 0.0, math.copysign(1.0, y), row[SLOPE_SIDE], room
+            nx, ny, nz, best = 0.0, math.copysign(1.0, y), prim[p, SLOPE_SIDE], room
         if c - abs(z) < best:
             nx, ny, nz = 0.0, 0.0, math.copysign(1.0, z)
     length = math.sqrt(nx * nx + ny * ny + nz * nz)

@@ -46,13 +46,13 @@ def shade_kernel(  # type: ignore[no-untyped-def]
             else:
                 px, py, pz = origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
                 if hit >= 0:
-                    lx, ly, lz = local_point(prim[hit], px, py, pz)
-                    nx, ny, nz = local_normal(kinds[hit], prim[hit], lx, ly, lz)
+                    lx, ly, lz = local_point(prim, hit, px, py, pz)
+                    nx, ny, nz = local_normal(prim, hit, kinds[hit], lx, ly, lz)
                     wx = prim[hit, 6] * nx - prim[hit, 7] * ny
                     wy = prim[hit, 7] * nx + prim[hit, 6] * ny
                     facing = max(-(wx * dx + wy * dy + nz * dz), 0.15)
                     gain, r, g, b, weight = object_texture(
-                        table, material[hit], prim[hit], lx, ly, lz, nx, ny, nz,
+                        table, material[hit], prim, hit, lx, ly, lz, nx, ny, nz,
                         t * pixel / facing, seed + 31 * owner[hit],
                     )  # fmt: skip
                     lit = max(wx * sun[0] + wy * sun[1] + nz * sun[2], 0.0)

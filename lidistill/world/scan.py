@@ -54,9 +54,9 @@ def incidence_kernel(cos, sin, origin, rays, distance, surface, prim, kinds, out
                 dx, dy = cos * rx - sin * ry, sin * rx + cos * ry
                 t = distance[col, row]
                 x, y, z = local_point(
-                    prim[hit], origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
+                    prim, hit, origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
                 )
-                nx, ny, nz = local_normal(kinds[hit], prim[hit], x, y, z)
+                nx, ny, nz = local_normal(prim, hit, kinds[hit], x, y, z)
                 c, s = prim[hit, 6], prim[hit, 7]
                 out[col, row] = -((c * nx - s * ny) * dx + (s * nx + c * ny) * dy + nz * dz)
 

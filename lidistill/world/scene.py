@@ -95,7 +95,6 @@ class Snapshot:
         prim: (P, 11) float64, columns of :mod:`primitives`, world frame.
         kinds: (P,) int32 shape; material: (P,) int32; owner: (P,) int32 index of the thing.
         tint: (P, 3) float64; reflectivity: (P,) float64.
-        bound: (O, 5) float64 centre x, y, radius, lowest z, highest z.
         span: (O, 2) int64 first and last + 1 primitive of each object.
     """
 
@@ -105,7 +104,6 @@ class Snapshot:
     owner: NDArray[np.int32]
     tint: Array
     reflectivity: Array
-    bound: Array
     span: NDArray[np.int64]
     ground: Ground
 
@@ -138,8 +136,6 @@ class Scene:
             "reflectivity": np.concatenate([plan.reflectivity for plan in plans]),
             "owner": np.repeat(np.arange(len(plans), dtype=np.int32), counts),
             "span": np.stack([ends - counts, ends], axis=1),
-            "top": np.array([plan.size[2] for plan in plans]),
-            "radius": np.array([plan.radius for plan in plans]),
         }
         self._base = np.array([self._ground_below(thing, 0.0) for thing in self.things])
         self._rest = np.array([thing.pose(0.0) for thing in self.things]).reshape(-1, 3)
@@ -186,9 +182,6 @@ class Scene:
         prim[:, 2] += pose[:, 2]
         prim[:, 6] = cos * local[:, 6] - sin * local[:, 7]
         prim[:, 7] = sin * local[:, 6] + cos * local[:, 7]
-        bound = np.stack(
-            [poses[:, 0], poses[:, 1], s["radius"], poses[:, 2], poses[:, 2] + s["top"]], axis=1
-        )
         return Snapshot(
             prim,
             s["kinds"],
@@ -196,7 +189,6 @@ class Scene:
             s["owner"],
             s["tint"],
             s["reflectivity"],
-            bound,
             s["span"],
             self.ground,
         )

@@ -20,7 +20,7 @@ class RayTable:
     """Rays of a sensor in the ego's frame, by columns.
 
     Attributes:
-        rays: (C, R, 3) float64 unit directions.
+        rays: (C, R, 5) float64 unit direction x, y, z, its horizontal length, its slope.
         fan: (C, 2) float64 middle and half width of each column's azimuth interval, radians.
     """
 
@@ -36,7 +36,8 @@ class RayTable:
         turn = np.remainder(turn + np.pi, 2 * np.pi) - np.pi
         low, high = turn.min(axis=1), turn.max(axis=1)
         fan = np.stack([middle + 0.5 * (low + high), 0.5 * (high - low) + 1e-9], axis=1)
-        return cls(np.ascontiguousarray(rays), fan)
+        level = np.hypot(rays[..., 0], rays[..., 1])[..., None]
+        return cls(np.concatenate([rays, level, rays[..., 2:] / level], axis=-1), fan)
 
 
 @dataclass(frozen=True)

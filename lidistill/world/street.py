@@ -31,12 +31,18 @@ def barrier(rng: Rng) -> Blueprint:
     return plan.finish()
 
 
+def facade(rng: Rng) -> np.ndarray:
+    """A paint mixed with grey: walls are duller than cars, but of the same hues."""
+    grey = rng.uniform(0.35, 0.7)
+    return np.clip(0.45 * paint(rng) + 0.55 * grey, 0.05, 0.95)
+
+
 def building(rng: Rng, length: float, depth: float) -> Blueprint:
     """A building of one or two blocks; ``length`` along the street."""
     plan = Blueprint("manmade", rng)
     names = ("brick", "plaster", "concrete", "glass_wall")
     material = names[rng.choice(4, p=[0.35, 0.35, 0.2, 0.1])]
-    height, tint = rng.uniform(4.5, 16.0), paint(rng)
+    height, tint = rng.uniform(4.5, 16.0), facade(rng)
     half = (length / 2, depth / 2, height / 2)
     plan.box((0, 0, height / 2), half, material, tint)
     if rng.random() < 0.5:
@@ -45,7 +51,7 @@ def building(rng: Rng, length: float, depth: float) -> Blueprint:
         plan.box((shift, 0, height + top[2]), top, material, tint * 0.9)
     if rng.random() < 0.4:  # a lower wing
         plan.box(
-            (length * 0.3, 0, 1.6), (length * 0.2, depth * 0.5 + 0.8, 1.6), "brick", paint(rng)
+            (length * 0.3, 0, 1.6), (length * 0.2, depth * 0.5 + 0.8, 1.6), "brick", facade(rng)
         )
     return plan.finish()
 
@@ -55,7 +61,7 @@ def wall(rng: Rng, length: float) -> Blueprint:
     plan = Blueprint("manmade", rng)
     half = (length / 2, rng.uniform(0.06, 0.2), rng.uniform(0.35, 0.95))
     material = "wall" if rng.random() < 0.5 else "fence"
-    plan.box((0, 0, half[2]), half, material, paint(rng))
+    plan.box((0, 0, half[2]), half, material, facade(rng))
     return plan.finish()
 
 
@@ -95,8 +101,8 @@ def cabinet(rng: Rng) -> Blueprint:
 
 
 def _plant(rng: Rng) -> np.ndarray:
-    if rng.random() < 0.2:  # blossom and autumn leaves take any colour
-        return paint(rng)
+    if rng.random() < 0.15:  # blossom and autumn leaves: any colour, washed out
+        return facade(rng)
     return np.clip(PLANTS[rng.integers(len(PLANTS))] * rng.uniform(0.8, 1.3), 0.04, 0.9)
 
 

@@ -208,10 +208,10 @@ def _small_pattern(pattern, scale, x, y, z, a, c, nx, nz, footprint, seed):  # t
 
 
 @kernel
-def object_texture(table, material, row, x, y, z, nx, ny, nz, footprint, seed):  # type: ignore[no-untyped-def]
+def object_texture(table, material, prim, p, x, y, z, nx, ny, nz, footprint, seed):  # type: ignore[no-untyped-def]
     """Gain on the tint and a second colour (r, g, b, weight) at a point of the primitive's frame.
 
-    ``row`` is the primitive's row of the float table: its half sizes place the pattern.
+    The half sizes of primitive ``p`` place the pattern.
     """
     f, amp, fine = table[material, 0], table[material, 1], table[material, 2]
     gain = 1.0 + amp * _fade(1.0 / f, footprint) * noise(f * x, f * y, f * z, seed)
@@ -220,7 +220,7 @@ def object_texture(table, material, row, x, y, z, nx, ny, nz, footprint, seed): 
     if fade > 0.0 and fine > 0.0:
         gain += fine * fade * noise(f * x, f * y, f * z, seed + 1)
     pattern, scale = int(table[material, 3]), table[material, 4]
-    a, b, c = row[3], row[4], row[5]
+    a, b, c = prim[p, 3], prim[p, 4], prim[p, 5]
     if pattern in (PLAIN, SPECKLE):
         return gain, 0.0, 0.0, 0.0, 0.0
     if pattern in (CAR_BODY, CABIN, COACH):

@@ -30,7 +30,7 @@ def car(rng: Rng, kind: str = "car") -> Blueprint:
     body = paint(rng)
     style = 3 if kind == "van" else int(rng.integers(3))
     length = rng.uniform(*((4.3, 4.9), (3.6, 4.2), (4.3, 4.8), (4.6, 5.4))[style])
-    width = rng.uniform(*((1.70, 1.86), (1.62, 1.76), (1.78, 1.95), (1.85, 2.0))[style])
+    width = rng.uniform(*((1.62, 1.76), (1.56, 1.68), (1.70, 1.84), (1.78, 1.94))[style])
     height = rng.uniform(*((1.40, 1.50), (1.44, 1.56), (1.62, 1.80), (1.95, 2.3))[style])
     a, b = length / 2, width / 2
     belt = height * (0.60 if style < 3 else 0.52)
@@ -46,8 +46,8 @@ def car(rng: Rng, kind: str = "car") -> Blueprint:
     plan.box(centre, (cabin, b * 0.94, (height - belt) / 2), "car_cabin", body, slopes)
     _axles(plan, [-0.60 * a, 0.62 * a], b, rng.uniform(0.30, 0.36))
     for side in (-1.0, 1.0):  # mirrors stand near the windscreen: a cue for the heading
-        mirror = (a - bonnet - 0.25, side * (b + 0.08), belt + 0.05)
-        plan.box(mirror, (0.08, 0.09, 0.07), "car_body", body)
+        mirror = (a - bonnet - 0.25, side * (b + 0.05), belt + 0.05)
+        plan.box(mirror, (0.07, 0.07, 0.07), "car_body", body)
     return plan.finish()
 
 

@@ -33,7 +33,7 @@ def visible_kernel(  # type: ignore[no-untyped-def]
                 met = found
                 p = span[k, 0]
                 while not met and p < span[k, 1]:
-                    met = hit(kinds[p], prim[p], origin[0], origin[1], origin[2], dx, dy, dz) < MISS
+                    met = hit(prim, p, kinds[p], origin[0], origin[1], origin[2], dx, dy, dz) < MISS
                     p += 1
                 if met:
                     total[i] += stride * stride
