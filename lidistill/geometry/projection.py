@@ -177,4 +177,4 @@ def _project_visible(points, projection, height, width, min_depth):  # type: ign
             uv[count, 1] = v
             depths[count] = depth
             count += 1
-    return rows[:count].copy(), uv[:count].copy(), depths[:count].copy()
+    return rows[:count], uv[:count], depths[:count]
