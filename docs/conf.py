@@ -17,7 +17,7 @@ copyright = "the lidistill authors, Apache-2.0"
 version = release = __version__
 
 extensions = ["myst_parser"]
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["colon_fence", "deflist"]
 myst_heading_anchors = 3
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build", "_generated", "_ext", "evidence", "images"]

@@ -37,6 +37,15 @@ VERBS = {
 USER_ERRORS = (ValueError, OSError, ImportError)
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Shows defaults, but not that a switch is off or that there is none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, []):
+            return action.help
+        return super()._get_help_string(action)
+
+
 def help_line(verb: str) -> str:
     """The verb's ``HELP``, read from its source: importing every verb would cost seconds.
 
@@ -109,7 +118,7 @@ def build_verb_parser(verb: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"lidistill {verb}",
         description=module.HELP,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     module.add_arguments(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")

@@ -73,6 +73,20 @@ def test_arguments_reach_the_verb_and_its_code_comes_back(verb):
     assert seen == [5]
 
 
+def test_help_shows_defaults_that_say_something(verb, capsys):
+    def arguments(parser):
+        parser.add_argument("--depth", type=int, default=3, help="how deep")
+        parser.add_argument("--quick", action="store_true", help="be quick")
+        parser.add_argument("--out", help="where to")
+
+    verb(lambda args: 0, arguments)
+    with pytest.raises(SystemExit):
+        cli.main(["probe", "--help"])
+    shown = capsys.readouterr().out
+    assert shown.count("(default: ") == 1
+    assert "how deep (default: 3)" in shown
+
+
 def test_a_verb_that_returns_nothing_succeeded(verb):
     verb(lambda args: None)
     assert cli.main(["probe"]) == 0

@@ -144,6 +144,7 @@ def test_cli_page_has_every_verb():
     page = generate.verbs()
     for verb in cli.VERBS:
         assert f"## {verb}\n" in page
+    assert "usage: lidistill create_data nuscenes" in page
 
 
 def test_evidence_records_have_their_form():

@@ -7,6 +7,7 @@ and names the command that writes it.
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import os
 from pathlib import Path
@@ -86,11 +87,23 @@ def mebibytes(value: float | None) -> str:
 
 
 def verbs() -> str:
-    """``--help`` of every verb, as its parser prints it."""
+    """``--help`` of every verb and its sub-commands, as their parsers print it."""
     os.environ["COLUMNS"] = "92"
     parts = []
     for verb in cli.VERBS:
-        there = importlib.util.find_spec(cli.VERBS[verb]) is not None
-        text = cli.build_verb_parser(verb).format_help() if there else cli.help_line(verb)
-        parts.append(f"## {verb}\n\n```text\n{text.rstrip()}\n```\n")
+        if importlib.util.find_spec(cli.VERBS[verb]) is None:
+            parts.append(f"## {verb}\n\n{cli.help_line(verb)}\n")
+            continue
+        parser = cli.build_verb_parser(verb)
+        parts.append(f"## {verb}\n")
+        parts += [f"```text\n{each.format_help().rstrip()}\n```\n" for each in family(parser)]
     return "\n".join(parts)
+
+
+def family(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """A parser and the parsers of its sub-commands."""
+    found = [parser]
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found += action.choices.values()
+    return found
