@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lidistill.converters.infos import INFO_VERSION, KITTI_CLASSES, write_infos
 from lidistill.converters.kitti_files import DONT_CARE, MissingFileError, read_frame_list
 from lidistill.converters.kitti_info import FrameOptions, frame_info
+from lidistill.converters.kitti_tracks import Origin, find_origins
 from lidistill.converters.parts import PartStore
 from lidistill.io import DataError, dump_pickle, parallel
 
@@ -84,7 +85,8 @@ def convert_kitti(
             },
             skip_incomplete=skip_incomplete,
         )
-        items = [(name, shards[name]) for name in missing]
+        origins = find_origins(root)
+        items = [_shard(name, shards[name], origins) for name in missing]
         description = f"Convert KITTI frames (by {SHARD})"
         for _ in parallel(work, items, jobs, engine, description):
             pass
@@ -174,8 +176,16 @@ def _shards(splits: dict[str, list[int]]) -> dict[str, list[int]]:
     }
 
 
+Shard = tuple[str, list[tuple[int, Origin | None]]]
+
+
+def _shard(name: str, numbers: list[int], origins: Mapping[int, Origin]) -> Shard:
+    known = origins if name.startswith("training") else {}
+    return name, [(number, known.get(number)) for number in numbers]
+
+
 def _convert_shard(
-    item: tuple[str, list[int]],
+    item: Shard,
     folder: Path,
     options: dict[str, FrameOptions],
     skip_incomplete: bool,
@@ -183,9 +193,9 @@ def _convert_shard(
     """Runs in a worker process: some frames to one part."""
     name, numbers = item
     infos = []
-    for number in numbers:
+    for number, origin in numbers:
         try:
-            infos.append(frame_info(number, options[name.split("_")[0]]))
+            infos.append(frame_info(number, options[name.split("_")[0]], origin))
         except MissingFileError:
             if not skip_incomplete:
                 raise

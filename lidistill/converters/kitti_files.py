@@ -15,6 +15,17 @@ AGAIN = "extract this file again from KITTI's archive."
 DONT_CARE = "DontCare"
 
 
+class MissingFileError(DataError):
+    """A file that a frame needs is not there."""
+
+
+def missing(what: str, path: Path, token: str | None, first: str | None = None) -> MissingFileError:
+    """Returns the error for a file that is not there; `first` is what to do before all else."""
+    fix = first or "extract the archive that holds it into the data root"
+    fix += "; or leave frames without all their files out with --skip-incomplete."
+    return MissingFileError(f"{what} not found.", path=path, token=token, fix=fix)
+
+
 @dataclass(frozen=True)
 class Calibration:
     """One frame's calibration as 4x4 float64 matrices.
@@ -150,13 +161,7 @@ def read_frame_list(path: Path) -> list[int]:
 
 def _lines(path: Path, token: str | None) -> list[str]:
     if not path.is_file():
-        raise MissingFileError(
-            "File not found.",
-            path=path,
-            token=token,
-            fix="extract the archive that holds it into the data root, or leave frames without "
-            "all their files out with --skip-incomplete.",
-        )
+        raise missing("File", path, token)
     return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
 
 
@@ -180,7 +185,3 @@ def _square(values: NDArray[np.float64], path: Path, token: str) -> NDArray[np.f
     matrix = np.eye(4)
     matrix[:3, : values.size // 3] = values.reshape(3, -1)
     return matrix
-
-
-class MissingFileError(DataError):
-    """A file that a frame needs is not there."""

@@ -16,14 +16,15 @@ from lidistill.converters.kitti_files import (
     DONT_CARE,
     Calibration,
     Labels,
-    MissingFileError,
+    missing,
     read_calibration,
     read_labels,
     read_plane,
 )
+from lidistill.converters.kitti_tracks import Origin
 from lidistill.geometry.boxes import kitti_to_lidar_boxes, points_in_boxes
 from lidistill.geometry.frames import apply_transform
-from lidistill.io import DataError, read_points
+from lidistill.io import image_size, point_count, read_points
 
 Info = dict[str, Any]
 NUM_FEATURES = 4  # x, y, z, reflectance: float32
@@ -52,19 +53,22 @@ class FrameOptions:
         return self.root / self.part / folder / f"{frame:06d}{suffix}"
 
 
-def frame_info(frame: int, options: FrameOptions) -> Info:
+def frame_info(frame: int, options: FrameOptions, origin: Origin | None = None) -> Info:
     """Returns the info of one frame.
 
     Args:
         frame: Its number.
         options: Where its files are.
+        origin: Raw drive and tracks of a training frame, where known.
 
     Raises:
         DataError: A file is missing or damaged.
     """
     token = f"{options.part}_{frame:06d}"
     image = options.file("image_2", frame, ".png")
-    height, width = _image_size(image, token)
+    if not image.is_file():
+        raise missing("Image", image, token)
+    width, height = image_size(image, token)
     calibration = read_calibration(options.file("calib", frame, ".txt"), token)
     cloud = _point_file(frame, options, token)
     info: Info = {
@@ -82,17 +86,23 @@ def frame_info(frame: int, options: FrameOptions) -> Info:
     if calibration.lidar_from_imu is not None:
         info["lidar_points"]["Tr_imu_to_velo"] = calibration.lidar_from_imu.tolist()
     if options.part == "testing":
-        _check_size(cloud, token)
+        point_count(cloud, NUM_FEATURES, token)
         return info
     if options.with_plane:
         info["plane"] = read_plane(options.file("planes", frame, ".txt"), token)
     points = read_points(cloud, NUM_FEATURES, token)
-    labels = read_labels(options.file("label_2", frame, ".txt"), token)
+    label_file = options.file("label_2", frame, ".txt")
+    labels = read_labels(label_file, token)
     counts = _count_points(points, labels, calibration, (height, width))
     info["instances"] = _instances(labels, calibration.projections[2], counts)
     info["cam_instances"]["CAM2"] = _camera_instances(
         labels, calibration.projections[2], (height, width), counts
     )
+    if origin is not None:
+        info |= {"raw_drive": origin.drive, "raw_frame": origin.frame}
+        tracks = origin.track_ids(labels, label_file, token)
+        for instance, track in zip(info["instances"], tracks or (), strict=False):
+            instance["track_id"] = track
     return info
 
 
@@ -253,45 +263,10 @@ def _point_file(frame: int, options: FrameOptions, token: str) -> Path:
     path = options.file(options.points, frame, ".bin")
     if path.is_file():
         return path
-    skip = "or leave frames without all their files out with --skip-incomplete."
-    reduced = options.points == "velodyne" and options.file("velodyne_reduced", frame, ".bin")
-    fix = f"extract KITTI's velodyne archive into the data root, {skip}"
-    if reduced and reduced.is_file():
-        fix = f"velodyne_reduced/ has it: take that folder with --points velodyne_reduced; {skip}"
-    raise MissingFileError("Point cloud not found.", path=path, token=token, fix=fix)
-
-
-def _check_size(path: Path, token: str) -> None:
-    size = path.stat().st_size
-    if size == 0 or size % (4 * NUM_FEATURES):
-        raise DataError(
-            f"Expected a point cloud of {NUM_FEATURES} float32 values per point, got {size} bytes: "
-            "the file is cut.",
-            path=path,
-            token=token,
-            fix="extract this file again from KITTI's archive.",
+    error = missing("Point cloud", path, token)
+    reduced = options.file("velodyne_reduced", frame, ".bin")
+    if options.points == "velodyne" and reduced.is_file():
+        error = missing(
+            "Point cloud", path, token, "velodyne_reduced/ has it: --points velodyne_reduced"
         )
-
-
-def _image_size(path: Path, token: str) -> tuple[int, int]:
-    from PIL import Image
-
-    if not path.is_file():
-        raise MissingFileError(
-            "Image not found.",
-            path=path,
-            token=token,
-            fix="extract KITTI's image_2 archive into the data root, or leave frames without all "
-            "their files out with --skip-incomplete.",
-        )
-    try:
-        with Image.open(path) as image:
-            width, height = image.size
-    except OSError as error:
-        raise DataError(
-            f"Expected an image, but it does not open: {error}.",
-            path=path,
-            token=token,
-            fix="extract this file again from KITTI's archive.",
-        ) from error
-    return height, width
+    raise error

@@ -19,7 +19,7 @@ from lidistill.converters.nuscenes_boxes import (
 )
 from lidistill.converters.nuscenes_tables import LIDAR, Record, SceneRecords
 from lidistill.geometry.frames import compose, invert, make_transform
-from lidistill.io import DataError
+from lidistill.io import DataError, image_size, point_count
 
 Info = dict[str, Any]
 NUM_FEATURES = 5  # x, y, z, intensity, ring: float32 in every .pcd.bin
@@ -139,7 +139,7 @@ class _Keyframe:
         sensor = self.records.sensors[record["calibrated_sensor_token"]]
         width, height = record.get("width") or 0, record.get("height") or 0
         if not (width and height):
-            width, height = _image_size(path, self.token)
+            width, height = image_size(path, self.token)
         return {
             "img_path": PurePosixPath(record["filename"]).name,
             "cam2img": np.array(sensor["camera_intrinsic"], dtype=np.float64).tolist(),
@@ -197,21 +197,12 @@ class _Keyframe:
             )
         return path
 
-    def _check_points(self, record: Record) -> None:
-        path = self._existing(record["filename"])
-        size = path.stat().st_size
-        if size == 0 or size % (4 * NUM_FEATURES):
-            raise DataError(
-                f"Expected a point cloud of {NUM_FEATURES} float32 values per point, got {size} "
-                "bytes: the file is cut.",
-                path=path,
-                token=self.token,
-                fix="extract this file again from the dataset's archive.",
-            )
+    def _check_points(self, record: Record) -> int:
+        return point_count(self._existing(record["filename"]), NUM_FEATURES, self.token)
 
     def _check_labels(self, filename: str) -> None:
         path = self._existing(filename)
-        points = self._existing(self.lidar["filename"]).stat().st_size // (4 * NUM_FEATURES)
+        points = self._check_points(self.lidar)
         if path.suffix == ".bin" and path.stat().st_size != points:
             raise DataError(
                 f"Expected one label byte per point ({points}), got {path.stat().st_size} bytes.",
@@ -219,15 +210,3 @@ class _Keyframe:
                 token=self.token,
                 fix="extract this file again from the lidarseg archive.",
             )
-
-
-def _image_size(path: Path, token: str) -> tuple[int, int]:
-    from PIL import Image
-
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except OSError as error:
-        raise DataError(
-            f"Expected an image, but it does not open: {error}.", path=path, token=token
-        ) from error

@@ -17,6 +17,8 @@ from lidistill.io.manifest import (
 from lidistill.io.plain_pickle import dump_pickle, load_pickle
 from lidistill.io.sensors import (
     finite_points,
+    image_size,
+    point_count,
     read_image,
     read_label_map,
     read_points,
@@ -30,9 +32,11 @@ __all__ = [
     "available_cpus",
     "dump_pickle",
     "finite_points",
+    "image_size",
     "load_pickle",
     "manifest_path",
     "parallel",
+    "point_count",
     "read_image",
     "read_json",
     "read_label_map",

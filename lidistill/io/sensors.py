@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from lidistill.io.atomic import atomic_write
-from lidistill.io.errors import DataError, PathLike, read_bytes
+from lidistill.io.errors import DataError, PathLike, missing_file, read_bytes
 
 
 def read_points(
@@ -31,16 +33,37 @@ def read_points(
         DataError: The file is missing, empty, or its size is no whole number of points.
     """
     data = read_bytes(path, token, fix)
-    size = 4 * num_features
-    if not data or len(data) % size:
+    _whole_points(path, len(data), num_features, token, fix)
+    return np.frombuffer(data, dtype="<f4").reshape(-1, num_features).astype(np.float32)
+
+
+def point_count(
+    path: PathLike, num_features: int, token: str | None = None, fix: str | None = None
+) -> int:
+    """Returns how many points a file holds by its size, without reading it.
+
+    Raises:
+        DataError: As :func:`read_points`.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise missing_file(source, token, fix)
+    return _whole_points(source, source.stat().st_size, num_features, token, fix)
+
+
+def _whole_points(
+    path: PathLike, size: int, num_features: int, token: str | None, fix: str | None
+) -> int:
+    one = 4 * num_features
+    if size == 0 or size % one:
         raise DataError(
-            f"Expected a point cloud of {num_features} float32 values per point ({size} bytes), "
-            f"got {len(data)} bytes: the file is cut, or has another number of values per point.",
+            f"Expected a point cloud of {num_features} float32 values per point ({one} bytes), "
+            f"got {size} bytes: the file is cut, or has another number of values per point.",
             path=path,
             token=token,
             fix=fix or "extract this file again from the dataset's archive.",
         )
-    return np.frombuffer(data, dtype="<f4").reshape(-1, num_features).astype(np.float32)
+    return size // one
 
 
 def finite_points(
@@ -74,6 +97,27 @@ def read_image(
     return np.asarray(_decode(path, token, fix, mode="RGB"), dtype=np.uint8).copy()
 
 
+def image_size(path: PathLike, token: str | None = None, fix: str | None = None) -> tuple[int, int]:
+    """Returns (width, height) from an image's header.
+
+    Raises:
+        DataError: The file is missing or no image.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise missing_file(source, token, fix)
+    try:
+        with Image.open(source) as image:
+            return image.size
+    except (OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"Expected an image, but it does not open: {error}.",
+            path=path,
+            token=token,
+            fix=fix or "extract this file again from the dataset's archive.",
+        ) from error
+
+
 def read_label_map(
     path: PathLike, token: str | None = None, fix: str | None = None
 ) -> NDArray[np.int32]:
@@ -102,8 +146,6 @@ def write_label_map(path: PathLike, labels: NDArray[np.integer]) -> None:
     Raises:
         ValueError: The array is not 2-D integer or a label does not fit in 16 bits.
     """
-    from PIL import Image
-
     array = np.asarray(labels)
     if array.ndim != 2 or array.dtype.kind not in "iu":
         raise ValueError(
@@ -118,8 +160,6 @@ def write_label_map(path: PathLike, labels: NDArray[np.integer]) -> None:
 
 
 def _decode(path: PathLike, token: str | None, fix: str | None, mode: str | None) -> Any:
-    from PIL import Image
-
     data = read_bytes(path, token, fix)
     try:
         with Image.open(BytesIO(data)) as image:

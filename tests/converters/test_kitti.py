@@ -228,11 +228,11 @@ import os, signal, sys
 import lidistill.converters.kitti as module
 module.SHARD = 2
 real, done = module.frame_info, []
-def dying(frame, options):
+def dying(frame, *others):
     if len(done) == int(sys.argv[3]):
         os.kill(os.getpid(), signal.SIGKILL)
     done.append(frame)
-    return real(frame, options)
+    return real(frame, *others)
 module.frame_info = dying
 module.convert_kitti(sys.argv[1], sys.argv[2])
 """

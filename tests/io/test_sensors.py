@@ -13,6 +13,8 @@ from PIL import Image
 from lidistill.io import (
     DataError,
     finite_points,
+    image_size,
+    point_count,
     read_image,
     read_label_map,
     read_points,
@@ -36,11 +38,30 @@ def test_cut_points(tmp_path: Path, size: int) -> None:
     path.write_bytes(b"\0" * size)
     with pytest.raises(DataError, match=rf"(?s)got {size} bytes.*a\.bin.*sample: t1.*what to do"):
         read_points(path, 5, token="t1")
+    with pytest.raises(DataError, match=rf"(?s)got {size} bytes.*a\.bin.*sample: t1.*what to do"):
+        point_count(path, 5, token="t1")
 
 
 def test_missing_points(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"(?s)not found.*a\.bin.*sample: t1.*run z"):
         read_points(tmp_path / "a.bin", 4, token="t1", fix="run z")
+
+
+def test_point_count(tmp_path: Path) -> None:
+    (tmp_path / "a.bin").write_bytes(bytes(7 * 16))
+    assert point_count(tmp_path / "a.bin", 4) == len(read_points(tmp_path / "a.bin", 4)) == 7
+    with pytest.raises(DataError, match=r"(?s)not found.*b\.bin.*run z"):
+        point_count(tmp_path / "b.bin", 4, fix="run z")
+
+
+def test_image_size(tmp_path: Path) -> None:
+    Image.new("RGB", (7, 5)).save(tmp_path / "a.png")
+    assert image_size(tmp_path / "a.png") == (7, 5)
+    (tmp_path / "b.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"(?s)does not open.*b\.png.*sample: t1"):
+        image_size(tmp_path / "b.png", "t1")
+    with pytest.raises(DataError, match="not found"):
+        image_size(tmp_path / "c.png")
 
 
 def test_finite_points() -> None:
