@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Non-maximum suppression: keep the best box, drop what overlaps it, go on with the next.
 
-Axis-aligned boxes are ``x1, y1, x2, y2``; rotated ones ``x, y, w, h, angle`` in radians. Boxes may lie
-on any device; the loop runs on the CPU. Overlaps of axis-aligned boxes are computed in the boxes'
-dtype, those of rotated boxes in float64 and then rounded to it, so thresholds decide as in mmcv.
+Axis-aligned boxes are ``x1, y1, x2, y2``; rotated ones ``x, y, w, h, angle`` in radians. Boxes may
+lie on any device; the loop runs on the CPU. Overlaps of axis-aligned boxes are computed in float32,
+those of rotated boxes in float64 and then rounded to float32, so thresholds decide as in mmcv.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidistill.ops.rotated_iou import overlap_area
+from lidistill.ops.rotated_iou import Array, overlap_area
 
 SOFT_METHODS = {"naive": 0, "linear": 1, "gaussian": 2}
 SMALLEST_UNION = 1e-8  # m2; mmcv's guard in its 3D variants against division by zero
@@ -59,7 +59,7 @@ def nms_match(boxes: Tensor, scores: Tensor, iou_threshold: float) -> list[list[
     return list(groups.values())
 
 
-def soft_nms(  # noqa: PLR0913 (the method's own parameters)
+def soft_nms(
     boxes: Tensor,
     scores: Tensor,
     iou_threshold: float = 0.3,
@@ -82,7 +82,8 @@ def soft_nms(  # noqa: PLR0913 (the method's own parameters)
     Returns:
         (K, 5) float32 boxes with their new scores, best first, and (K,) int64 rows.
 
-    Source: Bodla et al., "Soft-NMS: improving object detection with one line of code", ICCV 2017, eq. 3.
+    Source: Bodla et al., "Soft-NMS: improving object detection with one line of code", ICCV 2017,
+    equation 3.
     """
     _check_boxes(boxes, scores, 4)
     if method not in SOFT_METHODS:
@@ -121,7 +122,7 @@ def nms_rotated(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
 
 def nms_sorted_bev(rectangles: Tensor, iou_threshold: float, rotated: bool = True) -> Tensor:
-    """Suppress footprints, already sorted by score, that overlap a better one by more than the threshold.
+    """Suppress footprints, sorted by score, that overlap a better one by more than the threshold.
 
     Args:
         rectangles: (N, 5) x, y, l, w in metres, yaw in radians, best first.
@@ -149,7 +150,8 @@ def _check_boxes(boxes: Tensor, scores: Tensor, columns: int) -> None:
 
 
 def _best_first(scores: Tensor) -> np.ndarray:
-    return torch.sort(scores.detach(), descending=True, stable=True)[1].cpu().numpy()
+    # Not stable, so that equal scores come in the order that mmcv's own call gives them.
+    return torch.sort(scores.detach(), descending=True)[1].cpu().numpy()
 
 
 def _as_float32(tensor: Tensor) -> np.ndarray:
@@ -157,7 +159,7 @@ def _as_float32(tensor: Tensor) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True, inline="always", error_model="numpy")
-def _box_iou(first, second, offset):
+def _box_iou(first: Array, second: Array, offset: np.float32) -> np.float32:
     """IoU of two ``x1, y1, x2, y2`` in float32, each step rounded as mmcv's kernel rounds it."""
     zero = np.float32(0)
     width = max(zero, min(first[2], second[2]) - max(first[0], second[0]) + offset)
@@ -170,7 +172,7 @@ def _box_iou(first, second, offset):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _suppress_boxes(boxes, threshold, offset):
+def _suppress_boxes(boxes: Array, threshold: np.float32, offset: np.float32) -> Array:
     dropped = np.zeros(len(boxes), dtype=np.bool_)
     kept = np.empty(len(boxes), dtype=np.int64)
     count = 0
@@ -186,7 +188,7 @@ def _suppress_boxes(boxes, threshold, offset):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _winners(boxes, threshold):
+def _winners(boxes: Array, threshold: np.float32) -> Array:
     """For each box, sorted by score, the place of the kept box that suppresses it (or its own)."""
     winner = np.full(len(boxes), -1, dtype=np.int64)
     for best in range(len(boxes)):
@@ -203,7 +205,9 @@ def _winners(boxes, threshold):
 
 
 @numba.njit(cache=True, nogil=True)
-def _suppress_rotated(rectangles, threshold, inclusive, smallest_union):
+def _suppress_rotated(
+    rectangles: Array, threshold: np.float32, inclusive: bool, smallest_union: float
+) -> Array:
     dropped = np.zeros(len(rectangles), dtype=np.bool_)
     kept = np.empty(len(rectangles), dtype=np.int64)
     count = 0
@@ -226,12 +230,23 @@ def _suppress_rotated(rectangles, threshold, inclusive, smallest_union):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _soft_suppress(scored, rows, threshold, sigma, min_score, method, offset):
+def _soft_suppress(
+    scored: Array,
+    rows: Array,
+    threshold: np.float32,
+    sigma: np.float32,
+    min_score: np.float32,
+    method: int,
+    offset: np.float32,
+) -> int:
     """Sort and lower ``scored`` (N, 5) and ``rows`` (N,) in place; returns how many are kept."""
     count = len(scored)
     best = 0
     while best < count:
-        top = best + np.argmax(scored[best:count, 4])
+        top = best
+        for other in range(best + 1, count):  # not argmax, which would put a NaN first
+            if scored[other, 4] > scored[top, 4]:
+                top = other
         for column in range(5):
             swap = scored[best, column]
             scored[best, column] = scored[top, column]

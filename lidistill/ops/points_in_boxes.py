@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which points lie in which boxes, by mmcv's rule and rounding.
 
-mmcv's rule: a point on the top or bottom face is inside, one on a side face is outside, and ``z`` of a
-box is its *bottom*. lidistill's own rule (``geometry.boxes``: centre origin, all faces inside) differs on
-purpose: this file answers for mmcv.
+mmcv's rule: a point on the top or bottom face is inside, one on a side face is outside, and ``z``
+of a box is its *bottom*. lidistill's own rule (``geometry.boxes``: centre origin, all faces inside)
+differs on purpose: this file answers for mmcv.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
 
     Args:
         points: (N, 3+) x, y, z in metres.
-        boxes: (M, 7+) x, y, z of the bottom's centre, l, w, h in metres, yaw in radians, same frame.
+        boxes: (M, 7+) x, y, z of the bottom's centre, l, w, h in metres, yaw in radians.
 
     Returns:
         (M, N) bool on the points' device.
@@ -65,7 +65,7 @@ def _inside_boxes_torch(xyz: Tensor, boxes: Tensor) -> Tensor:
 
 
 @numba.njit(cache=True, nogil=True)
-def _inside_boxes(points, boxes, inside):
+def _inside_boxes(points: np.ndarray, boxes: np.ndarray, inside: np.ndarray) -> None:
     """Coordinates in float32, half sizes in float64, as mmcv's C++ promotes them."""
     for box in range(len(boxes)):
         half_x = np.float64(boxes[box, 3]) / 2

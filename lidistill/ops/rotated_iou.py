@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Overlap of rotated rectangles, in float64: exact for identical, touching and contained boxes.
 
-A rectangle is ``(x, y, w, h, angle)``: centre, size along its own axes, and the angle in radians from
-the frame's first axis towards its second. One rectangle is clipped by the four sides of the other
-(Sutherland and Hodgman, "Reentrant polygon clipping", 1974); a clip moves corners only along sides, so
-rounding moves the area by rounding only. mmcv sorts candidate corners in float32 instead.
+A rectangle is ``(x, y, w, h, angle)``: centre, size along its own axes, and the angle in radians
+from the frame's first axis towards its second. One rectangle is clipped by the four sides of the
+other (Sutherland and Hodgman, "Reentrant polygon clipping", 1974); a clip moves corners only along
+sides, so rounding moves the area by rounding only. mmcv sorts candidate corners in float32 instead.
 """
 
 from __future__ import annotations
+
+from typing import TypeAlias
 
 import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+Array: TypeAlias = np.ndarray
 
 MODES = ("iou", "iof")
 SMALLEST_AREA = 1e-14  # m2; boxes below have no overlap with anything, as in mmcv
@@ -22,7 +26,7 @@ def rotated_iou(boxes1: Tensor, boxes2: Tensor, mode: str = "iou", aligned: bool
     """Intersection over union of rotated rectangles.
 
     Args:
-        boxes1: (N, 5+) x, y, w, h in metres (or pixels), angle in radians; more columns are ignored.
+        boxes1: (N, 5+) x, y, w, h in metres, angle in radians; more columns are ignored.
         boxes2: (M, 5+) likewise, in the same frame.
         mode: ``iou``: over the union; ``iof``: over the area of the box of ``boxes1``.
         aligned: compare row i with row i only; needs N = M.
@@ -80,7 +84,7 @@ def _area(boxes: Tensor) -> Tensor:
 
 
 @numba.njit(cache=True, nogil=True)
-def overlap_area(first, second):
+def overlap_area(first: Array, second: Array) -> float:
     """Area shared by two rectangles, each (5,) float64 ``x, y, w, h, angle``; for numba callers."""
     if not (first[2] * first[3] >= SMALLEST_AREA and second[2] * second[3] >= SMALLEST_AREA):
         return 0.0
@@ -116,7 +120,7 @@ def overlap_area(first, second):
 
 
 @numba.njit(cache=True, nogil=True)
-def _clip(polygon, count, axis, sign, limit, out):
+def _clip(polygon: Array, count: int, axis: int, sign: float, limit: float, out: Array) -> int:
     """Keep what satisfies ``sign * coordinate[axis] <= limit``; returns the number of corners."""
     kept = 0
     for corner in range(count):
@@ -135,7 +139,7 @@ def _clip(polygon, count, axis, sign, limit, out):
 
 
 @numba.njit(cache=True, nogil=True)
-def _polygon_area(polygon, count):
+def _polygon_area(polygon: Array, count: int) -> float:
     doubled = 0.0
     for corner in range(1, count - 1):
         ax, ay = polygon[corner, 0] - polygon[0, 0], polygon[corner, 1] - polygon[0, 1]
@@ -145,7 +149,7 @@ def _polygon_area(polygon, count):
 
 
 @numba.njit(cache=True, nogil=True)
-def _overlap_pairs(rectangles1, rectangles2):
+def _overlap_pairs(rectangles1: Array, rectangles2: Array) -> Array:
     overlap = np.empty((len(rectangles1), len(rectangles2)))
     for row in range(len(rectangles1)):
         for column in range(len(rectangles2)):
@@ -154,7 +158,7 @@ def _overlap_pairs(rectangles1, rectangles2):
 
 
 @numba.njit(cache=True, nogil=True)
-def _overlap_rows(rectangles1, rectangles2):
+def _overlap_rows(rectangles1: Array, rectangles2: Array) -> Array:
     overlap = np.empty(len(rectangles1))
     for row in range(len(rectangles1)):
         overlap[row] = overlap_area(rectangles1[row], rectangles2[row])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Point features reduced to the voxels that hold the points: sum, mean or maximum, with gradients."""
+"""Point features reduced to the voxels that hold the points: sum, mean or maximum."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def reduce_points(features: Tensor, row_of_point: Tensor, counts: Tensor, reduct
     return reduced
 
 
-def reduce_points_backward(  # noqa: PLR0913 (what the forward pass knew)
+def reduce_points_backward(
     grad_reduced: Tensor,
     features: Tensor,
     reduced: Tensor,

@@ -136,15 +136,24 @@ def train_step(model: torch.nn.Module, name: str) -> dict[str, float]:
     return {key: float(value.detach()) for key, value in values.items()}
 
 
+def set_weights(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
+    """Copy entry by entry: mmdet3d's own loading turns the axes of weights without a version."""
+    targets = model.state_dict()
+    if targets.keys() != state.keys():
+        raise ValueError(f"different weights: {targets.keys() ^ state.keys()}")
+    for key, target in targets.items():
+        target.copy_(state[key])
+
+
 def main(name: str, weights: str, result: str) -> None:
     """Losses with the weights before the step, predictions with those after it."""
     torch.set_num_threads(1)  # spconv on the CPU is wrong with more
     states = torch.load(weights, weights_only=True)
     model = build(name)
-    model.load_state_dict(states["before"])
+    set_weights(model, states["before"])
     with torch.no_grad():
         values = losses(model, name)
-    model.load_state_dict(states["after"])
+    set_weights(model, states["after"])
     arrays = {f"loss/{key}": value.numpy() for key, value in values.items()}
     arrays |= {f"pred/{key}": value for key, value in predictions(model, name).items()}
     np.savez(result, **arrays)
