@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-
 _DARKEST = 30
 """Of a colour channel: no point may vanish on dark ground."""
 
