@@ -14,9 +14,10 @@ from lidistill.geometry.correspondence import Pairs
 
 
 def collate_pairs(frames: Sequence[Frame]) -> dict[str, PairBatch]:
-    """Concatenate frames that went through ``Voxelize``, and ``PackPairs`` unless LiDAR alone is asked.
+    """Concatenates frames that went through ``Voxelize`` and ``PackPairs``.
 
-    Frames without pairs give a batch without images (``images`` (0, 3, 0, 0), no pairs).
+    A pipeline for LiDAR alone (a probe) ends with ``Voxelize``: its frames have neither images nor
+    pairs, and the batch's ``images`` are (0, 3, 0, 0).
 
     Args:
         frames: B frames; numbers of points, pairs and cameras may differ, image sizes may not.

@@ -6,8 +6,6 @@ All randomness comes from ``frame.rng``. Pixels are kept sub-pixel, integers are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +20,12 @@ from lidistill.datasets.loading import (
     PairPoints,
     Voxelize,
 )
-from lidistill.geometry.correspondence import Pairs, crop_resize_affine, flip_affine
+from lidistill.geometry.correspondence import (
+    Pairs,
+    crop_resize_affine,
+    flip_affine,
+    resize_labels,
+)
 from lidistill.geometry.frames import apply_transform, compose, invert, mirror, rotation_about_z
 from lidistill.registry import TRANSFORMS
 
@@ -291,21 +294,3 @@ def resize_view(camera: CameraView, box: Box, size: tuple[int, int], compat: boo
         camera.superpixels = resize_labels(camera.superpixels, box, size, compat)
     camera.intrinsics = crop_resize_affine(box, size, compat) @ camera.intrinsics
     camera.height, camera.width = size
-
-
-def resize_labels(
-    labels: NDArray[np.integer], box: Sequence[int], size: tuple[int, int], compat: bool = False
-) -> NDArray[np.integer]:
-    """Labels (h, w) of a box, resized to the nearest source pixel.
-
-    Args:
-        labels: (H, W) integers.
-        box: (top, left, height, width).
-        size: (H, W) of the result.
-        compat: Read source ``floor(k * h / H)`` as the authors do, and not the one under the
-            centre of the new pixel, ``floor((k + 0.5) * h / H)``.
-    """
-    shift, double = (0 if compat else 1), 2 * np.arange(max(size))
-    rows = box[0] + (double[: size[0]] + shift) * box[2] // (2 * size[0])
-    columns = box[1] + (double[: size[1]] + shift) * box[3] // (2 * size[1])
-    return np.asarray(labels[rows[:, None], columns])

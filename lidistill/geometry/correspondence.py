@@ -48,6 +48,24 @@ def flip_affine(width: int) -> NDArray[np.float64]:
     return np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
 
 
+def resize_labels(
+    labels: NDArray[np.integer], box: Sequence[int], size: tuple[int, int], compat: bool = False
+) -> NDArray[np.integer]:
+    """Labels (h, w) of a box, resized to the nearest source pixel.
+
+    Args:
+        labels: (H, W) integers.
+        box: (top, left, height, width).
+        size: (H, W) of the result.
+        compat: Read source ``floor(k * h / H)`` as the authors do, and not the one under the
+            centre of the new pixel, ``floor((k + 0.5) * h / H)``.
+    """
+    shift, double = (0 if compat else 1), 2 * np.arange(max(size))
+    rows = box[0] + (double[: size[0]] + shift) * box[2] // (2 * size[0])
+    columns = box[1] + (double[: size[1]] + shift) * box[3] // (2 * size[1])
+    return np.asarray(labels[rows[:, None], columns])
+
+
 @dataclass
 class Pairs:
     """P pairs of a LiDAR point and a pixel; a point seen by two cameras is in two pairs.

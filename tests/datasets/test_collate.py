@@ -23,7 +23,7 @@ from lidistill.datasets.transforms import (
     ResizedCropImages,
     Voxelize,
 )
-from lidistill.geometry.voxels import CartesianVoxels
+from lidistill.geometry.voxels import CartesianVoxels, CylindricalVoxels
 
 LOAD = [LoadPoints(), LoadPointLabels(), LoadImages(), LoadSuperpixels(), PairPoints()]
 SMALL = CartesianVoxels((0.5, 0.5, 0.5), (-9, -9, -4, 9, 9, 4))  # some points fall outside
@@ -117,6 +117,18 @@ def test_a_frame_without_pairs_collates(mini_source):
     batch = batch_of(frames)
     assert len(batch.pair_point) == len(frames[1].need_pairs())
     assert int(batch.pair_image.min()) >= 2
+
+
+def test_frames_for_a_probe_have_neither_images_nor_pairs(mini_source):
+    steps = [LoadPoints(), LoadPointLabels(), Voxelize(dict(type=CylindricalVoxels, rho_max=64.0))]
+    dataset = ImageLidarPairs(mini_source / "infos.pkl", mini_source, steps)
+    batch = batch_of([dataset[0], dataset[1]])
+    assert batch.images.shape == (0, 3, 0, 0)
+    assert batch.superpixels is None
+    assert len(batch.pair_point) == len(batch.pair_rowcol) == len(batch.image_batch) == 0
+    assert batch.point_labels is not None
+    assert len(batch.point_labels) == len(batch.points) == 6000
+    assert batch.spatial_shape[2] == 640
 
 
 def test_what_is_missing_is_named(mini_source):

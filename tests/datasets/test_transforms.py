@@ -27,8 +27,8 @@ from lidistill.datasets.transforms import (
     Voxelize,
     outside_cuboid,
     random_box,
-    resize_labels,
 )
+from lidistill.geometry.correspondence import resize_labels
 from lidistill.geometry.projection import project
 from lidistill.geometry.voxels import CartesianVoxels, CylindricalVoxels
 

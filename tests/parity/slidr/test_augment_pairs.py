@@ -4,8 +4,8 @@
 import numpy as np
 import pytest
 
-from lidistill.datasets.transforms import outside_cuboid, resize_labels
-from lidistill.geometry.correspondence import Pairs
+from lidistill.datasets.transforms import outside_cuboid
+from lidistill.geometry.correspondence import Pairs, resize_labels
 from tests.conftest import parity_files
 
 FILES = parity_files("slidr", "augment_pairs_*.npz")
