@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from lidistill.progress import track
 
@@ -13,6 +15,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 ENGINES = ("loky", "ray", "dask")
+RAY_CHUNK = 256  # items between two moves of the progress bar
 
 
 def available_cpus() -> int:
@@ -51,22 +54,22 @@ def parallel(
         raise ValueError(f"engine: expected one of {', '.join(ENGINES)}, got {engine!r}.")
     if jobs is not None and jobs < 1:
         raise ValueError(f"jobs: expected a number of processes >= 1, got {jobs}.")
-    work = list(items)
-    backend = "loky" if engine == "loky" else _connect(engine)
-    return _results(function, work, jobs, backend, description)
+    if engine != "loky":
+        _require(engine)
+    return _results(function, list(items), jobs, engine, description)
 
 
 def _results(
     function: Callable[[Item], Result],
     work: list[Item],
     jobs: int | None,
-    backend: str,
+    engine: str,
     description: str,
 ) -> Iterator[Result]:
-    if backend == "loky" and (jobs or available_cpus()) == 1:
+    if engine == "loky" and (jobs or available_cpus()) == 1:
         results: Iterator[Result] = (function(item) for item in work)
     else:
-        results = _joblib_results(function, work, jobs, backend)
+        results = _joblib_results(function, work, jobs, engine)
     if description:
         yield from track(results, description, total=len(work))
     else:
@@ -74,36 +77,50 @@ def _results(
 
 
 def _joblib_results(
-    function: Callable[[Item], Result], work: list[Item], jobs: int | None, backend: str
+    function: Callable[[Item], Result], work: list[Item], jobs: int | None, engine: str
 ) -> Iterator[Result]:
     import joblib
 
-    count = jobs if jobs is not None else (available_cpus() if backend == "loky" else -1)
-    with joblib.parallel_config(backend=backend):
-        pool = joblib.Parallel(n_jobs=count, return_as="generator")
-        yield from pool(joblib.delayed(function)(item) for item in work)
+    count = jobs if jobs is not None else (available_cpus() if engine == "loky" else -1)
+    with _cluster(engine), joblib.parallel_config(backend=engine):
+        if engine != "ray":
+            pool = joblib.Parallel(n_jobs=count, return_as="generator")
+            yield from pool(joblib.delayed(function)(item) for item in work)
+            return
+        pool = joblib.Parallel(n_jobs=count)  # ray's backend hands over whole lists only
+        for start in range(0, len(work), RAY_CHUNK):
+            chunk = work[start : start + RAY_CHUNK]
+            yield from pool(joblib.delayed(function)(item) for item in chunk)
 
 
-def _connect(engine: str) -> str:
-    """Joins the cluster of an engine; returns joblib's name of the backend."""
+def _require(engine: str) -> None:
+    """Raises ImportError, with the command that mends it, when an engine's package is missing."""
+    package = {"ray": "ray", "dask": "dask[distributed]"}[engine]
     try:
-        if engine == "ray":
-            from ray.util.joblib import register_ray
-
-            register_ray()
-            return "ray"
-        from dask.distributed import Client, get_client
+        importlib.import_module({"ray": "ray.util.joblib", "dask": "distributed"}[engine])
     except ImportError as error:
-        package = "ray" if engine == "ray" else "dask[distributed]"
         raise ImportError(
             f"engine {engine!r} needs the package {package!r}, which is not installed here "
             f"({error}). Run: pip install '{package}', or use --engine loky."
         ) from error
+
+
+@contextlib.contextmanager
+def _cluster(engine: str) -> Iterator[None]:
+    """Joins the cluster of an engine while the loop runs."""
+    if engine == "ray":
+        from ray.util.joblib import register_ray
+
+        register_ray()
+    if engine != "dask":
+        yield
+        return
+    from dask.distributed import Client, get_client
+
     try:
-        get_client()
+        get_client()  # the caller's own
     except ValueError:
-        _keep_alive.append(Client(os.environ.get("DASK_SCHEDULER_ADDRESS")))
-    return "dask"
-
-
-_keep_alive: list[Any] = []  # dask forgets its default client when nobody holds it
+        with Client(os.environ.get("DASK_SCHEDULER_ADDRESS")):
+            yield
+    else:
+        yield

@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
+import types
 
 import pytest
 
@@ -72,3 +74,29 @@ def test_missing_engine_says_how_to_get_it(engine: str) -> None:
         pytest.skip(f"{engine} is installed here")
     with pytest.raises(ImportError, match=rf"pip install.*{engine}"):
         parallel(_square, [1], engine=engine)
+
+
+def test_dask_cluster() -> None:
+    pytest.importorskip("distributed", reason="dask[distributed] is not installed")
+    from dask.distributed import Client, LocalCluster
+
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, Client(cluster):
+        assert list(parallel(_square, range(5), jobs=2, engine="dask")) == [0, 1, 4, 9, 16]
+
+
+def test_backend_that_hands_over_lists_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's: it has no generators, so work goes to it in chunks. A stand-in takes its place."""
+    import joblib
+    from joblib._parallel_backends import ThreadingBackend
+
+    class Lists(ThreadingBackend):
+        supports_return_generator = False
+
+    module = types.ModuleType("ray.util.joblib")
+    module.register_ray = lambda: joblib.register_parallel_backend("ray", Lists)  # type: ignore[attr-defined]
+    for name in ("ray", "ray.util"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "ray.util.joblib", module)
+    monkeypatch.setattr("lidistill.parallel.RAY_CHUNK", 3)
+    assert list(parallel(_square, range(8), jobs=2, engine="ray")) == [i * i for i in range(8)]
