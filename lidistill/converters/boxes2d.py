@@ -33,13 +33,20 @@ def image_boxes(
     Source: nuscenes-devkit, export_2d_annotations_as_json: convex hull of the projected corners
         intersected with the image. Differs: the image's own size, not 1600 x 900.
     """
+    size = np.array([width, height], dtype=np.float64)
     boxes = np.zeros((len(corners), 4))
     inside = np.zeros(len(corners), dtype=bool)
     front = corners[..., 2] > 0  # (M, 8)
     uv = _project(corners, camera_matrix, front)  # (M, 8, 2) NaN behind the camera
+    low = np.where(front[..., None], uv, np.inf).min(axis=1)  # (M, 2)
+    high = np.where(front[..., None], uv, -np.inf).max(axis=1)
     # Three corners span an area; fewer give a line or a point, which is no rectangle.
-    for index in np.flatnonzero(front.sum(axis=1) >= 3):
-        rectangle = _clipped_hull(uv[index], float(width), float(height))
+    near = (front.sum(axis=1) >= 3) & (low < size).all(axis=1) & (high > 0).all(axis=1)
+    whole = near & (low >= 0).all(axis=1) & (high <= size).all(axis=1)
+    boxes[whole] = np.concatenate([low, high], axis=1)[whole]
+    inside[whole] = True
+    for index in np.flatnonzero(near & ~whole):
+        rectangle = _clipped_hull(uv[index], size)
         if rectangle is not None:
             boxes[index], inside[index] = rectangle, True
     return boxes, inside
@@ -55,25 +62,17 @@ def _project(
     return homogeneous[..., :2] / depth[..., None]
 
 
-def _clipped_hull(
-    uv: NDArray[np.float64], width: float, height: float
-) -> tuple[float, float, float, float] | None:
-    """Bounds of (convex hull of the points) within (0..width, 0..height), None when they miss.
+def _clipped_hull(uv: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """Bounds of (convex hull of the points) within the image: (4,), None when they miss.
 
     The bounds are reached at a projected corner inside the image or where the hull meets the
     border. On a border line the hull is the span between the extreme crossings of the segments
     between any two corners, so the hull itself need not be found.
     """
     points = uv[np.isfinite(uv[:, 0])]
-    low, high = points.min(axis=0), points.max(axis=0)
-    size = np.array([width, height])
-    if (low >= size).any() or (high <= 0).any():
-        return None
-    if (low >= 0).all() and (high <= size).all():
-        return float(low[0]), float(low[1]), float(high[0]), float(high[1])
     within = ((points >= 0) & (points <= size)).all(axis=1)
     found = [points[within]]
-    for axis, line in ((0, 0.0), (0, width), (1, 0.0), (1, height)):
+    for axis, line in ((0, 0.0), (0, size[0]), (1, 0.0), (1, size[1])):
         span = _span_on_line(uv, axis, line, size[1 - axis])
         if span is not None:
             ends = np.empty((2, 2))
@@ -82,8 +81,8 @@ def _clipped_hull(
     everything = np.concatenate(found)
     if len(everything) < 2:
         return None
-    (x1, y1), (x2, y2) = everything.min(axis=0), everything.max(axis=0)
-    return (float(x1), float(y1), float(x2), float(y2)) if x2 > x1 and y2 > y1 else None
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    return np.concatenate([low, high]) if (high > low).all() else None
 
 
 def _span_on_line(
