@@ -39,7 +39,7 @@ def knn_probe(
     Discrimination", section 3.4.
     """
     settings = settings or ProbeSettings()
-    sample = sample_points(train, settings.per_class, settings.seed, settings.ignore)
+    sample = sample_points(train, settings.bank_per_class, settings.seed, settings.ignore)
     standardise = Standardiser(sample)
     bank = functional.normalize(standardise(sample.features), dim=1)  # (M, C)
     weights = point_weights(sample, num_classes, settings.class_balance)
@@ -56,7 +56,8 @@ def knn_probe(
 
     words = (
         f"{neighbours} nearest neighbours by cosine of frozen features, temperature {TEMPERATURE}, "
-        f"{settings.val_points} validation points a frame, seed {settings.seed}"
+        f"at most {settings.bank_per_class} points a class and frame, {settings.val_points} "
+        f"validation points a frame, seed {settings.seed}"
     )
     thinned = _thin(val, settings.val_points, settings.seed)
     return score(votes, sample, thinned, num_classes, settings, words)

@@ -31,7 +31,8 @@ class ProbeSettings:
             ``1 - class_balance``: 0 = as in the data, 1 = all classes equal.
         hidden: width of the MLP's hidden layer.
         neighbours: of the nearest-neighbour probe.
-        val_points: validation points a frame of the nearest-neighbour probe; the others use all.
+        bank_per_class: training points of one class and frame that it compares with.
+        val_points: validation points a frame that it scores; the other probes score all.
         seed: of the draw of points, the initial weights and the order of batches.
         protocol: how mIoU is read, see :mod:`lidistill.evaluation.miou`.
         ignore: class that is neither trained nor scored; None to score all.
@@ -45,7 +46,8 @@ class ProbeSettings:
     class_balance: float = 0.5
     hidden: int = 64
     neighbours: int = 20
-    val_points: int = 2048
+    bank_per_class: int = 20
+    val_points: int = 1024
     seed: int = 0
     protocol: Protocol = "nuscenes"
     ignore: int | None = IGNORE

@@ -11,7 +11,7 @@ from lidistill.evaluation.linear_probe import linear_probe, mlp_probe
 from lidistill.evaluation.point_samples import sample_points
 from lidistill.evaluation.probe_result import ProbeSettings, Standardiser, point_weights
 
-QUICK = ProbeSettings(steps=120, batch_size=512, per_class=60, val_points=150)
+QUICK = ProbeSettings(steps=120, batch_size=512, per_class=60, bank_per_class=60, val_points=150)
 
 
 def clouds(seed, count=3, points=400, classes=(1, 2, 3), spread=0.3, scale=(1.0, 50.0, 1e-3)):
@@ -88,7 +88,7 @@ def test_linear_probe_equals_a_naive_fit():
 
 
 def test_knn_probe_equals_a_naive_loop():
-    settings = dataclasses.replace(QUICK, per_class=30, val_points=10_000, neighbours=5)
+    settings = dataclasses.replace(QUICK, bank_per_class=30, val_points=10_000, neighbours=5)
     train, val = clouds(0, count=1, spread=1.5), clouds(1, count=1, points=60, spread=1.5)
     sample = sample_points(train, 30, 0)
     standardise, weights = Standardiser(sample), point_weights(sample, 4, 0.5)
