@@ -41,7 +41,8 @@ def default_prefix(metainfo: Mapping[str, Any]) -> dict[str, str]:
     """Standard folders of a dataset, keyed as mmdet3d's ``data_prefix``."""
     if str(metainfo.get("dataset", "")).lower() == "kitti":
         part = "testing" if metainfo.get("split") == "test" else "training"
-        return {"pts": f"{part}/velodyne", "CAM2": f"{part}/image_2", "CAM3": f"{part}/image_3"}
+        points = metainfo.get("points_folder", "velodyne")
+        return {"pts": f"{part}/{points}", "CAM2": f"{part}/image_2", "CAM3": f"{part}/image_3"}
     return {
         "pts": "samples/LIDAR_TOP",
         "pts_semantic_mask": f"lidarseg/{metainfo.get('version', 'v1.0-trainval')}",
@@ -53,7 +54,8 @@ def camera_names(info: Mapping[str, Any], wanted: Sequence[str] | None = None) -
     """Cameras of one info entry that have an image; KITTI lists four and ships one."""
     if wanted is not None:
         return list(wanted)
-    return [name for name, image in info["images"].items() if image.get("img_path")]
+    images = info["images"].items()  # KITTI keeps R0_rect, a matrix, among its images
+    return [name for name, image in images if isinstance(image, Mapping) and image.get("img_path")]
 
 
 def frame_token(info: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader
 
 from lidistill.converters.info_paths import InfoPaths, default_prefix
+from lidistill.converters.kitti import convert_kitti
 from lidistill.datasets.collate import collate_pairs
 from lidistill.datasets.pairs_dataset import ImageLidarPairs, split_projection
 from lidistill.datasets.sampler import Draw, SeededSampler
@@ -115,6 +116,8 @@ def test_default_folders_follow_the_dataset():
         "lidarseg/bench"
     )
     assert default_prefix({"dataset": "kitti"})["CAM2"] == "training/image_2"
+    reduced = {"dataset": "kitti", "points_folder": "velodyne_reduced"}
+    assert default_prefix(reduced)["pts"] == "training/velodyne_reduced"
     assert default_prefix({"dataset": "kitti", "split": "test"})["pts"] == "testing/velodyne"
     locate = InfoPaths("/data", {}, {"pts": "clouds"})
     assert str(locate("a.bin", "pts")) == "/data/clouds/a.bin"
@@ -150,6 +153,29 @@ def test_real_nuscenes_frames(realdata_dir, tmp_path):
         assert (forward > 0).mean() > 0.99
         low = own.pixel_uv[:, 1] > 750  # the lower rows of the image show the near road
         assert np.median(forward[low]) < np.median(forward[~low])
+
+
+def check_kitti(root: Path, out: Path, **options) -> None:
+    """Pairs of all frames lie where the info file's own projection matrix puts the points."""
+    infos = convert_kitti(root, out_dir=out, **options)
+    for split in ("train", "test"):
+        dataset = ImageLidarPairs(infos[split], root, [LoadPoints(), LoadImages(), PairPoints()])
+        frame, info = dataset[0], dataset.get_data_info(0)
+        pairs = frame.need_pairs()
+        assert len(pairs) > 3000
+        assert [camera.name for camera in frame.cameras] == ["CAM2"]
+        xyz1 = np.c_[frame.points[pairs.point, :3].astype(np.float64), np.ones(len(pairs))]
+        uvw = xyz1 @ np.array(info["images"]["CAM2"]["lidar2img"]).T
+        np.testing.assert_allclose(pairs.pixel_uv, uvw[:, :2] / uvw[:, 2:3], atol=1e-6)
+
+
+def test_real_kitti_frames(realdata_dir, tmp_path):
+    check_kitti(realdata_dir / "kitti", tmp_path, skip_incomplete=True)
+    check_kitti(realdata_dir / "kitti", tmp_path / "reduced", points="velodyne_reduced")
+
+
+def test_embedded_world_in_kitti_s_layout(tiny_world, tmp_path):
+    check_kitti(tiny_world / "kitti", tmp_path)
 
 
 def test_embedded_world_frames(tiny_world, tmp_path):
