@@ -184,8 +184,10 @@ def _check_values(row: Mapping[str, Any], where: str, path: Path) -> None:
             raise _wrong(f"{where}: {len(values)} {name} for {len(seeds)} seeds", path)
     if len(set(seeds)) != len(seeds):
         raise _wrong(f"{where}: a seed occurs twice in {seeds}", path)
-    if not all(isinstance(v, int | float) and math.isfinite(v) for v in row["values"]):
-        raise _wrong(f"{where}: values must be finite numbers, got {row['values']}", path)
+    for name, values in columns.items():
+        known = [v for v in values if v is not None or name == "values"]
+        if not all(isinstance(v, int | float) and math.isfinite(v) for v in known):
+            raise _wrong(f"{where}: {name} must be finite numbers, got {values}", path)
 
 
 def _check_fields(

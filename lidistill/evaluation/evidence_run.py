@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -171,11 +172,16 @@ def _timed(row: Row, seed: int) -> dict[str, Any]:
     return {
         "value": float(full["value"]),
         "n": int(full.get("n", 0)),
-        "per_class": dict(full.get("per_class", {})),
+        "per_class": {name: _known(v) for name, v in full.get("per_class", {}).items()},
         "protocol": str(full.get("protocol", "")),
         "wall_s": wall_s,
         "hardware": provenance.hardware(),
     }
+
+
+def _known(value: float | None) -> float | None:
+    """A class's value; None for NaN, a class that was not scored."""
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def _stored(path: Path, key: Mapping[str, Any], commit: str | None) -> dict[str, Any] | None:

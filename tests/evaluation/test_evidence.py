@@ -104,6 +104,7 @@ def test_wrong_record(evidence, change, message):
         ({"seeds": [0, 0, 1]}, "a seed occurs twice"),
         ({"name": "permuted"}, "two rows are named 'permuted'"),
         ({"per_class": {"car": [0.1]}}, "1 car for 3 seeds"),
+        ({"per_class": {"car": [0.1, math.nan, 0.1]}}, "car must be finite numbers"),
     ],
 )
 def test_wrong_row_is_not_written(evidence, change, message, tmp_path):

@@ -129,6 +129,13 @@ def test_outcome_without_value(tmp_path):
         run_plan(plan, tmp_path, tmp_path / "x.json", "c")
 
 
+def test_class_that_was_not_scored_is_none(tmp_path):
+    outcome = {"value": 0.5, "per_class": {"car": 0.5, "bus": float("nan"), "cone": None}}
+    plan = EvidencePlan("m", "d", "x", [Row("a", lambda seed: outcome)], seeds=(0,))
+    made = run_plan(plan, tmp_path, tmp_path / "x.json", "c")
+    assert made.rows[0].per_class == {"car": [0.5], "bus": [None], "cone": [None]}
+
+
 def test_with_seeds():
     plan = Recorder().plan()
     assert with_seeds(plan, None) is plan
