@@ -28,7 +28,7 @@ def _answers(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @_answers
-def hard_voxelize_forward(  # noqa: PLR0913, PLR0917 (mmcv's signature)
+def hard_voxelize_forward(  # noqa: PLR0913 (mmcv's signature)
     points: Tensor,
     voxel_size: Tensor,
     coors_range: Tensor,

@@ -89,8 +89,9 @@ def overlap_area(first: Array, second: Array) -> float:
     if not (first[2] * first[3] >= SMALLEST_AREA and second[2] * second[3] >= SMALLEST_AREA):
         return 0.0
     dx, dy = first[0] - second[0], first[1] - second[1]
-    reach = np.hypot(first[2], first[3]) + np.hypot(second[2], second[3])
-    if 4.0 * (dx * dx + dy * dy) > reach * reach:  # circles around the boxes do not meet
+    # Apart if the centres are farther than both radii; (r1 + r2)^2 <= 2 (r1^2 + r2^2) saves roots.
+    diagonals = first[2] ** 2 + first[3] ** 2 + second[2] ** 2 + second[3] ** 2
+    if 2.0 * (dx * dx + dy * dy) > diagonals:
         return 0.0
 
     # Corners of the first box in the frame of the second, where its sides are |x| = w/2, |y| = h/2.
