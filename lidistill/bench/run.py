@@ -116,7 +116,7 @@ def as_table(rows: Sequence[Measurement]) -> Any:
     from rich.table import Table
 
     table = Table(title="authors' way (reference) and ours, in turns; medians")
-    table.add_column("what")
+    table.add_column("what", no_wrap=True)
     table.add_column("input")
     for column in ("reference", "ours", "ratio", "reference MiB", "ours MiB"):
         table.add_column(column, justify="right")

@@ -154,11 +154,16 @@ def test_discovery_leaves_the_machinery_out():
     assert not {"case", "measure", "run", "__init__"} & set(names)
 
 
-@pytest.mark.parametrize("name", bench.benchmark_names())
+def benchmark_params() -> list:
+    slow = {"pretrain_step": pytest.mark.slow}  # makes a world of its own
+    return [pytest.param(name, marks=slow.get(name, ())) for name in bench.benchmark_names()]
+
+
+@pytest.mark.parametrize("name", benchmark_params())
 def test_each_benchmark_runs_small(name):
     for case in bench.load_cases(name, "quick"):
         assert case.name
         assert case.size
         if case.reference is not None:
             case.reference()
-        case.ours()
+        assert case.ours() is not None
