@@ -82,7 +82,11 @@ class Report:
         chosen = [picture for picture in self.data.pictures if picture.section == section]
         if not chosen:
             return ""
-        figures = "".join(self._figure(picture) for picture in chosen)
+        figures = "".join(
+            self._figure(picture, "alone" if len(row) == 1 and picture.span < 3 else "")
+            for row in grid_rows(chosen)
+            for picture in row
+        )
         return _section(*SECTIONS[section], f'<div class="grid3">{figures}</div>')
 
     def curves(self) -> str:
@@ -139,14 +143,14 @@ class Report:
         """What made the page."""
         return f"<footer>Made by lidistill {__version__}.</footer>"
 
-    def _figure(self, picture: Picture) -> str:
+    def _figure(self, picture: Picture, style: str = "") -> str:
         path = self.data.picture_path(picture)
         kind = _TYPES.get(path.suffix.lower())
         if kind is None:
             known = ", ".join(_TYPES)
             raise ValueError(f"picture {path} is of no known type; expected one of {known}")
         encoded = base64.b64encode(path.read_bytes()).decode("ascii")
-        style = f' class="span{picture.span}"' if picture.span > 1 else ""
+        style = f' class="{style or f"span{picture.span}"}"'
         caption = f"<strong>{escape(picture.title)}.</strong> {escape(picture.caption)}".rstrip()
         about = escape(re.sub(r"\s+", " ", f"{picture.title}. {picture.caption}"), quote=True)
         return (
@@ -154,6 +158,21 @@ class Report:
             f'<img alt="{about}" src="data:image/{kind};base64,{encoded}"></label>'
             f"<figcaption>{caption}</figcaption></figure>"
         )
+
+
+def grid_rows(pictures: list[Picture]) -> list[list[Picture]]:
+    """Pictures as the page's grid breaks them: three of span 1 a row, two of span 2, one of 3."""
+    widths = {1: 2, 2: 3, 3: 6}  # of six columns
+    rows: list[list[Picture]] = []
+    free = 0
+    for picture in pictures:
+        width = widths[picture.span]
+        if width > free:
+            rows.append([])
+            free = 6
+        rows[-1].append(picture)
+        free -= width
+    return rows
 
 
 def _sentence(text: str) -> str:

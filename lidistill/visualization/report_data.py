@@ -126,6 +126,8 @@ class ReportData:
             caption: what is to be seen.
             span: 1, 2 or 3 columns of three.
         """
+        if span not in (1, 2, 3):
+            raise ValueError(f"span must be 1, 2 or 3 columns of three, got {span}")
         if section not in SECTIONS:
             raise ValueError(f"unknown section {section!r}; known: {', '.join(SECTIONS)}")
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:

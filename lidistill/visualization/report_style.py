@@ -56,6 +56,9 @@ section > p { max-width: 48em; color: var(--soft); margin: 0 0 20px; }
 .grid3 { display: grid; grid-template-columns: repeat(6, minmax(0, 1fr)); gap: 22px 18px; }
 figure { margin: 0; grid-column: span 2; }
 figure.span2 { grid-column: span 3; } figure.span3 { grid-column: 1 / -1; }
+figure.alone { grid-column: 1 / -1; display: grid; grid-template-columns: minmax(0, 620px) 1fr;
+  gap: 24px; align-items: center; }
+figure.alone figcaption { font-size: 16px; max-width: 24em; }
 figcaption { font-size: 14px; line-height: 1.45; color: var(--soft); margin-top: 8px; }
 figcaption strong { color: var(--ink); font-weight: 600; }
 figure img { display: block; width: 100%; height: auto; border-radius: 8px; background: #0f131b; }
@@ -108,6 +111,7 @@ footer { margin-top: 56px; padding-top: 18px; border-top: 1px solid var(--line);
 @media (max-width: 760px) {
   main { padding: 0 16px 48px; } header { padding-top: 32px; } section { margin-top: 44px; }
   figure, figure.span2 { grid-column: 1 / -1; }
+  figure.alone { display: block; } figure.alone figcaption { font-size: 14px; }
   .bar { grid-template-columns: 1fr 56px; gap: 4px 12px; }
   .bar .name { grid-column: 1 / -1; }
   dl { grid-template-columns: 1fr; gap: 0; } dd { margin-bottom: 10px; }

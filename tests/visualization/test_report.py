@@ -13,8 +13,8 @@ from lidistill.evaluation.evidence import EvidenceRow
 from lidistill.io import DataError
 from lidistill.visualization.chart import line_chart, nice_ticks, tick_texts
 from lidistill.visualization.curves import Curve
-from lidistill.visualization.report import Report, write_report
-from lidistill.visualization.report_data import ReportData
+from lidistill.visualization.report import Report, grid_rows, write_report
+from lidistill.visualization.report_data import Picture, ReportData
 from lidistill.visualization.report_tables import bars, classes_table, runs_table, verdict
 
 VOID = {"meta", "input", "img", "br", "link", "path"}
@@ -106,12 +106,31 @@ def test_pictures_and_curves_of_one_name_replace_each_other(data):
 
 
 def test_bad_pictures(data):
+    with pytest.raises(ValueError, match="span must be 1, 2 or 3"):
+        data.add_picture(picture(), "a", "pairs", "t", span=4)
     with pytest.raises(ValueError, match="unknown section 'x'; known: superpixels, teacher"):
         data.add_picture(picture(), "a", "x", "t")
     with pytest.raises(
         ValueError, match=r"expected \(H, W, 3\) uint8 RGB, got \(9, 16, 3\) float64"
     ):
         data.add_picture(picture() / 255, "a", "pairs", "t")
+
+
+def test_grid_rows():
+    spans = [3, 1, 1, 1, 1, 2, 2, 1]
+    pictures = [Picture(f"{i}.png", "pairs", "t", span=span) for i, span in enumerate(spans)]
+    rows = [[picture.span for picture in row] for row in grid_rows(pictures)]
+    assert rows == [[3], [1, 1, 1], [1, 2], [2, 1]]
+    assert grid_rows([]) == []
+
+
+def test_picture_alone_in_its_row_has_its_caption_beside_it(data):
+    html = Report(data).html()
+    assert html.count('<figure class="alone">') == 2
+    data.add_picture(picture(2), "back", "superpixels", "CAM_BACK")
+    assert Report(data).html().count('<figure class="alone">') == 1
+    data.add_picture(picture(2), "wide", "pairs", "wide", span=3)
+    assert '<figure class="span3">' in Report(data).html()
 
 
 def test_load_errors(data):
