@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bridges over the known gaps between the pinned OpenMMLab and spconv releases and today's PyTorch.
 
-``apply()`` puts them in place; it may be called any number of times and imports nothing heavy: a bridge waits for
-the import of the module it mends. Each bridge has a test that fails once the gap is gone upstream.
+``apply()`` puts them in place; it may be called any number of times and imports nothing heavy: a
+bridge waits for the import of the module it mends. Each bridge has a test that fails once the gap
+is gone upstream.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def _spconv_layers() -> bool:
     return True
 
 
-def _spconv_coordinates() -> bool:
+def _spconv_tensor() -> bool:
     when_imported("spconv.pytorch.core", spconv_layers.patch_core)
     return True
 
@@ -61,16 +62,17 @@ def _mmcv_ext() -> bool:
 
 _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
     "spconv-cpu": (
-        "spconv 2.3 on the CPU cannot run backward, is silently wrong with more than one thread, and its CUDA "
-        "builds refuse CPU tensors",
+        "spconv 2.3 on the CPU cannot run backward, is silently wrong with more than one thread, "
+        "and its CUDA builds refuse CPU tensors",
         _spconv_layers,
     ),
-    "spconv-contiguous": (
-        "spconv reads non-contiguous coordinates wrongly, without an error",
-        _spconv_coordinates,
+    "spconv-tensor": (
+        "spconv reads non-contiguous coordinates wrongly, without an error; its dense() indexes in "
+        "a way that torch is about to redefine",
+        _spconv_tensor,
     ),
     "mmengine-resume": (
-        "mmengine 0.10 cannot resume under torch >= 2.6, whose torch.load refuses its history classes",
+        "mmengine 0.10 cannot resume under torch >= 2.6, which refuses its history classes",
         _mmengine_resume,
     ),
     "mmdet3d-spconv-weights": (
@@ -78,7 +80,8 @@ _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
         _mmdet3d_weights,
     ),
     "mmcv-ext": (
-        "mmcv has no wheel for current torch; mmdet3d needs its compiled extension (inactive where it is present)",
+        "mmcv has no wheel for current torch and mmdet3d needs its compiled extension "
+        "(inactive where that is present)",
         _mmcv_ext,
     ),
 }

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Checkpoints under today's PyTorch: resume with the safe unpickler on, and spconv weights without a version."""
+"""Checkpoints: resume with the safe unpickler on; spconv weights without a version."""
 
 from __future__ import annotations
 
 import pickle
+from functools import wraps
 from types import ModuleType
 from typing import Any
 
@@ -23,15 +24,16 @@ def allow_history(module: ModuleType) -> None:
         module: ``mmengine.logging.history_buffer``.
     """
     import numpy as np
-    from numpy.core import multiarray
+    from numpy.core import multiarray as typed_multiarray
 
+    multiarray: Any = typed_multiarray  # its stub hides what pickles call
     history = module.HistoryBuffer
 
     def statistics_method(owner: Any, name: str) -> Any:
         if owner is not history or name not in _STATISTICS:
             raise pickle.UnpicklingError(
                 f"expected one of HistoryBuffer's methods {_STATISTICS} in the checkpoint, got "
-                f"{name!r} of {owner!r}: the file was not written by mmengine's Runner; do not load it"
+                f"{name!r} of {owner!r}: no Runner of mmengine writes that; do not load the file"
             )
         return getattr(history, name)
 
@@ -51,19 +53,21 @@ def allow_history(module: ModuleType) -> None:
     )
 
 
-def keep_unversioned_weights(module: ModuleType) -> None:
+def keep_unversioned_weights(module: Any) -> None:
     """Keep mmdet3d from rotating spconv 2 weights whose ``state_dict`` carries no version.
 
-    mmdet3d takes any weight without version 2 for mmcv's old layout (kernel..., Cin, Cout). A plain dictionary
-    (safetensors, an exported student) has no version although its layout is the new one; the shape tells.
+    mmdet3d takes any weight without version 2 for mmcv's old layout (kernel..., Cin, Cout). A plain
+    dictionary (safetensors, an exported student, a module saved before mmdet3d was imported) has
+    none although its layout is the new one; the shape tells.
 
     Args:
         module: ``mmdet3d.models.layers.spconv.overwrite_spconv.write_spconv2``.
     """
     original = module._load_from_state_dict
-    if hasattr(original, "lidistill_original"):
+    if hasattr(original, "__wrapped__"):
         return
 
+    @wraps(original)
     def load(self: Any, state_dict: dict, prefix: str, local_metadata: dict, *args: Any) -> None:
         weight = state_dict.get(prefix + "weight")
         own = getattr(self, "weight", None)
@@ -71,5 +75,4 @@ def keep_unversioned_weights(module: ModuleType) -> None:
             local_metadata = {**local_metadata, "version": 2}
         original(self, state_dict, prefix, local_metadata, *args)
 
-    load.lidistill_original = original  # type: ignore[attr-defined]
     module._load_from_state_dict = load

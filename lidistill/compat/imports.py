@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a function right after a module's first import, so that bridges cost nothing until they are needed."""
+"""Run a function right after a module's first import: bridges cost nothing until needed."""
 
 from __future__ import annotations
 

@@ -1,27 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
 """CPU forward passes for spconv's layers; CUDA and quantized tensors go the library's own way.
 
-spconv 2.3.8 on the CPU asks for a CUDA stream in ``backward``, races with more than one thread (silently wrong),
-reads non-contiguous coordinates wrongly, and its CUDA builds refuse CPU tensors. The functions here replace the
-layers' forwards for CPU tensors with `lidistill.ops.sparse_conv`, whatever algorithm the layer was built with.
+spconv 2.3.8 on the CPU asks for a CUDA stream in ``backward``, races with more than one thread
+(silently wrong), reads non-contiguous coordinates wrongly, and its CUDA builds refuse CPU tensors.
+The functions here replace the layers' forwards for CPU tensors with `lidistill.ops.sparse_conv`,
+whatever algorithm the layer was built with.
 
-1x1x1 convolutions keep spconv's meaning: their weight (Cout, 1, 1, 1, Cin) is *memory* viewed as (Cin, Cout), so a
-weight made or trained on one device runs on the other. To load a (Cin, Cout) matrix, reshape it; never transpose.
+1x1x1 convolutions keep spconv's meaning: their weight (Cout, 1, 1, 1, Cin) is *memory* viewed as
+(Cin, Cout), so a weight trained on one device runs on the other. An importer of a (Cin, Cout)
+matrix reshapes it and never transposes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import wraps
-from types import ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def patch_core(module: ModuleType) -> None:
-    """Make `SparseConvTensor` copy non-contiguous coordinates (``nonzero().int()`` gives such)."""
+def patch_core(module: Any) -> None:
+    """Make `SparseConvTensor` copy non-contiguous coordinates (``nonzero().int()`` gives such).
+
+    Its ``dense()`` indexes with a list, which torch has announced to read as one index tensor.
+    """
     tensor_class = module.SparseConvTensor
     if hasattr(tensor_class.__init__, "__wrapped__"):
         return
@@ -32,14 +36,20 @@ def patch_core(module: ModuleType) -> None:
         original(self, features, indices.contiguous(), *args, **kwargs)
 
     tensor_class.__init__ = init
+    module.scatter_nd = _scatter
 
 
-def patch_conv(module: ModuleType) -> None:
+def _scatter(indices: Tensor, updates: Tensor, shape: Sequence[int]) -> Tensor:
+    """Zeros of ``shape`` with ``updates`` (V, C) at the cells ``indices`` (V, 1 + D)."""
+    return updates.new_zeros(shape).index_put(tuple(indices.unbind(1)), updates)
+
+
+def patch_conv(module: Any) -> None:
     """Send CPU tensors of all convolution layers through `conv_forward`."""
     _for_cpu(module.SparseConvolutionBase, "_conv_forward", conv_forward, tensor_at=1)
 
 
-def patch_pool(module: ModuleType) -> None:
+def patch_pool(module: Any) -> None:
     """Send CPU tensors of all pooling layers through `pool_forward` and `global_pool_forward`."""
     for name in ("SparseMaxPool", "SparseAvgPool"):
         _for_cpu(getattr(module, name), "forward", pool_forward)
@@ -47,7 +57,7 @@ def patch_pool(module: ModuleType) -> None:
 
 
 def _for_cpu(layer: type, method: str, forward: Callable, tensor_at: int = 0) -> None:
-    """Replace ``layer.method`` by ``forward`` where its sparse tensor is on the CPU and not quantized."""
+    """Replace ``layer.method`` by ``forward`` for sparse tensors on the CPU, unless quantized."""
     original = getattr(layer, method)
     if hasattr(original, "__wrapped__"):
         return
@@ -61,10 +71,10 @@ def _for_cpu(layer: type, method: str, forward: Callable, tensor_at: int = 0) ->
     setattr(layer, method, choose)
 
 
-def conv_forward(  # the library's own signature
+def conv_forward(  # noqa: PLR0913 -- the library's own signature
     self: Any,
     training: bool,
-    input: Any,  # noqa: A002
+    input: Any,
     weight: Tensor,
     bias: Tensor | None,
     add_input: Any = None,
@@ -108,7 +118,7 @@ def conv_forward(  # the library's own signature
     out = x.shadow_copy()
     if self.conv1x1:
         features = torch.mm(x.features, weight.view(self.in_channels, self.out_channels))
-        out = out.replace_feature(features if bias is None else features + bias)
+        out = out.replace_feature(features if bias is None else features + bias.to(features))
         out.spatial_shape = _out_shape(self, x.spatial_shape)
         return out
     if training and self.act_type.value != 0:
@@ -127,8 +137,8 @@ def conv_forward(  # the library's own signature
     return _with_geometry(out.replace_feature(features), coords, indice_dict, shape)
 
 
-def pool_forward(self: Any, input: Any) -> Any:  # noqa: A002
-    """`SparseMaxPool.forward` and `SparseAvgPool.forward` for CPU tensors: over active voxels only.
+def pool_forward(self: Any, input: Any) -> Any:
+    """`SparseMaxPool.forward` and `SparseAvgPool.forward` for CPU tensors, over active voxels.
 
     Args:
         self: the layer.
@@ -148,8 +158,8 @@ def pool_forward(self: Any, input: Any) -> Any:  # noqa: A002
     return _with_geometry(out, datas.out_indices, indice_dict, datas.out_spatial_shape)
 
 
-def global_pool_forward(self: Any, input: Any) -> Tensor:  # noqa: A002
-    """`SparseGlobalMaxPool` and `SparseGlobalAvgPool` for CPU tensors: (B, C); zero for an empty sample."""
+def global_pool_forward(self: Any, input: Any) -> Tensor:
+    """Global max and mean pooling for CPU tensors: (B, C); zero for an empty sample."""
     samples = [input.features[input.indices[:, 0] == b] for b in range(input.batch_size)]
     zero = input.features.new_zeros(input.features.shape[1])
     return torch.stack(
@@ -170,23 +180,23 @@ def _out_shape(layer: Any, shape: Sequence[int]) -> list[int]:
 
 
 def _geometry(layer: Any, x: Any) -> tuple[Any, dict]:
-    """The layer's index data, found under its ``indice_key`` or built, and the tensor's new dictionary."""
+    """The layer's index data, found by its ``indice_key`` or built, and the new dictionary."""
     key = layer.indice_key
     datas = x.find_indice_pair(key)
     indice_dict = x.indice_dict.copy()
     if getattr(layer, "inverse", False):
         if datas is None or datas.is_subm:
             raise ValueError(
-                f"expected the indice_key {key!r} of an earlier strided layer for an inverse convolution, "
-                f"got one of {[k for k, d in x.indice_dict.items() if not d.is_subm]}"
+                f"expected an inverse convolution to name an earlier strided layer, got indice_key "
+                f"{key!r}; known: {[k for k, d in x.indice_dict.items() if not d.is_subm]}"
             )
         layer._check_inverse_reuse_valid(x, x.spatial_shape, datas)
         return datas, indice_dict
     if datas is not None:
         if not layer.subm:
             raise ValueError(
-                f"the indice_key {key!r} is taken by an earlier layer: only submanifold layers share a key; "
-                "give this one its own"
+                f"expected an indice_key of its own for {layer}, got {key!r}, which an earlier "
+                "layer has: only submanifold layers share keys"
             )
         layer._check_subm_reuse_valid(x, x.spatial_shape, datas)
         return datas, indice_dict
@@ -197,7 +207,7 @@ def _geometry(layer: Any, x: Any) -> tuple[Any, dict]:
 
 
 def _build_geometry(layer: Any, x: Any) -> Any:
-    """spconv's `IndiceData` with a `PairTable` in the place of pair lists."""
+    """Make spconv's `IndiceData` with a `PairTable` in the place of pair lists."""
     from spconv.pytorch.core import IndiceData
 
     from lidistill.ops.neighbours import strided_table, submanifold_table

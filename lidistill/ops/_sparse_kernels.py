@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Inner loops of sparse convolution: register tiles in LLVM vector code, driven by numba.
 
-One tile holds a few rows of ``strip(dtype)`` columns in vector registers (6 x 16 floats fill AVX2's sixteen) while
-it walks the summed axis once. Rows are addressed through pair lists, so nothing is copied together first and
-no product is ever written out. numba has no vector types of its own, hence the two intrinsics.
+A tile holds six rows of one strip of columns (6 x 16 floats, 6 x 8 doubles) in vector registers
+while it walks the summed axis once; what is left over takes tiles of two rows and of one. Rows are
+addressed through pair lists, so nothing is gathered into buffers and no product is written out.
+numba has no vector types of its own, hence the two intrinsics.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
-from numba.extending import intrinsic
+from numba.extending import intrinsic as typed_intrinsic
+
+# its stub counts the typing context as an argument of the call
+intrinsic: Any = typed_intrinsic
 
 STRIP_BYTES = 64
 
@@ -62,7 +66,7 @@ class _Tile:
         return self.builder.shuffle_vector(first, undefined, lanes)
 
     def run(self, count: Any, targets: list, step: Any) -> None:
-        """Accumulate into the strips at ``targets`` what ``step(index)`` gives: scalar pointers and a vector."""
+        """Add to the strips at ``targets`` what ``step(index)`` gives: scalars and a vector."""
         accumulators = [
             cgutils.alloca_once_value(self.builder, self.load(target)) for target in targets
         ]
@@ -94,7 +98,7 @@ def _row(builder: Any, rows: Any, index: Any, offset: int, width: Any) -> Any:
 
 @intrinsic
 def _multiply_rows(typingctx, rows, x, weight, out, ins, outs, pair, start, column):  # type: ignore[no-untyped-def]
-    """``out[outs[p], column:] += x[ins[p]] @ strip of weight at start`` for ``rows`` pairs from ``pair`` on."""
+    """``out[outs[p], column:] += x[ins[p]] @ strip at start``, ``rows`` pairs from ``pair`` on."""
     if not isinstance(rows, types.IntegerLiteral):
         return None
     count = rows.literal_value
@@ -124,11 +128,13 @@ def _multiply_rows(typingctx, rows, x, weight, out, ins, outs, pair, start, colu
 
 
 @intrinsic
-def _multiply_outer(typingctx, size, rows, columns, out, row_ids, column_ids, pair, count, row, at):  # type: ignore[no-untyped-def]
+def _multiply_outer(  # type: ignore[no-untyped-def]  # noqa: PLR0913
+    typingctx, size, rows, columns, out, row_ids, column_ids, pair, count, row, at
+):
     """``out[row + r, at:] += sum_p rows[row_ids[p], row + r] * columns[column_ids[p], at:]``.
 
-    For ``size`` rows ``r`` and ``count`` pairs from ``pair`` on. ``out`` is (R, K, C) and ``at`` counts
-    in its last two axes, so the strip of ``columns`` is the rest of ``at`` divided by C.
+    For ``size`` rows ``r`` and ``count`` pairs from ``pair`` on. ``out`` is (R, K, C) and ``at``
+    counts in its last two axes, so ``columns`` is read at ``at`` modulo C.
     """
     if not isinstance(size, types.IntegerLiteral):
         return None
@@ -162,22 +168,20 @@ def _multiply_outer(typingctx, size, rows, columns, out, row_ids, column_ids, pa
 
 
 @numba.njit(cache=True, nogil=True)
-def multiply(x, weight, bias, ins, outs, starts, order, out, block, first, last):  # type: ignore[no-untyped-def]
+def multiply(x, weight, bias, pairs, out, block, first, last):  # type: ignore[no-untyped-def]
     """Blocks ``first`` to ``last`` of ``out = bias + sum over pairs of x[in] @ weight[k]``.
 
     Args:
         x: (V_in, Cin).
         weight: (K, Cout / strip, Cin, strip) packed, flat.
         bias: (Cout,).
-        ins: (P,) int32 input rows, by offset, then by output rank.
-        outs: (P,) int32 output rows, in the same order.
-        starts: (K, blocks + 1) int64, first pair of each block of output ranks.
-        order: (V_out,) int32 output row of each rank.
+        pairs: `PairTable.pairs`: ins (P,), outs (P,), out_starts (K, blocks + 1), out_order.
         out: (V_out, Cout), written.
         block: output ranks of a block.
         first: first block.
         last: behind the last block.
     """
+    ins, outs, starts, order = pairs
     lanes = STRIP_BYTES // x.itemsize
     depth, width = x.shape[1], out.shape[1]
     for b in range(first, last):
@@ -199,20 +203,19 @@ def multiply(x, weight, bias, ins, outs, starts, order, out, block, first, last)
 
 
 @numba.njit(cache=True, nogil=True)
-def outer(rows, columns, row_ids, column_ids, starts, out, group, first, last):  # type: ignore[no-untyped-def]
-    """Offsets ``first`` to ``last`` of ``out[:, k] = sum over pairs of outer(row, column)``.
+def outer(rows, columns, pairs, out, group, first, last):  # type: ignore[no-untyped-def]
+    """Sum over pairs of ``outer(rows[out], columns[in])``, for offsets ``first`` to ``last``.
 
     Args:
-        rows: (V, R), one scalar a row of ``out``.
-        columns: (V', C), one vector a column strip of ``out``.
-        row_ids: (P,) int32 rows of ``rows``, by offset, then by rank.
-        column_ids: (P,) int32 rows of ``columns``, in the same order.
-        starts: (K, blocks + 1) int64, first pair of each block of ranks.
+        rows: (V_out, R), one scalar a row of ``out``.
+        columns: (V_in, C), one vector a column strip of ``out``.
+        pairs: `PairTable.pairs`: ins (P,), outs (P,), out_starts (K, blocks + 1), out_order.
         out: (R, K, C), written.
         group: blocks done for all offsets together, while their rows are in the cache.
         first: first offset.
         last: behind the last offset.
     """
+    ins, outs, starts, _ = pairs
     lanes = STRIP_BYTES // rows.itemsize
     height, width = out.shape[0], out.shape[2]
     blocks = starts.shape[1] - 1
@@ -224,20 +227,13 @@ def outer(rows, columns, row_ids, column_ids, starts, out, group, first, last): 
             end = starts[k, min(b + group, blocks)]
             for p in range(starts[k, b], end, chunk):
                 count = min(chunk, end - p)
-                for column in range(0, width, lanes):
-                    at = k * width + column
+                for at in range(k * width, (k + 1) * width, lanes):
                     row = 0
                     while row + 6 <= height:
-                        _multiply_outer(
-                            6, rows, columns, out, row_ids, column_ids, p, count, row, at
-                        )
+                        _multiply_outer(6, rows, columns, out, outs, ins, p, count, row, at)
                         row += 6
                     while row + 2 <= height:
-                        _multiply_outer(
-                            2, rows, columns, out, row_ids, column_ids, p, count, row, at
-                        )
+                        _multiply_outer(2, rows, columns, out, outs, ins, p, count, row, at)
                         row += 2
                     if row < height:
-                        _multiply_outer(
-                            1, rows, columns, out, row_ids, column_ids, p, count, row, at
-                        )
+                        _multiply_outer(1, rows, columns, out, outs, ins, p, count, row, at)

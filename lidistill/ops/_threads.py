@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import torch
 
@@ -19,7 +20,7 @@ os.register_at_fork(after_in_child=_POOLS.clear)
 
 
 def in_parallel(function: Callable[[int, int], object], count: int) -> None:
-    """Call ``function(first, last)`` on pieces of ``range(count)``, on ``torch.get_num_threads()`` threads.
+    """Call ``function(first, last)`` on pieces of ``range(count)``, on as many threads as torch.
 
     Args:
         function: works on items ``first`` to ``last`` (exclusive); pieces must not depend on each
@@ -34,7 +35,7 @@ def in_parallel(function: Callable[[int, int], object], count: int) -> None:
     # four pieces a thread even out what else the machine does
     pieces = min(4 * threads, count)
     cuts = [count * piece // pieces for piece in range(pieces + 1)]
-    work = iter(list(zip(cuts, cuts[1:], strict=False)))
+    work = iter(list(pairwise(cuts)))
 
     def drain() -> None:
         for first, last in work:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pair tables of sparse convolutions on the CPU: which input voxel feeds which output voxel.
 
-Voxels are walked in lexicographic order of (batch, z, y, x), their *rank*. For one kernel offset the
-step from input to output keeps that order, so the pairs of an offset are found by merging two
+Voxels are walked in lexicographic order of (batch, z, y, x), their *rank*. For one kernel offset
+the step from input to output keeps that order, so the pairs of an offset are found by merging two
 ordered lists, need no hash table, and are ordered by input and by output at once: the same list
 serves the convolution, its inverse and both gradients.
 
@@ -15,11 +15,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
+
+from lidistill.ops._neighbour_kernels import (
+    bounds,
+    find_keys,
+    find_shifted,
+    pair_lists,
+    touched_keys,
+    union,
+)
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -64,6 +72,16 @@ class PairTable:
         """Number of kernel offsets, K."""
         return len(self.in_starts)
 
+    @property
+    def num_blocks(self) -> int:
+        """Number of blocks of output ranks."""
+        return self.out_starts.shape[1] - 1
+
+    @property
+    def pairs(self) -> tuple[Int32, Int32, Int64, Int32]:
+        """What the kernels read: ins, outs, out_starts, out_order."""
+        return self.ins, self.outs, self.out_starts, self.out_order
+
     def inverse(self) -> PairTable:
         """The table of the inverse convolution: inputs and outputs change places."""
         return PairTable(
@@ -107,7 +125,7 @@ def submanifold_table(
     border = np.asarray(shape, dtype=np.int64) + np.abs(shift).max(axis=0, initial=0)
     keys, order = _ranked(_keys(rows, border))
     steps = _keys(np.concatenate([np.zeros_like(shift[:, :1]), shift], axis=1), border)
-    found = _find_shifted(keys, steps)
+    found = find_shifted(keys, steps)
     return _collect(found, order, order)
 
 
@@ -148,17 +166,22 @@ def strided_table(
     rows = _checked(coords, shape)
     grid = np.asarray(out_shape, dtype=np.int64)
     _, order = _ranked(_keys(rows, np.asarray(shape, dtype=np.int64)))
-    shift = np.asarray(padding, dtype=np.int64) - _kernel_grid(kernel_size) * np.asarray(
-        dilation, dtype=np.int64
+    touched = touched_keys(
+        rows[order],
+        _kernel_grid(kernel_size),
+        grid,
+        np.asarray(stride, dtype=np.int64),
+        np.asarray(padding, dtype=np.int64),
+        np.asarray(dilation, dtype=np.int64),
+        transposed,
     )
-    touched = _touched_keys(rows[order], shift, grid, np.asarray(stride), transposed)
-    keys = _union(touched)
+    keys = union(touched)
     out_rows = np.empty((len(keys), rows.shape[1]), dtype=np.int32)
     rest = keys
     for axis in range(len(grid), 0, -1):
         rest, out_rows[:, axis] = np.divmod(rest, grid[axis - 1])
     out_rows[:, 0] = rest
-    found = _find_keys(touched, keys)
+    found = find_keys(touched, keys)
     table = _collect(found, np.arange(len(keys), dtype=np.int32), order)
     return torch.from_numpy(out_rows), table.inverse()
 
@@ -166,20 +189,24 @@ def strided_table(
 def _checked(coords: Tensor, shape: Sequence[int]) -> Int32:
     """``coords`` as a contiguous array, checked against the grid."""
     rows = np.ascontiguousarray(coords.detach().numpy(), dtype=np.int32)
-    if len(rows):
-        low, high = rows.min(axis=0), rows.max(axis=0)
-        if low.min() < 0 or (high[1:] >= np.asarray(shape)).any():
-            raise ValueError(
-                f"expected voxel coordinates (batch, ...) inside the grid {list(shape)}, got the "
-                f"range {low.tolist()} to {high.tolist()}: check the spatial shape and that the "
-                "axes run (batch, z, y, x)"
-            )
+    if rows.ndim != 2 or rows.shape[1] != len(shape) + 1:
+        raise ValueError(
+            f"expected voxel coordinates (V, {len(shape) + 1}) as (batch, ...) for the grid "
+            f"{list(shape)}, got {tuple(coords.shape)}"
+        )
+    low, high = bounds(rows)
+    if low.min() < 0 or (high[1:] >= np.asarray(shape)).any():
+        raise ValueError(
+            f"expected voxel coordinates (batch, ...) inside the grid {list(shape)}, got the range "
+            f"{low.tolist()} to {high.tolist()}: check the spatial shape and that the axes run "
+            "(batch, z, y, x)"
+        )
     return rows
 
 
 def _kernel_grid(kernel_size: Sequence[int]) -> Int64:
     """Kernel positions (K, D), last axis fastest."""
-    return np.indices(tuple(kernel_size), dtype=np.int64).reshape(len(kernel_size), -1).T
+    return np.indices(tuple(kernel_size), dtype=np.int64).reshape(len(kernel_size), -1).T.copy()
 
 
 def _keys(rows: npt.NDArray[Any], grid: Int64) -> Int64:
@@ -199,131 +226,7 @@ def _ranked(keys: Int64) -> tuple[Int64, Int32]:
     return keys[order], order
 
 
-@numba.njit(cache=True, nogil=True)
-def _find_shifted(keys: Int64, steps: Int64) -> Int32:
-    """Rank (K, V) of the voxel at each voxel's key plus a step; -1 where there is none."""
-    volume, count = steps.shape[0], keys.shape[0]
-    found = np.full((volume, count), -1, dtype=np.int32)
-    for k in range(volume):
-        step = steps[k]
-        mirror = -1
-        for other in range(k):
-            if steps[other] == -step:
-                mirror = other
-        if step == 0:
-            found[k] = np.arange(count)
-        elif mirror >= 0:
-            for rank in range(count):
-                if found[mirror, rank] >= 0:
-                    found[k, found[mirror, rank]] = rank
-        else:
-            at = 0
-            for rank in range(count):
-                wanted = keys[rank] + step
-                while at < count and keys[at] < wanted:
-                    at += 1
-                if at < count and keys[at] == wanted:
-                    found[k, rank] = at
-    return found
-
-
-@numba.njit(cache=True, nogil=True)
-def _touched_keys(rows: Int32, shift: Int64, grid: Int64, stride: Int64, transposed: bool) -> Int64:
-    """Key (K, V) of the output voxel that reads a voxel through an offset; -1 for none."""
-    touched = np.full((shift.shape[0], rows.shape[0]), -1, dtype=np.int64)
-    for row in range(rows.shape[0]):
-        for k in range(shift.shape[0]):
-            key = np.int64(rows[row, 0])
-            for axis in range(grid.shape[0]):
-                if transposed:
-                    at = rows[row, axis + 1] * stride[axis] - shift[k, axis]
-                else:
-                    at = rows[row, axis + 1] + shift[k, axis]
-                    if at % stride[axis] != 0:
-                        key = -1
-                        break
-                    at //= stride[axis]
-                if at < 0 or at >= grid[axis]:
-                    key = -1
-                    break
-                key = key * grid[axis] + at
-            touched[k, row] = key
-    return touched
-
-
-@numba.njit(cache=True, nogil=True)
-def _union(touched: Int64) -> Int64:
-    """Sorted union of the rows of ``touched``; each row is in order but for its gaps (-1)."""
-    total = np.empty(0, dtype=np.int64)
-    for k in range(touched.shape[0]):
-        merged = np.empty(total.shape[0] + touched.shape[1], dtype=np.int64)
-        count = 0
-        at = 0
-        for key in touched[k]:
-            if key < 0:
-                continue
-            while at < total.shape[0] and total[at] < key:
-                merged[count] = total[at]
-                count += 1
-                at += 1
-            if at < total.shape[0] and total[at] == key:
-                at += 1
-            merged[count] = key
-            count += 1
-        while at < total.shape[0]:
-            merged[count] = total[at]
-            count += 1
-            at += 1
-        total = merged[:count]
-    return total.copy()
-
-
-@numba.njit(cache=True, nogil=True)
-def _find_keys(touched: Int64, keys: Int64) -> Int32:
-    """Rank (K, V) in ``keys`` of each touched key; -1 for none."""
-    found = np.full(touched.shape, -1, dtype=np.int32)
-    for k in range(touched.shape[0]):
-        at = 0
-        for rank in range(touched.shape[1]):
-            if touched[k, rank] >= 0:
-                while keys[at] < touched[k, rank]:
-                    at += 1
-                found[k, rank] = at
-    return found
-
-
 def _collect(found: Int32, in_order: Int32, out_order: Int32) -> PairTable:
     """Table from the input rank (K, V_out) of each output rank."""
-    ins, outs, in_starts, out_starts = _pair_lists(found, len(in_order), BLOCK)
+    ins, outs, in_starts, out_starts = pair_lists(found, len(in_order), BLOCK)
     return PairTable(in_order[ins], out_order[outs], in_starts, out_starts, in_order, out_order)
-
-
-@numba.njit(cache=True, nogil=True)
-def _pair_lists(found, num_in, block):  # type: ignore[no-untyped-def]
-    volume, num_out = found.shape
-    in_starts = np.zeros((volume, (num_in + block - 1) // block + 1), dtype=np.int64)
-    out_starts = np.zeros((volume, (num_out + block - 1) // block + 1), dtype=np.int64)
-    total = 0
-    for k in range(volume):
-        for rank in range(num_out):
-            total += found[k, rank] >= 0
-    ins = np.empty(total, dtype=np.int32)
-    outs = np.empty(total, dtype=np.int32)
-    total = 0
-    for k in range(volume):
-        in_starts[k, :] = 0
-        first = total
-        for rank in range(num_out):
-            if found[k, rank] >= 0:
-                ins[total] = found[k, rank]
-                outs[total] = rank
-                total += 1
-                in_starts[k, found[k, rank] // block + 1] += 1
-                out_starts[k, rank // block + 1] += 1
-        in_starts[k, 0] = first
-        out_starts[k, 0] = first
-        for b in range(1, in_starts.shape[1]):
-            in_starts[k, b] += in_starts[k, b - 1]
-        for b in range(1, out_starts.shape[1]):
-            out_starts[k, b] += out_starts[k, b - 1]
-    return ins, outs, in_starts, out_starts

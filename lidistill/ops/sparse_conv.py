@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sparse convolution on the CPU from neighbour tables: values and gradients of the dense one, any thread count."""
+"""Sparse convolution on the CPU: values and gradients of the dense one, at any thread count.
+
+spconv 2.3.8's own CPU path sums from several threads into one row without a lock, so it is wrong,
+silently, with more than one thread. Here each output row is written by one thread.
+"""
 
 from __future__ import annotations
 
@@ -13,37 +17,43 @@ from lidistill.ops._sparse_kernels import multiply, outer, strip
 from lidistill.ops._threads import in_parallel
 from lidistill.ops.neighbours import BLOCK, PairTable
 
+# Blocks that the weight gradient does for all offsets together: about 1000 voxels.
+_GROUP = 4
+
 
 def sparse_conv(
     features: Tensor, weight: Tensor, table: PairTable, bias: Tensor | None = None
 ) -> Tensor:
-    """Convolve sparse features: ``out[o] = bias + sum_k features[sources[k, o]] @ weight[:, k].T``.
+    """Convolve: ``out[o] = bias + sum over k and pairs (i, o) of k of weight[:, k] @ features[i]``.
+
+    Each output row is summed in the order of the kernel offsets, so the result is the same bit for
+    bit whatever the number of threads, and from run to run.
 
     Args:
-        features: (V_in, Cin) float.
-        weight: (Cout, K, Cin), or (Cout, kernel..., Cin) as spconv keeps it; same dtype as ``features``.
-        table: which input each output reads through each of the K kernel offsets.
+        features: (V_in, Cin) float, on the CPU.
+        weight: (Cout, K, Cin), or (Cout, kernel..., Cin) as spconv keeps it.
+        table: which input feeds which output through each of the K kernel offsets.
         bias: (Cout,) or None.
 
     Returns:
-        (V_out, Cout), dtype of ``features``. Half-precision inputs are accumulated in float32; under
+        (V_out, Cout), dtype of ``features``. Half-precision inputs are summed in float32; under
         ``torch.autocast("cpu")`` the result has the autocast dtype, as of a dense convolution.
 
     Raises:
         ValueError: shapes that do not fit each other, or two dtypes outside autocast.
     """
+    _check(features, weight, table)
     out_dtype = features.dtype
     if torch.is_autocast_enabled("cpu"):
-        if features.dtype != torch.float64:
+        if out_dtype != torch.float64:
             out_dtype = torch.get_autocast_dtype("cpu")
-    elif features.dtype != weight.dtype:
+    elif out_dtype != weight.dtype:
         raise ValueError(
-            f"expected features and weight of one dtype, got {features.dtype} and {weight.dtype}: "
-            "cast one of them, or run under torch.autocast('cpu')"
+            f"expected features and weight of one dtype, got {out_dtype} and {weight.dtype}: cast "
+            "one of them, or run under torch.autocast('cpu')"
         )
-    _check(features, weight, table)
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
-    kernel = weight.to(dtype).reshape(weight.shape[0], -1, weight.shape[-1])  # (Cout, K, Cin)
+    kernel = weight.to(dtype).reshape(weight.shape[0], -1, weight.shape[-1])
     start = None if bias is None else bias.to(dtype)
     return _SparseConv.apply(features.to(dtype), kernel, start, table).to(out_dtype)
 
@@ -52,8 +62,8 @@ def _check(features: Tensor, weight: Tensor, table: PairTable) -> None:
     volume = weight[0, ..., 0].numel()
     if features.ndim != 2 or features.shape[1] != weight.shape[-1] or volume != table.volume:
         raise ValueError(
-            f"expected features (V, {weight.shape[-1]}) and a table of {volume} kernel offsets for the weight "
-            f"{tuple(weight.shape)}, got {tuple(features.shape)} and {table.volume}"
+            f"expected features (V, {weight.shape[-1]}) and a table of {volume} kernel offsets for "
+            f"the weight {tuple(weight.shape)}, got {tuple(features.shape)} and {table.volume}"
         )
     if features.shape[0] != table.num_in:
         raise ValueError(
@@ -63,7 +73,7 @@ def _check(features: Tensor, weight: Tensor, table: PairTable) -> None:
 
 
 class _SparseConv(torch.autograd.Function):
-    """``out[o] = bias + sum over pairs (i, o) of x[i] @ weight[:, k].T`` with weight (Cout, K, Cin)."""
+    """`sparse_conv` on one dtype, with weight (Cout, K, Cin)."""
 
     @staticmethod
     def forward(
@@ -90,50 +100,44 @@ class _SparseConv(torch.autograd.Function):
 
 
 def _multiply(x: Tensor, kernel: Tensor, bias: Tensor | None, table: PairTable) -> Tensor:
-    """Sum over the pairs of ``x[in] @ kernel[k]``, kernel (K, Cin, Cout): (V_out, Cout)."""
+    """``bias`` plus the sum over the pairs of ``x[in] @ kernel[k]``, kernel (K, Cin, Cout)."""
     width = kernel.shape[2]
     lanes = strip(x.element_size())
-    packed = _to_strips(kernel, lanes)
-    padded = packed.shape[1] * lanes
-    start = x.new_zeros(padded)
+    # (K, strips, Cin, lanes): one strip of columns of one offset lies together
+    packed = _full_strips(kernel, lanes).unflatten(2, (-1, lanes)).transpose(1, 2).contiguous()
+    start = x.new_zeros(packed.shape[1] * lanes)
     if bias is not None:
         start[:width] = bias
-    out = x.new_empty((table.num_out, padded))
+    out = x.new_empty((table.num_out, len(start)))
     arrays = (
-        x.contiguous().numpy(),
-        packed.view(-1).numpy(),
-        start.numpy(),
-        table.ins,
-        table.outs,
-        table.out_starts,
-        table.out_order,
+        x.detach().contiguous().numpy(),
+        packed.detach().flatten().numpy(),
+        start.detach().numpy(),
+        table.pairs,
         out.numpy(),
         BLOCK,
     )
-    in_parallel(lambda first, last: multiply(*arrays, first, last), table.out_starts.shape[1] - 1)
-    return out if padded == width else out[:, :width].contiguous()
-
-
-def _to_strips(kernel: Tensor, lanes: int) -> Tensor:
-    """(K, Cin, Cout) as (K, Cout / lanes, Cin, lanes), the last strip filled up with zeros."""
-    kernel = torch.nn.functional.pad(kernel, (0, -kernel.shape[2] % lanes))
-    return kernel.unflatten(2, (-1, lanes)).transpose(1, 2).contiguous()
+    in_parallel(lambda first, last: multiply(*arrays, first, last), table.num_blocks)
+    return out[:, :width].contiguous()
 
 
 def _outer(rows: Tensor, columns: Tensor, table: PairTable) -> Tensor:
     """Sum over the pairs of ``outer(rows[out], columns[in])``: (R, K, C)."""
     width = columns.shape[1]
-    lanes = strip(rows.element_size())
-    columns = torch.nn.functional.pad(columns, (0, -width % lanes)).contiguous()
+    columns = _full_strips(columns, strip(columns.element_size()))
     out = rows.new_empty((rows.shape[1], table.volume, columns.shape[1]))
     arrays = (
-        rows.numpy(),
-        columns.numpy(),
-        table.outs,
-        table.ins,
-        table.out_starts,
+        rows.detach().contiguous().numpy(),
+        columns.detach().contiguous().numpy(),
+        table.pairs,
         out.numpy(),
-        4,
+        _GROUP,
     )
     in_parallel(lambda first, last: outer(*arrays, first, last), table.volume)
-    return out if columns.shape[1] == width else out[:, :, :width].contiguous()
+    return out[:, :, :width].contiguous()
+
+
+def _full_strips(x: Tensor, lanes: int) -> Tensor:
+    """``x`` with its last axis filled up with zeros to whole strips."""
+    missing = -x.shape[-1] % lanes
+    return torch.nn.functional.pad(x, (0, missing)) if missing else x
