@@ -8,6 +8,7 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from lidistill.world.catalog import KINDS
 from lidistill.world.materials import INDEX
 from lidistill.world.primitives import (
     BOX,
@@ -98,7 +99,7 @@ class Blueprint:
         self._add(ELLIPSOID, centre, half, material, tint)
 
     def finish(self) -> Blueprint:
-        """Centre the footprint, measure the annotated box, freeze the arrays."""
+        """Measure the annotated box, centre the footprint of what carries one, freeze the arrays."""
         self.prim = np.array(self._rows, dtype=np.float64)  # (n, 11)
         half = self.prim[:, 3:6]
         cos, sin = np.abs(self.prim[:, 6]), np.abs(self.prim[:, 7])
@@ -108,7 +109,8 @@ class Blueprint:
         )
         low = (self.prim[:, :3] - reach).min(axis=0)
         high = (self.prim[:, :3] + reach).max(axis=0)
-        self.prim[:, :2] -= 0.5 * (low[:2] + high[:2])
+        if KINDS[self.kind].detection is not None:
+            self.prim[:, :2] -= 0.5 * (low[:2] + high[:2])
         self.prim[:, 2] -= low[2]
         self.size = (
             float(high[0] - low[0] + 2 * MARGIN),

@@ -25,12 +25,12 @@ LANE, CYCLE, PARKING, CROSSING = 3.5, 1.5, 2.6, 7.5
 class Profile:
     """How busy a scene is; densities per 100 m and side."""
 
-    pedestrians: float = 13.0
+    pedestrians: float = 24.0
     cyclists: float = 4.5
-    parked: float = 0.8  # share of parking slots taken
+    parked: float = 0.76  # share of parking slots taken
     traffic_gap: tuple[float, float] = (13.0, 32.0)
     all_classes: bool = True  # one of every detection class near the ego's path
-    trees: float = 7.0
+    trees: float = 11.0
     tram: bool = False
 
 
@@ -69,7 +69,7 @@ class Composer:
         self.street = Street(
             median=float(rng.choice([0.0, 0.7, 1.1])),
             lanes=int(rng.choice([1, 1, 2])),
-            path=float(rng.uniform(3.6, 4.8)),
+            path=float(rng.uniform(4.2, 5.2)),
             green=float(rng.uniform(2.2, 4.5)),
             kerb=float(rng.uniform(0.05, 0.20)),
         )
@@ -112,7 +112,7 @@ class Composer:
 
     def _driving(self) -> Blueprint:
         names = ["car", "van", "truck", "bus", "motorcyclist", "tram"]
-        share = np.array([0.60, 0.08, 0.09, 0.06, 0.17, 0.03 if self.profile.tram else 0.0])
+        share = np.array([0.64, 0.08, 0.06, 0.04, 0.18, 0.03 if self.profile.tram else 0.0])
         return self._vehicle(names[self.rng.choice(len(names), p=share / share.sum())])
 
     def _vehicle(self, name: str) -> Blueprint:
@@ -161,21 +161,21 @@ class Composer:
         if self.rng.random() > self.profile.parked:
             return ""
         names = ["car", "van", "truck", "trailer", "motorcycle", "bicycle", "works"]
-        share = [0.62, 0.07, 0.03, 0.02, 0.12, 0.06, 0.08]
+        share = [0.58, 0.07, 0.02, 0.03, 0.12, 0.07, 0.11]
         return names[self.rng.choice(len(names), p=share)]
 
     def _park(self, name: str, side: float, x: float) -> float:
         """Fill the slot that begins at x; returns where the next one begins."""
-        rng, y = self.rng, side * (self.street.half - PARKING / 2 + 0.1)
+        rng, y = self.rng, side * (self.street.half - PARKING / 2)
         if name == "":
-            return x + rng.uniform(5.0, 7.0)
+            return self._gap(side, x)
         if name == "works":
             return self._roadworks(side, x)
         if name in ("motorcycle", "bicycle"):
             for _ in range(int(rng.integers(2, 5))):
-                x += rng.uniform(1.1, 1.7)
+                x += rng.uniform(1.3, 1.8)
                 if self.free(x, 1.2):
-                    self.put(self._vehicle(name), x, y, side * np.pi / 2 + rng.normal(0, 0.15))
+                    self.put(self._vehicle(name), x, y, side * np.pi / 2 + rng.normal(0, 0.05))
             return x + 1.6
         plan = self._vehicle(name)
         middle = x + plan.size[0] / 2
@@ -187,6 +187,20 @@ class Composer:
         if name == "construction":
             return self._roadworks(side, x + plan.size[0] + 0.8)
         return x + plan.size[0] + rng.uniform(0.7, 2.2)
+
+    def _gap(self, side: float, x: float) -> float:
+        """An empty slot, often with people who cross between the parked cars or a few cones."""
+        rng, length = self.rng, float(self.rng.uniform(4.0, 7.0))
+        y = self.street.half - PARKING / 2
+        inside = self.near[0] < x < self.near[1] and self.free(x + length / 2, length / 2)
+        if inside and rng.random() < 0.75:
+            for spot in np.arange(x + 0.6, x + length - 0.5, 1.1):
+                if rng.random() < 0.6:
+                    self._standing(spot, side * (y + rng.uniform(-0.7, 0.7)), side)
+        elif inside:
+            for spot in np.arange(x + 0.5, x + length - 0.5, 1.3):
+                self.put(street.cone(rng), spot, side * (y - rng.uniform(0.3, 0.9)), 0.0)
+        return x + length
 
     def _roadworks(self, side: float, x: float) -> float:
         """Barriers in a row, cones and a worker in the parking strip."""
@@ -200,7 +214,7 @@ class Composer:
                     worker = people.pedestrian(rng, "worker")
                     self.put(worker, x, y + side * 0.5, rng.uniform(-np.pi, np.pi))
             x += plan.size[1] / 2 + rng.uniform(0.1, 0.5)
-        for _ in range(int(rng.integers(2, 5))):
+        for _ in range(int(rng.integers(3, 7))):
             x += rng.uniform(0.9, 1.8)
             if self.free(x, 0.4):
                 self.put(
@@ -212,7 +226,7 @@ class Composer:
         """Vehicles that wait at the side streets, across the ego's heading."""
         for x in self.crossings:
             for side in (-1.0, 1.0):
-                y = self.street.half + self.rng.uniform(1.0, 3.0)
+                y = self.street.half + self.street.path + self.rng.uniform(0.6, 2.0)
                 for _ in range(int(self.rng.integers(0, 4))):
                     names, share = (
                         ["car", "motorcyclist", "cyclist", "truck"],
@@ -229,22 +243,22 @@ class Composer:
         """Walkers on two footpath lanes a side, and groups that stand between them and the green."""
         rng, s = self.rng, self.street
         for side in (-1.0, 1.0):
-            for lane, offset in ((0, 1.45), (1, 2.25)):
+            for lane, offset in ((0, 1.62), (1, 2.55)):
                 speed = float(rng.uniform(1.0, 1.5))
                 yaw = 0.0 if (lane == 0) == (side < 0) else np.pi
                 x = self.near[0] - 10.0
                 while x < self.near[1] + 15.0:
-                    x += 0.9 + rng.exponential(100.0 / (0.3 * self.profile.pedestrians))
+                    x += 1.3 + rng.exponential(100.0 / (0.3 * self.profile.pedestrians))
                     kind = "child" if rng.random() < 0.12 else "pedestrian"
                     plan = people.pedestrian(rng, kind, rng.uniform(0.25, 0.5))
-                    self.put(plan, x, side * (s.half + offset), yaw + rng.normal(0, 0.02), speed)
+                    self.put(plan, x, side * (s.half + offset), yaw + rng.normal(0, 0.004), speed)
             x = self.near[0]
             while x < self.near[1]:
                 x += 1.0 + rng.exponential(250.0 / (0.4 * self.profile.pedestrians))
                 for _ in range(int(rng.integers(1, 4))):
-                    x += rng.uniform(0.55, 0.9)
+                    x += rng.uniform(0.95, 1.2)
                     if self.free(x, 0.5):
-                        self._standing(x, side * (s.half + s.path - 0.7), side)
+                        self._standing(x, side * (s.half + s.path - 0.62), side)
 
     def _standing(self, x: float, y: float, side: float) -> None:
         rng = self.rng
@@ -261,11 +275,11 @@ class Composer:
         for side in (-1.0, 1.0):
             x = self.extent[0]
             while x < self.extent[1]:
-                x += rng.uniform(2.0, 6.0)
+                x += rng.uniform(2.7, 6.0)
                 name = names[rng.choice(5, p=[0.40, 0.16, 0.22, 0.16, 0.06])]
                 if not self.free(x, 1.2):
                     continue
-                y = side * (s.half + 0.62)
+                y = side * (s.half + 0.65)
                 if name == "pole":
                     self.put(street.pole(rng), x, y, 0.0 if side < 0 else np.pi)
                 elif name == "cabinet":
@@ -276,7 +290,7 @@ class Composer:
                     self.put(street.cone(rng), x, y, rng.uniform(0, 6.28))
                 elif self.near[0] < x < self.near[1]:
                     self.put(
-                        self._vehicle(name), x, y, rng.choice([0.0, np.pi]) + rng.normal(0, 0.1)
+                        self._vehicle(name), x, y, rng.choice([0.0, np.pi]) + rng.normal(0, 0.04)
                     )
 
     def green(self) -> None:

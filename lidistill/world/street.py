@@ -112,11 +112,11 @@ def tree(rng: Rng) -> Blueprint:
     bark = np.array([0.34, 0.27, 0.21]) * rng.uniform(0.7, 1.5)
     leaf = _plant(rng)
     radius, trunk = rng.uniform(0.10, 0.24), rng.uniform(2.3, 3.4)
-    plan.pillar((0, 0, trunk / 2 + 0.3), (radius, radius, trunk / 2 + 0.3), "bark", bark)
+    plan.pillar((0, 0, trunk / 2 + 0.5), (radius, radius, trunk / 2 + 0.5), "bark", bark)
     if rng.random() < 0.3:
         for k in range(3):
             wide = 1.5 - 0.4 * k
-            plan.blob((0, 0, trunk + 0.3 + 1.3 * k), (wide, wide, 1.1), "leaf", leaf)
+            plan.blob((0, 0, trunk + 1.0 + 1.3 * k), (wide, wide, 1.1), "leaf", leaf)
         return plan.finish()
     for _ in range(3):
         half = rng.uniform(1.0, 1.9, 3)
@@ -130,8 +130,8 @@ def bush(rng: Rng) -> Blueprint:
     plan = Blueprint("vegetation", rng)
     leaf = _plant(rng)
     for _ in range(int(rng.integers(2, 4))):
-        half = rng.uniform(0.30, 0.80, 3)
-        plan.blob((*rng.uniform(-0.6, 0.6, 2), half[2] * 0.8), tuple(half), "leaf", leaf)
+        half = rng.uniform(0.30, 0.65, 3)
+        plan.blob((*rng.uniform(-0.35, 0.35, 2), half[2] * 0.8), tuple(half), "leaf", leaf)
     return plan.finish()
 
 

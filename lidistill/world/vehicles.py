@@ -83,7 +83,7 @@ def bus(rng: Rng, kind: str = "bus") -> Blueprint:
     plan = Blueprint(kind, rng)
     body = paint(rng)
     cars = 2 if kind == "tram" else 1
-    length, b, height = rng.uniform(8.5, 11.5), rng.uniform(1.25, 1.42), rng.uniform(2.9, 3.4)
+    length, b, height = rng.uniform(8.5, 11.5), rng.uniform(1.16, 1.27), rng.uniform(2.9, 3.4)
     for k in range(cars):
         shift = -k * (length + 0.4)
         half = (length / 2, b, (height - 0.35) / 2)
@@ -91,7 +91,7 @@ def bus(rng: Rng, kind: str = "bus") -> Blueprint:
         plan.box((shift - 0.8, 0, height + 0.12), (1.3, 0.7, 0.12), "bus_body", body)
         _axles(plan, [shift + 0.32 * length, shift - 0.28 * length], b, 0.46)
     for side in (-1.0, 1.0):
-        arm = (length / 2 - 0.1, side * (b + 0.14), height - 0.9)
+        arm = (length / 2 + 0.12, side * (b - 0.12), height - 0.9)
         plan.box(arm, (0.10, 0.12, 0.22), "metal_pole", np.full(3, 0.15))
     return plan.finish()
 
@@ -113,7 +113,7 @@ def construction(rng: Rng) -> Blueprint:
     """An excavator with boom and bucket, or a wheel loader with a wide front bucket."""
     plan = Blueprint("construction", rng)
     tint = paint(rng)
-    b = rng.uniform(1.1, 1.35)
+    b = rng.uniform(0.98, 1.15)
     if rng.random() < 0.5:  # excavator
         for side in (-1.0, 1.0):
             track = (0.0, side * (b - 0.25), 0.42)
