@@ -23,6 +23,7 @@ HELP = "generate the embedded world, pretrain a LiDAR network from its images, w
 
 STAGED = Path("configs/slidr/demo.py")
 PRETRAIN = Path("configs/slidr/demo_pretrain.py")
+STAGES = ("image_teacher", "pretrain", "permuted")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path("data/world"), help="folder of the world")
     parser.add_argument("--preset", default="demo", help="size of the world")
     parser.add_argument("--seed", type=int, default=0, help="weights and data order")
-    parser.add_argument("--iters", type=int, help="pretraining iterations (default: the config's)")
+    parser.add_argument("--iters", type=int, help="iterations of every stage (default: the configs')")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -53,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     command += f" --seed {args.seed}"
     options = {}
     if args.iters is not None:
-        options = {f"{stage}.iters": args.iters for stage in ("pretrain", "permuted")}
+        options = {f"{stage}.iters": args.iters for stage in STAGES}
     say(command)
     root = str(world.root)
     train(STAGED, args.work_dir, data_root=root, seed=args.seed, options=options, quiet=True)
@@ -158,7 +159,7 @@ def _report_data(
         world.root,
         args.seed,
     )
-    stages = {name: args.work_dir / name for name in ("image_teacher", "pretrain", "permuted")}
+    stages = {name: args.work_dir / name for name in STAGES}
     slidr_report.add_training_curves(data, stages)
     return data
 

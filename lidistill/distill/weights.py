@@ -44,8 +44,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     """Load a checkpoint whose tensors must fit ``model`` name by name.
 
     The file may hold a larger model of which ``model`` is one part: the student of a Distiller
-    checkpoint (``student.*``), the encoder of a self-supervised stage (``encoder.*``). The one prefix
-    under which most tensors are found is taken off the names.
+    checkpoint (``student.*``), the encoder of a self-supervised stage (``encoder.*``). The one
+    prefix under which most tensors are found is taken off the names.
 
     Args:
         model: receives the weights.

@@ -46,7 +46,7 @@ def test_run_notes_checkpoint_and_skips_when_finished(undisturbed):
 
 
 def test_another_config_in_the_same_folder_is_refused(undisturbed):
-    with pytest.raises(ValueError, match="run of another config.*--restart"):
+    with pytest.raises(ValueError, match=r"run of another config.*--restart"):
         train(CONFIG, undisturbed.parent, seed=7)
 
 

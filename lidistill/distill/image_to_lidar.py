@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What image-to-LiDAR methods share: their networks, and how regions and pairs are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from lidistill.distill.regions import SuperpixelRegions
+from lidistill.distill.teacher import Teacher
+from lidistill.losses.contrastive import RegionPairs, select_regions
+from lidistill.ops.pixel_read import read_pixels, read_pixels_lowres
+from lidistill.ops.segment import label_map_mean, pool_map_regions_lowres, segment_mean
+
+VOXEL_INPUTS = ("voxel_features", "voxel_coords", "spatial_shape", "batch_size")
+"""Batch fields that a voxel network takes."""
+
+
+def image_to_lidar(
+    student: nn.Module | dict,
+    teacher: Teacher | dict,
+    point_head: nn.Module | dict,
+    image_head: nn.Module | dict,
+    student_tap: str = "",
+    student_inputs: Sequence[str] = VOXEL_INPUTS,
+) -> dict[str, Any]:
+    """Arguments of a Distiller that teaches a LiDAR network from images.
+
+    Args:
+        student: network on voxels; called with ``student_inputs`` of the batch.
+        teacher: arguments of :class:`lidistill.distill.teacher.Teacher`: ``model``, a frozen image
+            network (B, 3, H, W) -> (B, C, h, w), and its local ``checkpoint``.
+        point_head: (V, C) -> (V, D); trained with the student.
+        image_head: (B, C, h, w) -> (B, D, h', w'); trained with the student.
+        student_tap: module of the student whose (V, C) output is taught; ``""`` is its output.
+        student_inputs: batch fields the student takes.
+    """
+    if isinstance(teacher, dict):
+        teacher = Teacher(**{"taps": {"map": ""}, "inputs": ("images",), **teacher})
+    return {
+        "student": student,
+        "student_taps": {"voxels": student_tap},
+        "student_inputs": student_inputs,
+        "teachers": {"image": teacher},
+        "connectors": {"point": point_head, "image": image_head},
+    }
+
+
+def pool_superpixels(
+    points: torch.Tensor,
+    pixels: torch.Tensor,
+    regions: SuperpixelRegions,
+    compat_channel0: bool = False,
+) -> RegionPairs:
+    """Mean point feature over the pairs, mean pixel feature over all pixels, of each region.
+
+    Args:
+        points: (V, D) voxel embeddings.
+        pixels: (B, D, h, w) map; below the size of the superpixels it is pooled through the weights
+            of bilinear interpolation, without the upsampled map.
+        regions: superpixels of the batch.
+        compat_channel0: the release's rule for which regions count.
+    """
+    point_mean, point_count = segment_mean(
+        points[regions.pair_voxel], regions.pair_region, regions.count, eps=1e-6
+    )
+    pixel_mean, pixel_count = pool_pixels(pixels, regions)
+    return select_regions(point_mean, point_count, pixel_mean, pixel_count, compat_channel0)
+
+
+def pool_pixels(
+    pixels: torch.Tensor, regions: SuperpixelRegions
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(S, C) mean of a map over each region's pixels, and (S,) pixel counts."""
+    full_size = pixels.shape[2:] == regions.pixel_region.shape[1:]
+    pool_map = label_map_mean if full_size else pool_map_regions_lowres
+    return pool_map(pixels, regions.pixel_region, regions.count, eps=1e-6)
+
+
+def pixels_at_pairs(
+    pixels: torch.Tensor, batch: Any, chosen: torch.Tensor | slice = slice(None)
+) -> torch.Tensor:
+    """(P, D) map features at the pixels of the chosen pairs, between cells where it is smaller.
+
+    Args:
+        pixels: (B, D, h, w) map.
+        batch: a :class:`lidistill.datasets.frame.PairBatch`.
+        chosen: which pairs.
+    """
+    image, rowcol = batch.pair_image[chosen], batch.pair_rowcol[chosen]
+    size = tuple(batch.images.shape[2:])
+    if pixels.shape[2:] == size:
+        return read_pixels(pixels, image, rowcol)
+    return read_pixels_lowres(pixels, image, rowcol, size)

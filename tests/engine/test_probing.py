@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from lidistill.distill.connectors import ProjectionMap
+from lidistill.engine.probing import Batches, iou_by_class, probe_raw_inputs, probe_student
+from lidistill.evaluation.label_maps import NUSCENES_FINE_CLASSES
+from lidistill.evaluation.probe_result import ProbeSettings
+from lidistill.methods import SLidR
+from tests.methods.test_slidr import make_batch
+
+QUICK = ProbeSettings(steps=300, batch_size=256, per_class=100, learning_rate=0.1)
+ROAD = NUSCENES_FINE_CLASSES.index("flat.driveable_surface")
+CAR = NUSCENES_FINE_CLASSES.index("vehicle.car")
+
+
+def labelled_batches(count: int = 3) -> list:
+    """Voxel features that tell road (first feature negative) from car."""
+    batches = []
+    for seed in range(count):
+        batch = make_batch(seed=seed)
+        voxels = batch.voxel_features[batch.point_to_voxel]
+        labels = torch.where(voxels[:, 0] > 0, CAR, ROAD).to(torch.uint8)
+        batches.append(dataclasses.replace(batch, point_labels=labels))
+    return batches
+
+
+class Student(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+
+    def forward(self, rows):
+        return self.norm(rows)
+
+
+def make_model() -> SLidR:
+    torch.manual_seed(0)
+    return SLidR(
+        student=Student(),
+        teacher={"model": nn.Conv2d(3, 4, 1)},
+        point_head=nn.Linear(3, 5),
+        image_head=ProjectionMap(4, 5),
+        student_inputs=("voxel_features",),
+    )
+
+
+def test_features_that_hold_the_class_are_read():
+    batches = labelled_batches()
+    result = probe_student(make_model(), batches[:2], batches[2:], QUICK)
+    assert result.miou > 0.85
+    named = iou_by_class(result)
+    assert named["car"] > 0.85
+    assert np.isnan(named["pedestrian"])
+    assert "recomputed on the training frames" in result.protocol
+
+
+def test_the_model_is_not_changed():
+    model, batches = make_model().train(), labelled_batches()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    probe_student(model, batches[:2], batches[2:], QUICK)
+    assert model.training
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+def test_raw_inputs_without_the_class_are_not_enough():
+    batches = labelled_batches()
+    result = probe_raw_inputs(batches[:2], batches[2:], QUICK)
+    assert result.miou < 0.8
+    assert "intensity and height" in result.protocol
+
+
+def test_unlabelled_frames_are_an_error():
+    with pytest.raises(ValueError, match="LoadPointLabels"):
+        probe_raw_inputs([make_batch()], [make_batch()], QUICK)
+
+
+def test_batches_unwraps_the_loader():
+    batch = make_batch()
+    assert [b.tokens for b in Batches([{"inputs": batch}], "cpu")] == [batch.tokens]
