@@ -155,13 +155,21 @@ def score(
         with torch.no_grad():
             values = scores(features[kept]).masked_fill(~trained, -torch.inf)
         matrix.update(labels[kept], values.argmax(dim=1))
-    points = int(matrix.counts.sum())
-    if not points:
+    if not matrix.counts.any():
         raise ValueError(
             f"no labelled point in {frames} validation frames: give frames with lidarseg labels"
         )
+    return _result(matrix, sample, frames, settings, words)
+
+
+def _result(
+    matrix: ConfusionMatrix, sample: PointSample, frames: int, settings: ProbeSettings, words: str
+) -> ProbeResult:
+    """The counts as a result, with the protocol in words."""
+    points = int(matrix.counts.sum())
     iou = matrix.iou(settings.protocol)
-    present = np.flatnonzero(matrix.counts.sum(axis=1))
+    present = np.flatnonzero(matrix.counts.sum(axis=1)).tolist()
+    trained = set(sample.labels.unique().tolist())
     protocol = (
         f"{words}; fitted to {len(sample.labels):,} of {sample.points:,} points of {sample.frames} "
         f"training frames; scored on {points:,} points of {frames} validation frames; "
@@ -176,5 +184,5 @@ def score(
         train_points=len(sample.labels),
         val_frames=frames,
         val_points=points,
-        unseen=[int(label) for label in present if not trained[label]],
+        unseen=[label for label in present if label not in trained],
     )
