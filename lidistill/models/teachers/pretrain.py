@@ -72,17 +72,20 @@ class DenseImageContrast(BaseModel):
             return self.student(inputs)
         if mode != "loss":
             return self.student(inputs.views.flatten(0, 1))
-        first, second = (self._embed(inputs, view) for view in (0, 1))  # (P, D) unit norm
+        first, second = self._embed(inputs).chunk(2)  # (P, D) each, unit norm
         there = info_nce(first, second, self.temperature)
         back = info_nce(second, first, self.temperature)
         match = (first * second).sum(1).mean()
         return {"loss_contrast": (there + back) / 2, "matched_similarity": match.detach()}
 
-    def _embed(self, batch: ViewBatch, view: int) -> Tensor:
-        images = batch.views[view]
-        maps = self.student(images)
+    def _embed(self, batch: ViewBatch) -> Tensor:
+        """(2 P, D): the matched points of the first views, then of the second views."""
+        images = batch.views.flatten(0, 1)  # (2 B, 3, H, W)
+        of_image = torch.cat([batch.image, batch.image + batch.views.shape[1]])
         size = (images.shape[2], images.shape[3])
-        features = read_pixels_lowres(maps, batch.image, batch.rowcol[view], size)
+        features = read_pixels_lowres(
+            self.student(images), of_image, batch.rowcol.flatten(0, 1), size
+        )
         return F.normalize(self.projection(features), dim=1)
 
 
