@@ -19,33 +19,49 @@ from torch import Tensor
 def map_sum(maps: Tensor, ids: Tensor, num_regions: int) -> Tensor:
     """Sum (B, C, H, W) ``maps`` over ``ids`` (B, H*W): (S, C), float64 if the maps are."""
     dtype = torch.float64 if maps.dtype == torch.float64 else torch.float32
-    batch, channels = maps.shape[:2]
+    flat = maps.detach().to(dtype).flatten(2)  # (B, C, H * W)
     if maps.device.type == "cpu":
-        flat = maps.detach().to(dtype).reshape(batch, channels, -1).numpy()
-        sums = np.zeros((channels, num_regions), flat.dtype)
-        labels = _spare_last(ids, num_regions)
-        _over_rows(channels, lambda first, last: _sum_rows(flat, labels, first, last, sums))
-        return torch.from_numpy(sums).T.contiguous()
-    flat_maps = maps.detach().to(dtype).flatten(2)
+        return _map_sum_numba(flat, ids, num_regions)
+    return map_sum_torch(flat, ids, num_regions)
+
+
+def _map_sum_numba(flat: Tensor, ids: Tensor, num_regions: int) -> Tensor:
+    values, labels = flat.contiguous().numpy(), _spare_last(ids, num_regions)
+    total = np.zeros((values.shape[1], num_regions), values.dtype)
+    _over_rows(len(total), lambda first, last: _sum_rows(values, labels, first, last, total))
+    return torch.from_numpy(total).T.contiguous()
+
+
+def map_sum_torch(flat: Tensor, ids: Tensor, num_regions: int) -> Tensor:
+    """As `map_sum`, for (B, C, P) maps on any device."""
+    channels = flat.shape[1]
     target = torch.where(ids < 0, num_regions, ids).long()
-    total = torch.zeros(channels, num_regions + 1, dtype=dtype, device=maps.device)
-    for one_map, one_target in zip(flat_maps, target, strict=True):
+    total = flat.new_zeros(channels, num_regions + 1)
+    for one_map, one_target in zip(flat, target, strict=True):
         total.scatter_add_(1, one_target.expand(channels, -1), one_map)
     return total[:, :num_regions].T.contiguous()
 
 
 def spread_rows(rows: Tensor, ids: Tensor) -> Tensor:
     """Write row ``ids[b, p]`` of (S, C) ``rows`` at each pixel: (B, C, H*W); zero where id < 0."""
-    if rows.device.type == "cpu":
-        num_regions, channels = rows.shape
-        table = np.zeros((channels, num_regions + 1), rows.detach().numpy().dtype)
-        table[:, :num_regions] = rows.detach().numpy().T
-        labels = _spare_last(ids, num_regions)
-        out = np.empty((ids.shape[0], channels, ids.shape[1]), table.dtype)
-        _over_rows(channels, lambda first, last: _spread(table, labels, first, last, out))
-        return torch.from_numpy(out)
-    table_t = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
-    return table_t[torch.where(ids < 0, len(rows), ids).long()].transpose(1, 2)
+    spread = _spread_rows_numba if rows.device.type == "cpu" else spread_rows_torch
+    return spread(rows.detach(), ids)
+
+
+def _spread_rows_numba(rows: Tensor, ids: Tensor) -> Tensor:
+    num_regions, channels = rows.shape
+    table = np.zeros((channels, num_regions + 1), rows.numpy().dtype)
+    table[:, :num_regions] = rows.numpy().T
+    labels = _spare_last(ids, num_regions)
+    out = np.empty((ids.shape[0], channels, ids.shape[1]), table.dtype)
+    _over_rows(channels, lambda first, last: _spread(table, labels, first, last, out))
+    return torch.from_numpy(out)
+
+
+def spread_rows_torch(rows: Tensor, ids: Tensor) -> Tensor:
+    """As `spread_rows`, on any device."""
+    table = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
+    return table[torch.where(ids < 0, len(rows), ids).long()].transpose(1, 2)
 
 
 def interpolation_weights(
@@ -62,30 +78,39 @@ def interpolation_weights(
     Returns:
         (s, h * w) float64 weights; row r sums to the pixel count of r.
     """
-    height, width = ids.shape
-    low_height, low_width = low_hw
-    row, row_next, row_part = axis_weights(low_height, height, align_corners)
-    column, column_next, column_part = axis_weights(low_width, width, align_corners)
-    if ids.device.type == "cpu":
-        out = np.zeros((num_rows + 1, low_height * low_width))
-        _gather_weights(
-            _spare_last(ids, num_rows),
-            (row.numpy(), row_next.numpy(), row_part.numpy()),
-            (column.numpy(), column_next.numpy(), column_part.numpy()),
-            low_width,
-            out,
-        )
-        return torch.from_numpy(out[:num_rows])
-    target = torch.where(ids < 0, num_rows, ids).long() * (low_height * low_width)
-    weights = torch.zeros(
-        (num_rows + 1) * low_height * low_width, dtype=torch.float64, device=ids.device
+    rows = axis_weights(low_hw[0], ids.shape[0], align_corners)
+    columns = axis_weights(low_hw[1], ids.shape[1], align_corners)
+    if ids.device.type != "cpu":
+        return interpolation_weights_torch(ids, num_rows, low_hw, rows, columns)
+    out = np.zeros((num_rows + 1, low_hw[0] * low_hw[1]))
+    _gather_weights(
+        _spare_last(ids, num_rows),
+        tuple(part.numpy() for part in rows),
+        tuple(part.numpy() for part in columns),
+        low_hw[1],
+        out,
     )
-    for rows, parts in ((row, 1 - row_part), (row_next, row_part)):
-        for columns, shares in ((column, 1 - column_part), (column_next, column_part)):
-            cell = (rows[:, None] * low_width + columns).to(ids.device)
-            share = (parts[:, None] * shares).to(ids.device)
-            weights.index_add_(0, (target + cell).flatten(), share.flatten())
-    return weights.view(num_rows + 1, -1)[:num_rows]
+    return torch.from_numpy(out[:num_rows])
+
+
+AxisWeights = tuple[Tensor, Tensor, Tensor]
+
+
+def interpolation_weights_torch(
+    ids: Tensor, num_rows: int, low_hw: tuple[int, int], rows: AxisWeights, columns: AxisWeights
+) -> Tensor:
+    """As `interpolation_weights`, on any device, from the weights of both axes."""
+    cells = low_hw[0] * low_hw[1]
+    target = torch.where(ids < 0, num_rows, ids).long() * cells
+    weights = torch.zeros((num_rows + 1) * cells, dtype=torch.float64, device=ids.device)
+    (row, row_next, down), (column, column_next, right) = (
+        tuple(part.to(ids.device) for part in axis) for axis in (rows, columns)
+    )
+    for y, y_share in ((row, 1 - down), (row_next, down)):
+        for x, x_share in ((column, 1 - right), (column_next, right)):
+            cell = target + (y[:, None] * low_hw[1] + x)
+            weights.index_add_(0, cell.flatten(), (y_share[:, None] * x_share).flatten())
+    return weights.view(num_rows + 1, cells)[:num_rows]
 
 
 def axis_weights(low: int, high: int, align_corners: bool) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from lidistill.ops import _segment_kernels as kernels
 from lidistill.ops.segment import (
     batch_region_ids,
     label_map_mean,
@@ -174,3 +175,41 @@ def test_counts_ignore_negative_ids():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_kernels_of_other_devices_agree():
+    """What runs on a GPU, run on the CPU and compared with the numba kernels."""
+    rng = np.random.default_rng(5)
+    maps = torch.from_numpy(rng.normal(size=(3, 4, 9, 11)))
+    ids, count = batch_region_ids(wavy_labels(3, 9, 11, rng))
+    flat = ids.flatten(1)
+    torch.testing.assert_close(
+        kernels.map_sum_torch(maps.flatten(2), flat, count), kernels.map_sum(maps, flat, count)
+    )
+    rows = torch.from_numpy(rng.normal(size=(count, 4)))
+    torch.testing.assert_close(
+        kernels.spread_rows_torch(rows, flat), kernels.spread_rows(rows, flat)
+    )
+    for align in (True, False):
+        axes = [kernels.axis_weights(low, high, align) for low, high in ((4, 9), (3, 11))]
+        torch.testing.assert_close(
+            kernels.interpolation_weights_torch(ids[0], count, (4, 3), *axes),
+            kernels.interpolation_weights(ids[0], count, (4, 3), align),
+        )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_equals_cpu():
+    rng = np.random.default_rng(6)
+    maps = torch.from_numpy(rng.normal(size=(2, 8, 28, 52))).float()
+    ids, count = batch_region_ids(wavy_labels(2, 28, 52, rng))
+    for function in (label_map_mean, pool_map_regions_lowres):
+        results = []
+        for device in ("cpu", "cuda"):
+            leaf = maps.to(device).requires_grad_()
+            mean, counts = function(leaf, ids.to(device), count)
+            mean.square().sum().backward()
+            results.append((mean.cpu(), counts.cpu(), leaf.grad.cpu()))
+        for here, there in zip(*results, strict=True):
+            torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-5)
