@@ -8,57 +8,12 @@ from torch import nn
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.audit import audit
-from lidistill.distill.connectors import ProjectionMap
 from lidistill.methods.slidr import SLidR, _permutation_within
-
-CAMERAS, HEIGHT, WIDTH, LABELS = 2, 6, 8, 5
-
-
-def make_batch(samples: int = 2, pairs: int = 60, seed: int = 0) -> PairBatch:
-    """Random voxels, one point a voxel, random pairs and superpixels."""
-    random = torch.Generator().manual_seed(seed)
-    points = 20 * samples
-    images = samples * CAMERAS
-    point_batch = torch.arange(samples).repeat_interleave(20)
-    pair_point = torch.randint(points, (pairs,), generator=random)
-    camera = torch.randint(CAMERAS, (pairs,), generator=random)
-    rowcol = torch.stack(
-        [
-            torch.randint(HEIGHT, (pairs,), generator=random),
-            torch.randint(WIDTH, (pairs,), generator=random),
-        ],
-        dim=1,
-    )
-    return PairBatch(
-        points=torch.randn(points, 4, generator=random),
-        point_batch=point_batch,
-        voxel_coords=torch.zeros(points, 4, dtype=torch.int32),
-        voxel_features=torch.randn(points, 3, generator=random),
-        spatial_shape=(1, 1, points),
-        point_to_voxel=torch.randperm(points, generator=random),
-        images=torch.randn(images, 3, HEIGHT, WIDTH, generator=random),
-        image_batch=torch.arange(samples).repeat_interleave(CAMERAS),
-        superpixels=torch.randint(LABELS, (images, HEIGHT, WIDTH), generator=random),
-        pair_point=pair_point,
-        pair_image=point_batch[pair_point] * CAMERAS + camera,
-        pair_rowcol=rowcol,
-        pair_uv=rowcol.flip(1).float(),
-        point_labels=None,
-        tokens=[f"sample-{i}" for i in range(samples)],
-        batch_size=samples,
-    )
+from tests.methods.toys import HEIGHT, WIDTH, keep_pairs, make_batch, networks, without_pairs
 
 
 def make_slidr(teacher_stride: int = 1, **kwargs) -> SLidR:
-    torch.manual_seed(0)
-    return SLidR(
-        student=nn.Linear(3, 6),
-        teacher={"model": nn.Conv2d(3, 4, teacher_stride, stride=teacher_stride)},
-        point_head=nn.Linear(6, 5),
-        image_head=ProjectionMap(4, 5),
-        student_inputs=("voxel_features",),
-        **kwargs,
-    ).train()
+    return SLidR(**networks(teacher_stride), **kwargs).train()
 
 
 def naive_loss(method: SLidR, batch: PairBatch) -> float:
@@ -123,17 +78,8 @@ def test_gradient_reaches_student_and_connectors_not_the_teacher():
 
 
 def test_batch_without_pairs_is_zero_with_gradient():
-    batch = make_batch()
-    nothing = batch.pair_point[:0]
-    empty = dataclasses.replace(
-        batch,
-        pair_point=nothing,
-        pair_image=nothing,
-        pair_rowcol=batch.pair_rowcol[:0],
-        pair_uv=batch.pair_uv[:0],
-    )
     method = make_slidr()
-    loss = method(empty, mode="loss")["loss_infonce"]
+    loss = method(without_pairs(make_batch()), mode="loss")["loss_infonce"]
     assert loss.item() == 0.0
     loss.backward()
     assert method.student.weight.grad.abs().sum() == 0
@@ -142,15 +88,9 @@ def test_batch_without_pairs_is_zero_with_gradient():
 def test_permuting_the_pairs_changes_nothing():
     method, batch = make_slidr(), make_batch()
     order = torch.randperm(len(batch.pair_point), generator=torch.Generator().manual_seed(1))
-    shuffled = dataclasses.replace(
-        batch,
-        pair_point=batch.pair_point[order],
-        pair_image=batch.pair_image[order],
-        pair_rowcol=batch.pair_rowcol[order],
-        pair_uv=batch.pair_uv[order],
-    )
     torch.testing.assert_close(
-        method(batch, mode="loss")["loss_infonce"], method(shuffled, mode="loss")["loss_infonce"]
+        method(batch, mode="loss")["loss_infonce"],
+        method(keep_pairs(batch, order), mode="loss")["loss_infonce"],
     )
 
 

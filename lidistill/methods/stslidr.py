@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ST-SLidR: SLidR that spares look-alike negatives and balances over-represented regions.
+
+Mahmoud et al., "Self-Supervised Image-to-Point Distillation via Semantically Tolerant Contrastive
+Loss", CVPR 2023, https://arxiv.org/abs/2301.05709.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.nn import functional as F
+
+from lidistill.datasets.frame import PairBatch
+from lidistill.distill.distiller import Distiller
+from lidistill.distill.image_to_lidar import image_to_lidar, pool_pixels, pool_superpixels
+from lidistill.distill.regions import SuperpixelRegions
+from lidistill.losses.contrastive import region_infonce
+from lidistill.losses.semantic_tolerance import (
+    alive_regions,
+    class_balance_weights,
+    region_similarity,
+    tolerant_weights,
+)
+from lidistill.registry import MODELS
+
+
+@MODELS.register_module()
+class STSLidR(Distiller):
+    """SLidR's contrast, with logits weighed by how unlike two regions are to the frozen teacher.
+
+    Args:
+        temperature: of the InfoNCE.
+        min_quantile: 0 weighs every negative by 1 - similarity; above 0, the most similar share of
+            each row gets logit 0 and all others weight 1 (0.01 in the release).
+        class_balance: weigh anchors down that have many look-alikes.
+        networks: see :func:`lidistill.distill.image_to_lidar.image_to_lidar`.
+
+    Differs from the authors' release: teacher regions are pooled through interpolation weights at
+    the superpixels' resolution; theirs shrinks the superpixels to the teacher's map.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        min_quantile: float = 0.01,
+        class_balance: bool = True,
+        **networks: Any,
+    ) -> None:
+        super().__init__(**image_to_lidar(**networks))
+        self.temperature = temperature
+        self.min_quantile = min_quantile
+        self.class_balance = class_balance
+
+    def distill_losses(
+        self, student: Any, teachers: dict[str, Any], batch: PairBatch
+    ) -> dict[str, torch.Tensor]:
+        """Sections 3.2 and 3.3: similarity of regions in the teacher's own feature space."""
+        frozen = teachers["image"].map.features.float()  # (B, C, h, w)
+        points = F.normalize(self.connectors["point"](student.voxels.features), dim=1)  # (V, D)
+        regions = SuperpixelRegions.from_batch(batch)
+        pooled = pool_superpixels(points, self.connectors["image"](frozen), regions)
+        teacher_regions, _ = pool_pixels(frozen, regions)
+        similarity = region_similarity(teacher_regions[pooled.region])  # (R, R)
+        alive = alive_regions(similarity)
+        similarity = similarity[alive][:, alive]
+        self.observe("regions", len(similarity))
+        return {
+            "infonce": region_infonce(
+                pooled.point_regions[alive],
+                pooled.pixel_regions[alive],
+                self.temperature,
+                tolerant_weights(similarity, self.min_quantile, not self.class_balance),
+                class_balance_weights(similarity) if self.class_balance else None,
+            )
+        }
