@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """One file a paper. Importing this package registers every method."""
 
+from lidistill.methods.ppkt import PPKT
+from lidistill.methods.scalr import ScaLR
 from lidistill.methods.slidr import SLidR
+from lidistill.methods.stslidr import STSLidR
 
-__all__ = ["SLidR"]
+__all__ = ["PPKT", "SLidR", "STSLidR", "ScaLR"]

@@ -29,6 +29,9 @@ class ScaLR(Distiller):
     Args:
         networks: see :func:`lidistill.distill.image_to_lidar.image_to_lidar`; without
             ``image_head``. ``point_head`` must widen to the teacher's channels.
+
+    Differs from the authors' release: pixels are rounded to the nearest, theirs are floored; the
+    number of points and the image size are the pipeline's.
     """
 
     def __init__(self, **networks: Any) -> None:

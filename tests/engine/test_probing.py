@@ -11,7 +11,7 @@ from lidistill.engine.probing import Batches, iou_by_class, probe_raw_inputs, pr
 from lidistill.evaluation.label_maps import NUSCENES_FINE_CLASSES
 from lidistill.evaluation.probe_result import ProbeSettings
 from lidistill.methods import SLidR
-from tests.methods.toys import make_batch
+from tests.toy_pairs import make_batch
 
 QUICK = ProbeSettings(steps=300, batch_size=256, per_class=100, learning_rate=0.1)
 ROAD = NUSCENES_FINE_CLASSES.index("flat.driveable_surface")

@@ -5,7 +5,7 @@ import torch
 
 from lidistill.distill.audit import audit
 from lidistill.methods.ppkt import PPKT
-from tests.methods.toys import HEIGHT, WIDTH, keep_pairs, make_batch, networks, without_pairs
+from tests.toy_pairs import HEIGHT, WIDTH, keep_pairs, make_batch, networks, without_pairs
 
 
 def make_ppkt(stride: int = 1, **kwargs) -> PPKT:

@@ -5,7 +5,7 @@ import torch
 
 from lidistill.distill.audit import audit
 from lidistill.methods.scalr import ScaLR
-from tests.methods.toys import make_batch, networks, without_pairs
+from tests.toy_pairs import make_batch, networks, without_pairs
 
 
 def make_scalr(channels: int = 4) -> ScaLR:

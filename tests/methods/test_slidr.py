@@ -9,7 +9,7 @@ from torch import nn
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.audit import audit
 from lidistill.methods.slidr import SLidR, _permutation_within
-from tests.methods.toys import HEIGHT, WIDTH, keep_pairs, make_batch, networks, without_pairs
+from tests.toy_pairs import HEIGHT, WIDTH, keep_pairs, make_batch, networks, without_pairs
 
 
 def make_slidr(teacher_stride: int = 1, **kwargs) -> SLidR:

@@ -6,7 +6,7 @@ import torch
 from lidistill.distill.audit import audit
 from lidistill.methods.slidr import SLidR
 from lidistill.methods.stslidr import STSLidR
-from tests.methods.toys import make_batch, networks, without_pairs
+from tests.toy_pairs import make_batch, networks, without_pairs
 
 
 def make_stslidr(**kwargs) -> STSLidR:
