@@ -105,10 +105,12 @@ def test_readme_pictures_exist():
         assert (ROOT / target).exists(), target
 
 
-def test_missing_records_say_so(tmp_path):
-    assert generate.evidence(tmp_path, "slidr") == (
-        "Not run yet: `lidistill evidence slidr` writes this table.\n"
+def test_missing_records_say_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(generate, "plan_names", lambda: ["planned"])
+    assert generate.evidence(tmp_path, "planned") == (
+        "Not run yet: `lidistill evidence planned` writes this table.\n"
     )
+    assert generate.evidence(tmp_path, "other").startswith("Not run: no plan")
     assert generate.benchmarks(tmp_path / "none.json").startswith("Not run yet: `make bench`")
 
 

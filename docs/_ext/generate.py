@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 from lidistill import cli
+from lidistill.evaluation.cli import plan_names
 from lidistill.evaluation.evidence import to_markdown
 from lidistill.io import read_json
 
@@ -40,9 +41,11 @@ def method_names() -> list[str]:
 def evidence(docs: Path, method: str) -> str:
     """The table of one method's record, or that there is none yet."""
     path = docs / "evidence" / f"{method}.json"
-    if not path.exists():
+    if path.exists():
+        return to_markdown(path)
+    if method in plan_names():
         return f"Not run yet: `lidistill evidence {method}` writes this table.\n"
-    return to_markdown(path)
+    return "Not run: no plan of an evidence table has been written for this method yet.\n"
 
 
 def benchmarks(path: Path) -> str:
