@@ -99,7 +99,7 @@ class Blueprint:
         self._add(ELLIPSOID, centre, half, material, tint)
 
     def finish(self) -> Blueprint:
-        """Measure the annotated box, centre the footprint of what carries one, freeze the arrays."""
+        """Measure the annotated box, centre what carries one, freeze the arrays."""
         self.prim = np.array(self._rows, dtype=np.float64)  # (n, 11)
         half = self.prim[:, 3:6]
         cos, sin = np.abs(self.prim[:, 6]), np.abs(self.prim[:, 7])

@@ -43,8 +43,8 @@ STEP = 64
 def _bounds(prim, kinds, span, count, origin, prims, objects):  # type: ignore[no-untyped-def]
     """What each primitive and object covers as seen from the sensor.
 
-    Columns of ``prims`` and ``objects``: azimuth of the middle, half angle, distance where it begins
-    (horizontal), least and greatest slope of a ray that can meet it. All bounds are on the safe side.
+    Columns of ``prims`` and ``objects``: azimuth of the middle, half angle, horizontal distance
+    where it begins, least and greatest slope of a ray that can meet it; all on the safe side.
     """
     for k in range(count):
         begin, least, most = 1e30, 1e30, -1e30
@@ -122,27 +122,25 @@ def _column_list(prims, objects, order, span, middle, half, chosen, begins):  # 
 
 
 @kernel
-def cast_kernel(  # type: ignore[no-untyped-def]
-    origin, cos, sin, rays, fan, count, prim, kinds, span, ground, distance, surface
-):
+def cast_kernel(view, rays, fan, count, world, ground, distance, surface):  # type: ignore[no-untyped-def]
     """Cast all columns; see :func:`cast` for the meaning of the arrays."""
-    ox, oy, oz = origin[0], origin[1], origin[2]
+    origin, cos, sin = view
+    prim, kinds, span = world
+    start = (origin[0], origin[1], origin[2])
     prims, objects = np.empty((prim.shape[0], 5)), np.empty((count, 5))
     _bounds(prim, kinds, span, count, origin, prims, objects)
     order = np.argsort(objects[:, 2], kind="mergesort")
     chosen, begins = np.empty(prim.shape[0], np.int64), np.empty(prim.shape[0])
     yaw = math.atan2(sin, cos)
-    start, bins, hints, edges, bands, levels = ground
+    begin, bins, hints, edges, bands, levels = ground
     for col in range(rays.shape[0]):
         n = _column_list(
             prims, objects, order, span, fan[col, 0] + yaw, fan[col, 1], chosen, begins
         )
         for row in range(rays.shape[1]):
             rx, ry, dz = rays[col, row, 0], rays[col, row, 1], rays[col, row, 2]
-            dx, dy = cos * rx - sin * ry, sin * rx + cos * ry
-            best, material, step = hit_ground(
-                start, bins, hints, edges, bands, levels, ox, oy, oz, dx, dy, dz
-            )
+            ray = (cos * rx - sin * ry, sin * rx + cos * ry, dz)
+            best, material, step = hit_ground(begin, bins, hints, edges, bands, levels, start, ray)
             found = SKY if material < 0 else GROUND - material - (STEP if step else 0)
             level, slope = rays[col, row, 3], rays[col, row, 4]
             reach = best * level
@@ -152,7 +150,7 @@ def cast_kernel(  # type: ignore[no-untyped-def]
                 p = chosen[i]
                 if slope < prims[p, 3] or slope > prims[p, 4] or prims[p, 2] > reach:
                     continue
-                t = hit(prim, p, kinds[p], ox, oy, oz, dx, dy, dz)
+                t = hit(prim, p, kinds[p], start, ray)
                 if t < best:
                     best, found, reach = t, p, t * level
             distance[col, row] = best
@@ -182,15 +180,11 @@ def cast(
     distance = np.empty(table.rays.shape[:2])
     surface = np.empty(table.rays.shape[:2], np.int32)
     cast_kernel(
-        origin,
-        math.cos(yaw),
-        math.sin(yaw),
+        (origin, math.cos(yaw), math.sin(yaw)),
         table.rays,
         table.fan,
         len(snapshot.span) - (0 if with_ego else 1),
-        snapshot.prim,
-        snapshot.kinds,
-        snapshot.span,
+        (snapshot.prim, snapshot.kinds, snapshot.span),
         snapshot.ground.arrays,
         distance,
         surface,

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ground: bands along the street (material and height by y), crossed by rectangular patches.
 
-Patches begin and end on a grid of ``BIN`` metres along x, so that a point's bands are found without a
-search: each bin of x names a profile, the bands from right to left at that x, and each bin of y
-says where to start in it.
+Patches begin and end on a grid of ``BIN`` metres along x, so that a point's bands are found
+without a search: each bin of x names a profile, the bands from right to left at that x, and each
+bin of y says where to start in it.
 """
 
 from __future__ import annotations
@@ -118,8 +118,10 @@ def ground_at(start, bins, hints, edges, bands, x, y):  # type: ignore[no-untype
 
 
 @inlined
-def hit_ground(start, bins, hints, edges, bands, levels, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Distance along a ray to the ground, its material, and whether a step's upright face was met."""
+def hit_ground(start, bins, hints, edges, bands, levels, origin, ray):  # type: ignore[no-untyped-def]
+    """Distance along a ray to the ground, its material, whether a step's upright face was met."""
+    dx, dy, dz = ray
+    ox, oy, oz = origin
     if dz >= -1e-9:
         return MISS, -1, False
     before = 0.0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The numba decorators of all kernels of the world: no fastmath, no GIL, compiled once per machine."""
+"""The numba decorators of the world's kernels: no fastmath, no GIL, compiled once a machine."""
 
 from __future__ import annotations
 

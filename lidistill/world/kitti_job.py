@@ -34,13 +34,13 @@ class KittiJob:
             [f"{record['first'] + k:06d}" for k in range(record["frames"])] for record in sequences
         ]
         splits = {
-            "train": sum(names[:train], []),
-            "val": sum(names[train:labelled], []),
-            "trainval": sum(names[:labelled], []),
-            "test": sum(names[labelled:], []),
+            "train": names[:train],
+            "val": names[train:labelled],
+            "trainval": names[:labelled],
+            "test": names[labelled:],
         }
         for split, frames in splits.items():
-            text = "".join(f"{name}\n" for name in frames)
+            text = "".join(f"{name}\n" for sequence in frames for name in sequence)
             write_frame(self.root / "ImageSets" / f"{split}.txt", text.encode())
         rows = [
             f"{DATE} {record['name']} {k:010d}\n"

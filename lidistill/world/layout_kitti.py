@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.world.compose import Profile, compose
-from lidistill.world.files import encode_png, write_frame
 from lidistill.world.catalog import KINDS
+from lidistill.world.compose import compose
+from lidistill.world.files import encode_png, write_frame
 from lidistill.world.kitti_labels import (
     Label,
     Track,
@@ -33,6 +33,7 @@ from lidistill.world.sensors import (
     rotation,
     transform,
 )
+from lidistill.world.site import Profile
 
 PERIOD = 0.1
 DATE = "2011_09_26"

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.world.catalog import KINDS
-from lidistill.world.compose import Profile, compose
+from lidistill.world.compose import compose
 from lidistill.world.files import encode_jpeg, token, write_frame
 from lidistill.world.nuscenes_tables import (
     SCENE_TABLES,
@@ -26,6 +27,7 @@ from lidistill.world.render import render
 from lidistill.world.scan import Scan, scan
 from lidistill.world.scene import Scene, Thing
 from lidistill.world.sensors import Camera, Lidar, nuscenes_cameras, nuscenes_lidar, rotation
+from lidistill.world.site import Profile
 from lidistill.world.visibility import count_visible
 
 PERIOD = 0.5  # seconds between keyframes
@@ -185,7 +187,7 @@ class SceneWriter:
             by_channel.setdefault(record["calibrated_sensor_token"], []).append(record)
         for chain in by_channel.values():
             chain.sort(key=lambda record: record["timestamp"])
-            for before, after in zip(chain[:-1], chain[1:], strict=True):
+            for before, after in pairwise(chain):
                 before["next"], after["prev"] = after["token"], before["token"]
 
     def _samples(self) -> None:

@@ -38,8 +38,8 @@ SCENE_TABLES = (
     "sample_annotation",
     "lidarseg",
 )
-NOTICE = """This is the embedded driving world of lidistill: procedural, synthetic data in the layout of {layout}.
-It is not {layout}. Results on it must be reported as "synthetic world", never as {layout} results.
+NOTICE = """The embedded driving world of lidistill: procedural, synthetic data in {layout}'s layout.
+It is not {layout}: report results on it as "synthetic world", never as {layout} results.
 """
 
 

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Rays against primitives: box, frustum, upright cylinder, lying cylinder, ellipsoid.
 
-A primitive stands in its own frame: centre at the origin, half sizes (a, b, c) along x, y, z, turned
-about z only. Rays are brought into that frame first; a ray that starts inside a primitive ignores it.
+A primitive stands in its own frame: centre at the origin, half sizes (a, b, c) along x, y, z,
+turned about z only. Rays are brought into that frame first; a ray that starts inside a primitive
+ignores it.
 """
 
 from __future__ import annotations
@@ -20,22 +21,16 @@ MISS = 1e30
 
 
 @inlined
-def _hit_box(ox, oy, oz, dx, dy, dz, a, b, c):  # type: ignore[no-untyped-def]
+def _hit_box(o, d, half):  # type: ignore[no-untyped-def]
     near, far = 0.0, MISS
     for axis in range(3):
-        if axis == 0:
-            o, d, h = ox, dx, a
-        elif axis == 1:
-            o, d, h = oy, dy, b
-        else:
-            o, d, h = oz, dz, c
-        if d == 0.0:
-            if abs(o) > h:
+        if d[axis] == 0.0:
+            if abs(o[axis]) > half[axis]:
                 return MISS
             continue
-        inverse = 1.0 / d
-        t0 = (-h - o) * inverse
-        t1 = (h - o) * inverse
+        inverse = 1.0 / d[axis]
+        t0 = (-half[axis] - o[axis]) * inverse
+        t1 = (half[axis] - o[axis]) * inverse
         if t0 > t1:
             t0, t1 = t1, t0
         near = max(near, t0)
@@ -46,22 +41,23 @@ def _hit_box(ox, oy, oz, dx, dy, dz, a, b, c):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _hit_frustum(ox, oy, oz, dx, dy, dz, a, b, c, front, rear, side):  # type: ignore[no-untyped-def]
-    """A box whose front, rear and side planes lean inwards by a slope (metres per metre of height)."""
+def _hit_frustum(o, d, half, front, rear, side):  # type: ignore[no-untyped-def]
+    """A box whose front, rear and side planes lean inwards, metres per metre of height."""
     near, far = 0.0, MISS
+    rise = o[2] + half[2]
     for plane in range(6):
         if plane == 0:
-            room, speed = a - front * (oz + c) - ox, dx + front * dz
+            room, speed = half[0] - front * rise - o[0], d[0] + front * d[2]
         elif plane == 1:
-            room, speed = a - rear * (oz + c) + ox, -dx + rear * dz
+            room, speed = half[0] - rear * rise + o[0], -d[0] + rear * d[2]
         elif plane == 2:
-            room, speed = b - side * (oz + c) - oy, dy + side * dz
+            room, speed = half[1] - side * rise - o[1], d[1] + side * d[2]
         elif plane == 3:
-            room, speed = b - side * (oz + c) + oy, -dy + side * dz
+            room, speed = half[1] - side * rise + o[1], -d[1] + side * d[2]
         elif plane == 4:
-            room, speed = c - oz, dz
+            room, speed = half[2] - o[2], d[2]
         else:
-            room, speed = c + oz, -dz
+            room, speed = rise, -d[2]
         if speed > 0.0:
             far = min(far, room / speed)
         elif speed < 0.0:
@@ -74,76 +70,67 @@ def _hit_frustum(ox, oy, oz, dx, dy, dz, a, b, c, front, rear, side):  # type: i
 
 
 @inlined
-def _hit_cylinder(ox, oy, oz, dx, dy, dz, a, b, c):  # type: ignore[no-untyped-def]
+def _hit_cylinder(o, d, half):  # type: ignore[no-untyped-def]
     """Upright elliptic cylinder with caps."""
     near, far = 0.0, MISS
-    if dz == 0.0:
-        if abs(oz) > c:
+    if d[2] == 0.0:
+        if abs(o[2]) > half[2]:
             return MISS
     else:
-        t0, t1 = (-c - oz) / dz, (c - oz) / dz
+        t0, t1 = (-half[2] - o[2]) / d[2], (half[2] - o[2]) / d[2]
         if t0 > t1:
             t0, t1 = t1, t0
         near, far = max(near, t0), t1
-    px, py, qx, qy = ox / a, oy / b, dx / a, dy / b
+    px, py, qx, qy = o[0] / half[0], o[1] / half[1], d[0] / half[0], d[1] / half[1]
     qq = qx * qx + qy * qy
     inside = px * px + py * py - 1.0
     if qq == 0.0:
         if inside > 0.0:
             return MISS
     else:
-        half = px * qx + py * qy
-        root = half * half - qq * inside
+        middle = px * qx + py * qy
+        root = middle * middle - qq * inside
         if root < 0.0:
             return MISS
         root = math.sqrt(root)
-        near = max(near, (-half - root) / qq)
-        far = min(far, (-half + root) / qq)
+        near = max(near, (-middle - root) / qq)
+        far = min(far, (-middle + root) / qq)
     return near if 0.0 < near <= far else MISS
 
 
 @inlined
-def _hit_ellipsoid(ox, oy, oz, dx, dy, dz, a, b, c):  # type: ignore[no-untyped-def]
-    px, py, pz, qx, qy, qz = ox / a, oy / b, oz / c, dx / a, dy / b, dz / c
+def _hit_ellipsoid(o, d, half):  # type: ignore[no-untyped-def]
+    px, py, pz = o[0] / half[0], o[1] / half[1], o[2] / half[2]
+    qx, qy, qz = d[0] / half[0], d[1] / half[1], d[2] / half[2]
     qq = qx * qx + qy * qy + qz * qz
-    half = px * qx + py * qy + pz * qz
-    root = half * half - qq * (px * px + py * py + pz * pz - 1.0)
+    middle = px * qx + py * qy + pz * qz
+    root = middle * middle - qq * (px * px + py * py + pz * pz - 1.0)
     if root < 0.0:
         return MISS
-    near = (-half - math.sqrt(root)) / qq
+    near = (-middle - math.sqrt(root)) / qq
     return near if near > 0.0 else MISS
 
 
 @inlined
-def hit(prim, p, kind, ox, oy, oz, dx, dy, dz):  # type: ignore[no-untyped-def]
-    """Distance along a world-frame ray to primitive ``p`` of ``kind``, or ``MISS``."""
-    x, y, z = ox - prim[p, CX], oy - prim[p, CY], oz - prim[p, CZ]
+def hit(prim, p, kind, origin, ray):  # type: ignore[no-untyped-def]
+    """Distance along a world-frame ray to primitive ``p`` of ``kind``, or ``MISS``.
+
+    ``origin`` and ``ray`` are tuples of three numbers.
+    """
+    x, y, z = origin[0] - prim[p, CX], origin[1] - prim[p, CY], origin[2] - prim[p, CZ]
     cos, sin = prim[p, COS], prim[p, SIN]
-    lx, ly = cos * x + sin * y, cos * y - sin * x
-    ex, ey = cos * dx + sin * dy, cos * dy - sin * dx
-    a, b, c = prim[p, HALF_A], prim[p, HALF_B], prim[p, HALF_C]
+    o = (cos * x + sin * y, cos * y - sin * x, z)
+    d = (cos * ray[0] + sin * ray[1], cos * ray[1] - sin * ray[0], ray[2])
+    half = (prim[p, HALF_A], prim[p, HALF_B], prim[p, HALF_C])
     if kind == BOX:
-        return _hit_box(lx, ly, z, ex, ey, dz, a, b, c)
+        return _hit_box(o, d, half)
     if kind == CYLINDER_Z:
-        return _hit_cylinder(lx, ly, z, ex, ey, dz, a, b, c)
+        return _hit_cylinder(o, d, half)
     if kind == ELLIPSOID:
-        return _hit_ellipsoid(lx, ly, z, ex, ey, dz, a, b, c)
+        return _hit_ellipsoid(o, d, half)
     if kind == CYLINDER_Y:
-        return _hit_cylinder(lx, z, ly, ex, dz, ey, a, c, b)
-    return _hit_frustum(
-        lx,
-        ly,
-        z,
-        ex,
-        ey,
-        dz,
-        a,
-        b,
-        c,
-        prim[p, SLOPE_FRONT],
-        prim[p, SLOPE_REAR],
-        prim[p, SLOPE_SIDE],
-    )
+        return _hit_cylinder((o[0], o[2], o[1]), (d[0], d[2], d[1]), (half[0], half[2], half[1]))
+    return _hit_frustum(o, d, half, prim[p, SLOPE_FRONT], prim[p, SLOPE_REAR], prim[p, SLOPE_SIDE])
 
 
 @inlined
@@ -159,7 +146,7 @@ def local_point(prim, p, px, py, pz):  # type: ignore[no-untyped-def]
 
 @inlined
 def local_normal(prim, p, kind, x, y, z):  # type: ignore[no-untyped-def]
-    """Outward unit normal, in the primitive's frame, at a surface point of the primitive's frame."""
+    """Outward unit normal at a surface point, both in the primitive's frame."""
     a, b, c = prim[p, HALF_A], prim[p, HALF_B], prim[p, HALF_C]
     if kind == ELLIPSOID:
         nx, ny, nz = x / (a * a), y / (b * b), z / (c * c)

@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.world.caster import GROUND, SKY, STEP, cast
-from lidistill.world.jit import kernel
+from lidistill.world.jit import inlined, kernel
 from lidistill.world.materials import texture_table
-from lidistill.world.primitives import local_normal, local_point
+from lidistill.world.noise import hash01, noise
+from lidistill.world.primitives import COS, HALF_A, HALF_B, HALF_C, SIN, local_normal, local_point
 from lidistill.world.scene import Scene, Snapshot
 from lidistill.world.sensors import Camera
-from lidistill.world.texture import ground_texture, hash01, noise, object_texture
+from lidistill.world.texture import ground_texture, object_texture
+
+GAIN = 1.15  # brightness of a white surface in full light, before exposure
+PAINT = 0.92  # whiteness of road paint
 
 
 @kernel
@@ -27,59 +31,79 @@ def _sky(dx, dy, dz, zenith, horizon, seed, out):  # type: ignore[no-untyped-def
         out[c] = base + 0.10 * cloud * (1.0 - base)
 
 
-@kernel
-def shade_kernel(  # type: ignore[no-untyped-def]
-    origin, cos, sin, pixel, rays, distance, surface, world, looks, light, seed, shot, image
-):
-    """Colour every pixel of an image (H, W, 3); see :func:`render`."""
+@inlined
+def _lit(normal, sun, ambient):  # type: ignore[no-untyped-def]
+    """Light on a surface: sky from above and sun."""
+    direct = max(normal[0] * sun[0] + normal[1] * sun[1] + normal[2] * sun[2], 0.0)
+    return ambient * (0.85 + 0.15 * normal[2]) + (1.0 - ambient) * direct
+
+
+@inlined
+def _object_colour(hit, point, ray, reach, world, looks, light, seed, out):  # type: ignore[no-untyped-def]
+    """Colour of a primitive at a world point; ``reach`` is the pixel's size at that distance."""
     prim, kinds, material, owner, tint = world
-    table, ground_tints, marks = looks
-    sun, zenith, horizon, white, (ambient, exposure, haze, grain) = light
+    x, y, z = local_point(prim, hit, point[0], point[1], point[2])
+    nx, ny, nz = local_normal(prim, hit, kinds[hit], x, y, z)
+    cos, sin = prim[hit, COS], prim[hit, SIN]
+    normal = (cos * nx - sin * ny, sin * nx + cos * ny, nz)
+    facing = -(normal[0] * ray[0] + normal[1] * ray[1] + normal[2] * ray[2])
+    half = (prim[hit, HALF_A], prim[hit, HALF_B], prim[hit, HALF_C])
+    gain, r, g, b, weight = object_texture(
+        looks[0],
+        material[hit],
+        (x, y, z),
+        half,
+        (nx, ny, nz),
+        reach / max(facing, 0.15),
+        seed + 31 * owner[hit],
+    )
+    bright = _lit(normal, light[0], light[4][0])
+    second = (r, g, b)
+    for c in range(3):
+        out[c] = (tint[hit, c] * gain * (1.0 - weight) + second[c] * weight) * bright
+
+
+@inlined
+def _ground_colour(hit, point, ray, reach, looks, light, seed, out):  # type: ignore[no-untyped-def]
+    table, tints, marks = looks
+    under = GROUND - hit
+    if under >= STEP:
+        under -= STEP
+    reach /= max(-ray[2], 0.12)
+    gain, paint = ground_texture(table, under, point[0], point[1], reach, marks, seed)
+    bright = _lit((0.0, 0.0, 1.0), light[0], light[4][0])
+    for c in range(3):
+        out[c] = (tints[under, c] * gain * (1.0 - paint) + PAINT * paint) * bright
+
+
+@kernel
+def shade_kernel(view, rays, distance, surface, world, looks, light, seeds, image):  # type: ignore[no-untyped-def]
+    """Colour every pixel of an image (H, W, 3); see :func:`render`."""
+    origin, cos, sin, pixel = view
+    seed, shot = seeds
+    _, zenith, horizon, white, (_, exposure, haze, grain) = light
     colour = np.empty(3)
     for col in range(rays.shape[0]):
         for row in range(rays.shape[1]):
             rx, ry, dz = rays[col, row, 0], rays[col, row, 1], rays[col, row, 2]
-            dx, dy = cos * rx - sin * ry, sin * rx + cos * ry
+            ray = (cos * rx - sin * ry, sin * rx + cos * ry, dz)
             hit, t = surface[col, row], distance[col, row]
             if hit == SKY:
-                _sky(dx, dy, dz, zenith, horizon, seed, colour)
+                _sky(ray[0], ray[1], dz, zenith, horizon, seed, colour)
             else:
-                px, py, pz = origin[0] + t * dx, origin[1] + t * dy, origin[2] + t * dz
+                at = (origin[0] + t * ray[0], origin[1] + t * ray[1], origin[2] + t * dz)
                 if hit >= 0:
-                    lx, ly, lz = local_point(prim, hit, px, py, pz)
-                    nx, ny, nz = local_normal(prim, hit, kinds[hit], lx, ly, lz)
-                    wx = prim[hit, 6] * nx - prim[hit, 7] * ny
-                    wy = prim[hit, 7] * nx + prim[hit, 6] * ny
-                    facing = max(-(wx * dx + wy * dy + nz * dz), 0.15)
-                    gain, r, g, b, weight = object_texture(
-                        table, material[hit], prim, hit, lx, ly, lz, nx, ny, nz,
-                        t * pixel / facing, seed + 31 * owner[hit],
-                    )  # fmt: skip
-                    lit = max(wx * sun[0] + wy * sun[1] + nz * sun[2], 0.0)
-                    sheen = 0.85 + 0.15 * nz
-                    colour[0], colour[1], colour[2] = tint[hit, 0], tint[hit, 1], tint[hit, 2]
+                    _object_colour(hit, at, ray, t * pixel, world, looks, light, seed, colour)
                 else:
-                    under = GROUND - hit
-                    if under >= STEP:
-                        under -= STEP
-                    gain, weight = ground_texture(
-                        table, under, px, py, t * pixel / max(-dz, 0.12), marks, seed
-                    )
-                    r, g, b = 0.92, 0.92, 0.88
-                    lit, sheen = max(sun[2], 0.0), 1.0
-                    for c in range(3):
-                        colour[c] = ground_tints[under, c]
-                bright = (ambient * sheen + (1.0 - ambient) * lit) * exposure * 1.15
-                veil = 1.0 - math.exp(-t / haze)
+                    _ground_colour(hit, at, ray, t * pixel, looks, light, seed, colour)
+                clear = math.exp(-t / haze)
                 for c in range(3):
-                    second = r if c == 0 else (g if c == 1 else b)
-                    base = colour[c] * gain * (1.0 - weight) + second * weight
-                    colour[c] = base * bright * (1.0 - veil) + horizon[c] * veil * exposure
+                    colour[c] = colour[c] * GAIN * clear + horizon[c] * (1.0 - clear)
             for c in range(3):
                 rough = 0.0
                 for k in range(3):
                     rough += hash01(col, row, 3 * c + k, shot) - 0.5
-                value = colour[c] * white[c] + 2.0 * grain * rough
+                value = colour[c] * exposure * white[c] + 2.0 * grain * rough
                 image[row, col, c] = int(255.0 * min(max(value, 0.0), 1.0) + 0.5)
 
 
@@ -89,7 +113,8 @@ def render(
     """Take a picture.
 
     Args:
-        scene: for light and ground; ``snapshot`` must be of the picture's own time.
+        scene: for light and ground.
+        snapshot: the world at the picture's own time.
         camera: the camera.
         ego: x, y, yaw of the ego at the picture's time, world frame.
         shot: seed of the sensor noise.
@@ -107,10 +132,7 @@ def render(
     light = scene.light
     image = np.empty((camera.height, camera.width, 3), np.uint8)
     shade_kernel(
-        origin,
-        cos,
-        sin,
-        1.0 / camera.intrinsics[0, 0],
+        (origin, cos, sin, 1.0 / camera.intrinsics[0, 0]),
         camera.table.rays,
         distance,
         surface,
@@ -118,13 +140,12 @@ def render(
         (texture_table(), scene.ground_tints, scene.marks),
         (
             light.sun,
-            light.zenith * light.exposure,
-            light.horizon * light.exposure,
+            light.zenith,
+            light.horizon,
             light.white_balance,
             (light.ambient, light.exposure, light.haze, light.noise),
         ),
-        scene.seed,
-        shot,
+        (scene.seed, shot),
         image,
     )
     return image, surface

@@ -43,8 +43,9 @@ class Scan:
 
 
 @kernel
-def incidence_kernel(cos, sin, origin, rays, distance, surface, prim, kinds, out):  # type: ignore[no-untyped-def]
+def incidence_kernel(view, rays, distance, surface, prim, kinds, out):  # type: ignore[no-untyped-def]
     """Cosine between each ray and the normal of the surface it met."""
+    origin, cos, sin = view
     for col in range(rays.shape[0]):
         for row in range(rays.shape[1]):
             hit = surface[col, row]
@@ -108,7 +109,7 @@ def scan(
     distance, surface = cast(snapshot, origin, yaw, lidar.table, with_ego=lidar.with_ego)
     facing = np.empty(distance.shape)
     incidence_kernel(
-        cos, sin, origin, rays, distance, surface, snapshot.prim, snapshot.kinds, facing
+        (origin, cos, sin), rays, distance, surface, snapshot.prim, snapshot.kinds, facing
     )
     count = distance.size
     distance, surface = distance.reshape(-1), surface.reshape(-1)

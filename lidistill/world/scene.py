@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,13 +123,13 @@ class Scene:
     ego: EgoPath
     ego_body: Blueprint
     seed: int
-    _static: dict[str, Array] = field(default_factory=dict, repr=False)
+    _static: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         plans = [thing.plan for thing in self.things] + [self.ego_body]
         counts = np.array([len(plan.prim) for plan in plans])
         ends = np.cumsum(counts)
-        self._static = {
+        self._static: dict[str, Any] = {
             "local": np.concatenate([plan.prim for plan in plans]),
             "kinds": np.concatenate([plan.shapes for plan in plans]),
             "material": np.concatenate([plan.materials for plan in plans]),

@@ -183,7 +183,7 @@ KITTI_P = {
 
 
 def kitti_calibration() -> dict[str, Array]:
-    """Calibration of the KITTI rig: P0 to P3 (3x4), R0_rect (4x4), Tr_velo_to_cam, Tr_imu_to_velo."""
+    """Calibration of the KITTI rig: P0 to P3 (3x4), R0_rect and the two Tr (4x4)."""
     velodyne = rotation(0.0074, 0.0005, 0.0007) @ CAMERA_AXES
     return {
         **KITTI_P,

@@ -17,10 +17,11 @@ SAMPLES = 220.0  # rays tried per object and image
 
 
 @kernel
-def visible_kernel(  # type: ignore[no-untyped-def]
-    objects, windows, origin, cos, sin, rays, surface, prim, kinds, owner, span, total, seen
-):
+def visible_kernel(objects, windows, view, rays, surface, world, total, seen):  # type: ignore[no-untyped-def]
     """Count sampled pixels that meet each object alone, and those in which it is the one seen."""
+    origin, cos, sin = view
+    prim, kinds, owner, span = world
+    start = (origin[0], origin[1], origin[2])
     for i in range(objects.shape[0]):
         k = objects[i]
         u0, u1, v0, v1 = windows[i]
@@ -28,12 +29,12 @@ def visible_kernel(  # type: ignore[no-untyped-def]
         for u in range(u0, u1, stride):
             for v in range(v0, v1, stride):
                 rx, ry, dz = rays[u, v, 0], rays[u, v, 1], rays[u, v, 2]
-                dx, dy = cos * rx - sin * ry, sin * rx + cos * ry
+                ray = (cos * rx - sin * ry, sin * rx + cos * ry, dz)
                 found = surface[u, v] >= 0 and owner[surface[u, v]] == k
                 met = found
                 p = span[k, 0]
                 while not met and p < span[k, 1]:
-                    met = hit(prim, p, kinds[p], origin[0], origin[1], origin[2], dx, dy, dz) < MISS
+                    met = hit(prim, p, kinds[p], start, ray) < MISS
                     p += 1
                 if met:
                     total[i] += stride * stride
@@ -48,7 +49,8 @@ def pixel_windows(
 
     Args:
         boxes: (M, 7) x, y, z, l, w, h, yaw, world frame.
-        camera: the camera; ``ego`` its vehicle's x, y, yaw.
+        camera: the camera.
+        ego: x, y, yaw of its vehicle.
 
     Returns:
         windows (M, 4) int64 u0, u1, v0, v1 clipped to the image (empty where behind the camera),
@@ -98,8 +100,10 @@ def count_visible(
 
     Args:
         snapshot: the world at the picture's time.
-        objects: (M,) indices of things; ``boxes`` (M, 7) their boxes at that time.
-        camera: the camera; ``ego`` its vehicle's x, y, yaw.
+        objects: (M,) indices of things.
+        boxes: (M, 7) their boxes at that time, world frame.
+        camera: the camera.
+        ego: x, y, yaw of its vehicle.
         surface: (W, H) as returned by :func:`lidistill.world.render.render`.
     """
     windows, _, _ = pixel_windows(boxes, camera, ego)
@@ -114,15 +118,10 @@ def count_visible(
     visible_kernel(
         objects,
         windows,
-        origin,
-        cos,
-        sin,
+        (origin, cos, sin),
         camera.table.rays,
         surface,
-        snapshot.prim,
-        snapshot.kinds,
-        snapshot.owner,
-        snapshot.span,
+        (snapshot.prim, snapshot.kinds, snapshot.owner, snapshot.span),
         total,
         seen,
     )
