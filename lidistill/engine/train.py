@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -81,6 +81,7 @@ def train(
     restart: bool = False,
     launcher: str = "none",
     options: dict[str, Any] | None = None,
+    only: Sequence[str] | None = None,
     quiet: bool = False,
 ) -> Path:
     """Train a config with all its stages; finished stages are skipped, a broken one is continued.
@@ -96,10 +97,11 @@ def train(
         launcher: mmengine's launcher name.
         options: dotted key -> value, applied last; in a staged config ``<stage>.<key>``, where
             ``<stage>.iters`` sets a stage's iterations.
+        only: stages to run, in the config's order; None runs all.
         quiet: mmengine's log goes to files only; a progress bar stays.
 
     Returns:
-        The final checkpoint (of the last stage).
+        The final checkpoint (of the last stage that ran).
     """
     compat.apply()
     config = Path(config)
@@ -111,15 +113,20 @@ def train(
         return train_one(cfg, folder, {}, restart, launcher, quiet)
     names = [stage["name"] for stage in stages]
     stage_options = _split_options(options or {}, names)
+    unknown = set(only or ()) - set(names)
+    if unknown:
+        raise ValueError(f"{config} has no stages {sorted(unknown)}; it has {names}")
     checkpoints: dict[str, Path] = {}
     for stage in stages:
+        if only is not None and stage["name"] not in only:
+            continue
         stage_cfg = load_config(config.parent / stage["config"], data_root)
         stage_iters = stage_options[stage["name"]].pop("iters", None)
         _apply_overrides(stage_cfg, seed, stage_iters, amp, stage_options[stage["name"]])
         checkpoints[stage["name"]] = train_one(
             stage_cfg, folder / stage["name"], checkpoints, restart, launcher, quiet
         )
-    return checkpoints[names[-1]]
+    return list(checkpoints.values())[-1]
 
 
 def load_config(path: str | Path, data_root: str | None = None) -> Any:

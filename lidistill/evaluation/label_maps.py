@@ -148,3 +148,7 @@ def map_labels(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
             "is this a file of 32-class lidarseg labels, read as uint8?"
         )
     return table[labels]
+
+
+NUSCENES_LABEL_TABLE = tuple(int(value) for value in nuscenes_label_table())
+"""The same table as plain numbers, for configs."""
