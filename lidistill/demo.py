@@ -32,7 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, default=Path("data/world"), help="folder of the world")
     parser.add_argument("--preset", default="demo", help="size of the world")
     parser.add_argument("--seed", type=int, default=0, help="weights and data order")
-    parser.add_argument("--iters", type=int, help="iterations of every stage (default: the configs')")
+    parser.add_argument(
+        "--iters", type=int, help="iterations of every stage (default: the configs')"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -52,9 +54,7 @@ def run(args: argparse.Namespace) -> int:
     step(2, "Train: image teacher, SLidR, and SLidR on permuted regions (control)")
     command = f"lidistill train {STAGED} --work-dir {args.work_dir} --data-root {world.root}"
     command += f" --seed {args.seed}"
-    options = {}
-    if args.iters is not None:
-        options = {f"{stage}.iters": args.iters for stage in STAGES}
+    options = {} if args.iters is None else {"iters": args.iters}
     say(command)
     root = str(world.root)
     train(STAGED, args.work_dir, data_root=root, seed=args.seed, options=options, quiet=True)

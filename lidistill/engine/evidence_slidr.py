@@ -105,8 +105,6 @@ def _outcome(result: ProbeResult) -> dict[str, Any]:
     return {
         "value": result.miou,
         "n": result.val_points,
-        "per_class": {
-            name: None if value != value else value for name, value in iou_by_class(result).items()
-        },
+        "per_class": iou_by_class(result),
         "protocol": result.protocol,
     }

@@ -56,12 +56,13 @@ def run(args: argparse.Namespace) -> int:
         if not separator:
             raise ValueError(f"--cfg-options wants KEY=VALUE, got {item!r}")
         options[key] = DictAction._parse_iterable(value)
+    if args.iters is not None:
+        options["iters"] = args.iters
     train(
         args.config,
         work_dir=args.work_dir,
         data_root=args.data_root,
         seed=args.seed,
-        iters=args.iters,
         amp=args.amp,
         restart=args.restart,
         launcher=args.launcher,
@@ -76,7 +77,6 @@ def train(
     *,
     data_root: str | None = None,
     seed: int | None = None,
-    iters: int | None = None,
     amp: bool = False,
     restart: bool = False,
     launcher: str = "none",
@@ -91,12 +91,11 @@ def train(
         work_dir: default ``work_dirs/<config name>``; stages go into sub-folders.
         data_root: replaces the config's ``data_root`` in every path.
         seed: replaces ``randomness.seed``.
-        iters: replaces the number of iterations of a config without stages.
         amp: bfloat16 autocast.
         restart: remove what ``work_dir`` holds first.
         launcher: mmengine's launcher name.
-        options: dotted key -> value, applied last; in a staged config ``<stage>.<key>``, where
-            ``<stage>.iters`` sets a stage's iterations.
+        options: dotted key -> value, applied last; in a staged config ``<stage>.<key>``. ``iters``
+            is the number of iterations; in a staged config without a stage's name, of each stage.
         only: stages to run, in the config's order; None runs all.
         quiet: mmengine's log goes to files only; a progress bar stays.
 
@@ -109,7 +108,7 @@ def train(
     folder = Path(work_dir or Path("work_dirs") / config.stem)
     stages = cfg.get("stages")
     if not stages:
-        _apply_overrides(cfg, seed, iters, amp, options or {})
+        _apply_overrides(cfg, seed, amp, options or {})
         return train_one(cfg, folder, {}, restart, launcher, quiet)
     names = [stage["name"] for stage in stages]
     stage_options = _split_options(options or {}, names)
@@ -121,8 +120,7 @@ def train(
         if only is not None and stage["name"] not in only:
             continue
         stage_cfg = load_config(config.parent / stage["config"], data_root)
-        stage_iters = stage_options[stage["name"]].pop("iters", None)
-        _apply_overrides(stage_cfg, seed, stage_iters, amp, stage_options[stage["name"]])
+        _apply_overrides(stage_cfg, seed, amp, stage_options[stage["name"]])
         checkpoints[stage["name"]] = train_one(
             stage_cfg, folder / stage["name"], checkpoints, restart, launcher, quiet
         )
@@ -193,13 +191,13 @@ def train_one(
     return final
 
 
-def _apply_overrides(
-    cfg: Any, seed: int | None, iters: int | None, amp: bool, options: dict[str, Any]
-) -> None:
+def _apply_overrides(cfg: Any, seed: int | None, amp: bool, options: dict[str, Any]) -> None:
     if seed is not None:
         cfg.merge_from_dict({"randomness.seed": seed})
+    options = dict(options)
+    iters = options.pop("iters", None)
     if iters is not None:
-        _set_iterations(cfg, iters)
+        _set_iterations(cfg, int(iters))
     if amp:
         from mmengine.optim import AmpOptimWrapper
 
@@ -232,6 +230,10 @@ def _set_iterations(cfg: Any, iters: int) -> None:
 
 def _split_options(options: dict[str, Any], stages: list[str]) -> dict[str, dict[str, Any]]:
     split: dict[str, dict[str, Any]] = {name: {} for name in stages}
+    options = dict(options)
+    if "iters" in options:
+        iters = options.pop("iters")
+        options = {f"{name}.iters": iters for name in stages} | options
     for key, value in options.items():
         stage, _, rest = key.partition(".")
         if stage not in split or not rest:

@@ -51,7 +51,9 @@ def test_another_config_in_the_same_folder_is_refused(undisturbed):
 
 
 def test_seed_and_options_change_the_run(undisturbed, tmp_path):
-    other = train(CONFIG, tmp_path, seed=7, iters=10, options={"optim_wrapper.optimizer.lr": 0.001})
+    other = train(
+        CONFIG, tmp_path, seed=7, options={"iters": 10, "optim_wrapper.optimizer.lr": 0.001}
+    )
     assert other.name == "iter_10.pth"
     assert not torch.equal(
         weights(other)["student.first.weight"], weights(undisturbed)["student.first.weight"]
