@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator
+import itertools
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,10 @@ from lidistill.evaluation.probe_result import ProbeResult, ProbeSettings
 from lidistill.io import write_json
 from lidistill.registry import LOOPS
 
-BATCH_NORM_WORDS = "statistics recomputed on the training frames, in every row"
+CALIBRATION_BATCHES = 40
+BATCH_NORM_WORDS = (
+    f"statistics recomputed on {CALIBRATION_BATCHES} evenly spaced training frames, in every row"
+)
 
 
 class Batches:
@@ -35,10 +39,13 @@ class Batches:
         for data in self.loader:
             yield data["inputs"].to(self.device)
 
+    def __len__(self) -> int:
+        return len(self.loader)  # type: ignore[arg-type]
+
 
 def probe_student(
     model: Distiller,
-    train: Iterable[PairBatch],
+    train: Collection[PairBatch] | Batches,
     val: Iterable[PairBatch],
     settings: ProbeSettings | None = None,
 ) -> ProbeResult:
@@ -60,7 +67,7 @@ def probe_student(
         voxels = model(batch, mode="predict")
         return voxels_to_points(voxels, batch.point_to_voxel)
 
-    calibrate_batch_norm(model.student, train, lambda _student, batch: features(batch))
+    calibrate_student(model, train)
     table = nuscenes_label_table()
     return linear_probe(
         frame_features(train, features, table),
@@ -68,6 +75,15 @@ def probe_student(
         len(NUSCENES_CLASSES),
         settings,
         batch_norm=BATCH_NORM_WORDS,
+    )
+
+
+def calibrate_student(model: Distiller, train: Collection[PairBatch] | Batches) -> None:
+    """Recompute the student's batch-norm statistics on evenly spaced training batches, in place."""
+    stride = max(1, len(train) // CALIBRATION_BATCHES)
+    chosen = itertools.islice(train, 0, stride * CALIBRATION_BATCHES, stride)
+    calibrate_batch_norm(
+        model.student, chosen, lambda _student, batch: model(batch, mode="predict")
     )
 
 

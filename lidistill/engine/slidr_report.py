@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,9 +14,8 @@ from numpy.typing import NDArray
 from lidistill.datasets.frame import Frame
 from lidistill.datasets.loading import LoadImages, LoadPoints, LoadSuperpixels, PairPoints
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
-from lidistill.engine.probing import iou_by_class
+from lidistill.engine.probing import calibrate_student, iou_by_class
 from lidistill.engine.slidr_runs import build_model, probe_batches
-from lidistill.evaluation.batch_norm import calibrate_batch_norm
 from lidistill.evaluation.evidence_record import EvidenceRow
 from lidistill.evaluation.label_maps import (
     NUSCENES_CLASSES,
@@ -167,11 +165,8 @@ def point_features(
     config: Path, checkpoint: Path | None, root: Path, seed: int, batch: Any
 ) -> NDArray[np.float32]:
     """(N, C) features of a batch's points, with batch norm calibrated as in the probe."""
-    model = copy.deepcopy(build_model(config, checkpoint, seed))
-    train = probe_batches(config, root, "train")
-    calibrate_batch_norm(
-        model.student, train, lambda _student, frames: model(frames, mode="predict")
-    )
+    model = build_model(config, checkpoint, seed)
+    calibrate_student(model, probe_batches(config, root, "train"))
     with torch.no_grad():
         voxels = model(batch, mode="predict")
     return voxels_to_points(voxels, batch.point_to_voxel).numpy()

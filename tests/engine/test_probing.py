@@ -56,7 +56,7 @@ def test_features_that_hold_the_class_are_read():
     named = iou_by_class(result)
     assert named["car"] > 0.85
     assert np.isnan(named["pedestrian"])
-    assert "recomputed on the training frames" in result.protocol
+    assert "evenly spaced training frames" in result.protocol
 
 
 def test_the_model_is_not_changed():
