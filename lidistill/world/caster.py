@@ -138,7 +138,11 @@ def cast_kernel(view, rays, fan, count, world, ground, distance, surface):  # ty
             prims, objects, order, span, fan[col, 0] + yaw, fan[col, 1], chosen, begins
         )
         for row in range(rays.shape[1]):
-            rx, ry, dz = rays[col, row, 0], rays[col, row, 1], rays[col, row, 2]
+            rx, ry, dz = (
+                rays[col, row, 0],
+                rays[col, row, 1],
+                rays[col, row, 2],
+            )
             ray = (cos * rx - sin * ry, sin * rx + cos * ry, dz)
             best, material, step = hit_ground(begin, bins, hints, edges, bands, levels, start, ray)
             found = SKY if material < 0 else GROUND - material - (STEP if step else 0)

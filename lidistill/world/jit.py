@@ -3,10 +3,31 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import tempfile
 from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numba
+
+# Modules whose code ends up in compiled kernels. Numba checks only the file of the outermost
+# function, so the cache's folder is named after the content of all of them.
+SOURCES = (
+    "jit",
+    "materials",
+    "noise",
+    "patterns",
+    "texture",
+    "primitives",
+    "ground",
+    "caster",
+    "render",
+    "scan",
+    "visibility",
+)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -15,25 +36,50 @@ def kernel(function: Callable[..., Any]) -> Any:
     Fastmath stays off, so that a world is byte-identical by seed. The kernels drop the GIL: threads
     of one process cast several frames at once.
     """
-    return _compile(function, forceinline=False)
+    return _compile(function, {})
 
 
 def inlined(function: Callable[..., Any]) -> Any:
-    """As :func:`kernel`, for the small functions of an inner loop.
+    """As :func:`kernel`, for the small functions of an inner loop; they must not make arrays.
 
-    An array travels to a compiled function as up to ten arguments; inside a loop over rays, calls
-    cost more than the work unless LLVM is told to inline them.
+    An array travels to a compiled function as up to ten arguments and is counted in and out: inside
+    a loop over rays this costs more than the work, unless LLVM inlines the call and nothing counts.
     """
-    return _compile(function, forceinline=True)
+    return _compile(function, {"forceinline": True, "_nrt": False})
 
 
-def _compile(function: Callable[..., Any], forceinline: bool) -> Any:
-    options: dict[str, Any] = {
-        "nogil": True,
-        "error_model": "numpy",
-        "forceinline": forceinline,
-    }
+def _compile(function: Callable[..., Any], extra: dict[str, Any]) -> Any:
+    options = {"nogil": True, "error_model": "numpy", **extra}
+    folder = cache_folder()
+    if folder is None:
+        return numba.njit(**options)(function)
+    before = numba.config.CACHE_DIR
+    numba.config.CACHE_DIR = str(folder)  # read while the function is decorated, and only then
     try:
         return numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # numba found no writable cache folder: compile in each process
-        return numba.njit(**options)(function)
+    finally:
+        numba.config.CACHE_DIR = before
+
+
+@lru_cache(maxsize=1)
+def cache_folder() -> Path | None:
+    """Where compiled kernels are kept, or None where no folder can be written.
+
+    ``$NUMBA_CACHE_DIR`` if set, else ``$XDG_CACHE_HOME`` or ``~/.cache``, else the temporary folder;
+    below it a folder named after the kernels' source code.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    bases = [os.environ.get("NUMBA_CACHE_DIR"), home, tempfile.gettempdir()]
+    digest = hashlib.sha256()
+    for name in SOURCES:
+        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
+    for base in bases:
+        if base:
+            folder = Path(base) / "lidistill" / f"kernels-{digest.hexdigest()[:16]}"
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                with tempfile.TemporaryFile(dir=folder):
+                    return folder
+            except OSError:
+                continue
+    return None

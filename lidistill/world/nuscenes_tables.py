@@ -38,7 +38,7 @@ SCENE_TABLES = (
     "sample_annotation",
     "lidarseg",
 )
-NOTICE = """The embedded driving world of lidistill: procedural, synthetic data in {layout}'s layout.
+NOTICE = """The embedded driving world of lidistill: synthetic data in the layout of {layout}.
 It is not {layout}: report results on it as "synthetic world", never as {layout} results.
 """
 

@@ -85,7 +85,11 @@ def shade_kernel(view, rays, distance, surface, world, looks, light, seeds, imag
     colour = np.empty(3)
     for col in range(rays.shape[0]):
         for row in range(rays.shape[1]):
-            rx, ry, dz = rays[col, row, 0], rays[col, row, 1], rays[col, row, 2]
+            rx, ry, dz = (
+                rays[col, row, 0],
+                rays[col, row, 1],
+                rays[col, row, 2],
+            )
             ray = (cos * rx - sin * ry, sin * rx + cos * ry, dz)
             hit, t = surface[col, row], distance[col, row]
             if hit == SKY:

@@ -49,7 +49,11 @@ def incidence_kernel(view, rays, distance, surface, prim, kinds, out):  # type: 
     for col in range(rays.shape[0]):
         for row in range(rays.shape[1]):
             hit = surface[col, row]
-            rx, ry, dz = rays[col, row, 0], rays[col, row, 1], rays[col, row, 2]
+            rx, ry, dz = (
+                rays[col, row, 0],
+                rays[col, row, 1],
+                rays[col, row, 2],
+            )
             out[col, row] = -dz
             if hit >= 0:
                 dx, dy = cos * rx - sin * ry, sin * rx + cos * ry
