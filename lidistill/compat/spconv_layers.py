@@ -108,6 +108,7 @@ def conv_forward(  # noqa: PLR0913 -- the library's own signature
     """
     from spconv.pytorch.conv import _apply_act
 
+    from lidistill.ops.neighbours import pointwise_table
     from lidistill.ops.sparse_conv import sparse_conv
 
     x = input
@@ -117,8 +118,9 @@ def conv_forward(  # noqa: PLR0913 -- the library's own signature
         )
     out = x.shadow_copy()
     if self.conv1x1:
-        features = torch.mm(x.features, weight.view(self.in_channels, self.out_channels))
-        out = out.replace_feature(features if bias is None else features + bias.to(features))
+        kernel = weight.view(self.in_channels, 1, self.out_channels).transpose(0, 2)
+        features = sparse_conv(x.features, kernel, pointwise_table(len(x.features)), bias)
+        out = out.replace_feature(features)
         out.spatial_shape = _out_shape(self, x.spatial_shape)
         return out
     if training and self.act_type.value != 0:

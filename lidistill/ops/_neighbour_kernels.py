@@ -8,6 +8,9 @@ import numpy.typing as npt
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
+# behind every key, so that a merge needs no test for the end of its list
+LAST = np.int64(np.iinfo(np.int64).max)
+
 
 @numba.njit(cache=True, nogil=True)
 def bounds(rows: Int32) -> tuple[Int32, Int32]:
@@ -25,129 +28,152 @@ def bounds(rows: Int32) -> tuple[Int32, Int32]:
 
 
 @numba.njit(cache=True, nogil=True)
-def find_shifted(keys: Int64, steps: Int64) -> Int32:
-    """Rank (K, V) of the voxel at each voxel's key plus a step; -1 where there is none."""
-    volume, count = steps.shape[0], keys.shape[0]
-    found = np.full((volume, count), -1, dtype=np.int32)
+def shifted_pairs(keys, steps):  # type: ignore[no-untyped-def]
+    """Pairs of ranks (voxel at key + step, voxel), for each step in turn.
+
+    Args:
+        keys: (V + 1,) int64 ascending, ``LAST`` at the end.
+        steps: (K,) int64.
+
+    Returns:
+        ins (P,) int32, outs (P,) int32, firsts (K + 1,) int64 where each step's pairs begin.
+    """
+    count, volume = keys.shape[0] - 1, steps.shape[0]
+    ins = np.empty(count * volume, dtype=np.int32)
+    outs = np.empty(count * volume, dtype=np.int32)
+    firsts = np.zeros(volume + 1, dtype=np.int64)
+    lower = np.empty(count, dtype=np.int64)  # first rank whose key is not below key + step
+    merged = -1  # offset that `lower` is right for
     for k in range(volume):
-        step = steps[k]
+        step, p = steps[k], firsts[k]
         mirror = -1
         for other in range(k):
             if steps[other] == -step:
                 mirror = other
-        if step == 0:
-            found[k] = np.arange(count)
-        elif mirror >= 0:
-            for rank in range(count):
-                if found[mirror, rank] >= 0:
-                    found[k, found[mirror, rank]] = rank
+        if mirror >= 0:  # b reads a where a reads b through the opposite step
+            for q in range(firsts[mirror], firsts[mirror + 1]):
+                ins[p], outs[p] = outs[q], ins[q]
+                p += 1
         else:
-            at = 0
+            if merged < 0 or merged != k - 1 or steps[k - 1] + 1 != step:
+                at = 0
+                for rank in range(count):
+                    while keys[at] < keys[rank] + step:
+                        at += 1
+                    lower[rank] = at
             for rank in range(count):
-                wanted = keys[rank] + step
-                while at < count and keys[at] < wanted:
-                    at += 1
-                if at < count and keys[at] == wanted:
-                    found[k, rank] = at
+                at = lower[rank]
+                hit = keys[at] == keys[rank] + step
+                ins[p] = at
+                outs[p] = rank
+                p += hit
+                lower[rank] = at + hit  # right for the next cell of the same line
+            merged = k
+        firsts[k + 1] = p
+    total = firsts[volume]
+    return ins[:total].copy(), outs[:total].copy(), firsts
+
+
+@numba.njit(cache=True, nogil=True)
+def touched_keys(rows, kernel, places, grid):  # type: ignore[no-untyped-def]
+    """Output voxels that read each input through each kernel offset.
+
+    Args:
+        rows: (V, 1 + D) int32 cells of the inputs, ascending.
+        kernel: (K, D) int64 kernel positions, last axis fastest.
+        places: (D, k, n) int32 output cell along each axis, by kernel position and input cell
+            there; -1 for none.
+        grid: (D,) int64 sizes of the output.
+
+    Returns:
+        keys (P,) int64 of the outputs, ranks (P,) int32 of the inputs, firsts (K + 1,) int64 where
+        each offset's begin; both ascend within an offset.
+    """
+    count, (volume, num_axes) = rows.shape[0], kernel.shape
+    keys = np.empty(count * volume, dtype=np.int64)
+    ranks = np.empty(count * volume, dtype=np.int32)
+    firsts = np.zeros(volume + 1, dtype=np.int64)
+    # rows, and their keys so far, that are left after each axis: offsets that differ in later axes
+    # only, start from there
+    left = np.empty((num_axes + 1, count), dtype=np.int32)
+    left_keys = np.empty((num_axes + 1, count), dtype=np.int64)
+    numbers = np.zeros(num_axes + 1, dtype=np.int64)
+    left[0] = np.arange(count)
+    left_keys[0] = rows[:, 0]
+    numbers[0] = count
+    for k in range(volume):
+        changed = 0
+        while k > 0 and kernel[k, changed] == kernel[k - 1, changed]:
+            changed += 1
+        for axis in range(changed, num_axes):
+            place = places[axis, kernel[k, axis]]
+            number = 0
+            for q in range(numbers[axis]):
+                row = left[axis, q]
+                at = place[rows[row, axis + 1]]
+                left[axis + 1, number] = row
+                left_keys[axis + 1, number] = left_keys[axis, q] * grid[axis] + at
+                number += at >= 0
+            numbers[axis + 1] = number
+        first, number = firsts[k], numbers[num_axes]
+        keys[first : first + number] = left_keys[num_axes, :number]
+        ranks[first : first + number] = left[num_axes, :number]
+        firsts[k + 1] = first + number
+    total = firsts[volume]
+    return keys[:total].copy(), ranks[:total].copy(), firsts
+
+
+@numba.njit(cache=True, nogil=True)
+def union(keys: Int64, firsts: Int64) -> Int64:
+    """Ascending union of ascending lists, each from one of ``firsts`` to the next."""
+    while firsts.shape[0] > 2:
+        lists = firsts.shape[0] - 1
+        merged = np.empty_like(keys)
+        starts = np.zeros((lists + 1) // 2 + 1, dtype=np.int64)
+        p = 0
+        for pair in range((lists + 1) // 2):
+            a, end_a = firsts[2 * pair], firsts[2 * pair + 1]
+            b, end_b = end_a, firsts[min(2 * pair + 2, lists)]
+            while a < end_a and b < end_b:
+                key_a, key_b = keys[a], keys[b]
+                merged[p] = min(key_a, key_b)
+                a += key_a <= key_b
+                b += key_b <= key_a
+                p += 1
+            for q in range(a, end_a):
+                merged[p] = keys[q]
+                p += 1
+            for q in range(b, end_b):
+                merged[p] = keys[q]
+                p += 1
+            starts[pair + 1] = p
+        keys, firsts = merged, starts
+    return keys[: firsts[-1]].copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def ranks_in(keys: Int64, firsts: Int64, among: Int64) -> Int32:
+    """Rank in ``among`` (ascending) of each of ``keys``, which are all in it."""
+    found = np.empty(keys.shape[0], dtype=np.int32)
+    for k in range(firsts.shape[0] - 1):
+        at = 0
+        for p in range(firsts[k], firsts[k + 1]):
+            while among[at] < keys[p]:
+                at += 1
+            found[p] = at
     return found
 
 
 @numba.njit(cache=True, nogil=True)
-def touched_keys(rows, kernel, grid, stride, padding, dilation, transposed):  # type: ignore[no-untyped-def]
-    """Key (K, V) of the output voxel that reads a voxel through an offset; -1 for none."""
-    volume, num_axes = kernel.shape
-    touched = np.full((volume, rows.shape[0]), -1, dtype=np.int64)
-    # position along each axis for each kernel index there: far fewer than kernel offsets
-    sizes = kernel[-1] + 1
-    at = np.empty((num_axes, sizes.max()), dtype=np.int64)
-    for row in range(rows.shape[0]):
-        for axis in range(num_axes):
-            for i in range(sizes[axis]):
-                if transposed:
-                    place = rows[row, axis + 1] * stride[axis] - padding[axis] + i * dilation[axis]
-                else:
-                    place = rows[row, axis + 1] + padding[axis] - i * dilation[axis]
-                    place = place // stride[axis] if place % stride[axis] == 0 else -1
-                at[axis, i] = place if 0 <= place < grid[axis] else -1
-        for k in range(volume):
-            key = np.int64(rows[row, 0])
-            for axis in range(num_axes):
-                place = at[axis, kernel[k, axis]]
-                if place < 0:
-                    key = np.int64(-1)
-                    break
-                key = key * grid[axis] + place
-            touched[k, row] = key
-    return touched
-
-
-@numba.njit(cache=True, nogil=True)
-def union(touched: Int64) -> Int64:
-    """Sorted union of the rows of ``touched``; each row is in order but for its gaps (-1)."""
-    total = np.empty(0, dtype=np.int64)
-    for k in range(touched.shape[0]):
-        merged = np.empty(total.shape[0] + touched.shape[1], dtype=np.int64)
-        count = 0
-        at = 0
-        for key in touched[k]:
-            if key < 0:
-                continue
-            while at < total.shape[0] and total[at] < key:
-                merged[count] = total[at]
-                count += 1
-                at += 1
-            if at < total.shape[0] and total[at] == key:
-                at += 1
-            merged[count] = key
-            count += 1
-        while at < total.shape[0]:
-            merged[count] = total[at]
-            count += 1
-            at += 1
-        total = merged[:count]
-    return total.copy()
-
-
-@numba.njit(cache=True, nogil=True)
-def find_keys(touched: Int64, keys: Int64) -> Int32:
-    """Rank (K, V) in ``keys`` of each touched key; -1 for none."""
-    found = np.full(touched.shape, -1, dtype=np.int32)
-    for k in range(touched.shape[0]):
-        at = 0
-        for rank in range(touched.shape[1]):
-            if touched[k, rank] >= 0:
-                while keys[at] < touched[k, rank]:
-                    at += 1
-                found[k, rank] = at
-    return found
-
-
-@numba.njit(cache=True, nogil=True)
-def pair_lists(found, num_in, block):  # type: ignore[no-untyped-def]
-    volume, num_out = found.shape
-    in_starts = np.zeros((volume, (num_in + block - 1) // block + 1), dtype=np.int64)
-    out_starts = np.zeros((volume, (num_out + block - 1) // block + 1), dtype=np.int64)
-    total = 0
-    for k in range(volume):
-        for rank in range(num_out):
-            total += found[k, rank] >= 0
-    ins = np.empty(total, dtype=np.int32)
-    outs = np.empty(total, dtype=np.int32)
-    total = 0
-    for k in range(volume):
-        in_starts[k, :] = 0
-        first = total
-        for rank in range(num_out):
-            if found[k, rank] >= 0:
-                ins[total] = found[k, rank]
-                outs[total] = rank
-                total += 1
-                in_starts[k, found[k, rank] // block + 1] += 1
-                out_starts[k, rank // block + 1] += 1
-        in_starts[k, 0] = first
-        out_starts[k, 0] = first
-        for b in range(1, in_starts.shape[1]):
-            in_starts[k, b] += in_starts[k, b - 1]
-        for b in range(1, out_starts.shape[1]):
-            out_starts[k, b] += out_starts[k, b - 1]
-    return ins, outs, in_starts, out_starts
+def block_starts(ranks: Int32, firsts: Int64, count: int, block: int) -> Int64:
+    """First pair (K, blocks + 1) of each block of ``count`` ranks, which ascend in an offset."""
+    blocks = (count + block - 1) // block
+    starts = np.empty((firsts.shape[0] - 1, blocks + 1), dtype=np.int64)
+    for k in range(starts.shape[0]):
+        p, end = firsts[k], firsts[k + 1]
+        for b in range(blocks):
+            while p < end and ranks[p] < b * block:
+                p += 1
+            starts[k, b] = p
+        starts[k, blocks] = end
+    return starts

@@ -203,37 +203,42 @@ def multiply(x, weight, bias, pairs, out, block, first, last):  # type: ignore[n
 
 
 @numba.njit(cache=True, nogil=True)
-def outer(rows, columns, pairs, out, group, first, last):  # type: ignore[no-untyped-def]
-    """Sum over pairs of ``outer(rows[out], columns[in])``, for offsets ``first`` to ``last``.
+def outer(rows, columns, pairs, out, parts, group, first, last):  # type: ignore[no-untyped-def]
+    """Sum over pairs of ``outer(rows[out], columns[in])``, for the items ``first`` to ``last``.
 
     Args:
         rows: (V_out, R), one scalar a row of ``out``.
         columns: (V_in, C), one vector a column strip of ``out``.
         pairs: `PairTable.pairs`: ins (P,), outs (P,), out_starts (K, blocks + 1), out_order.
         out: (R, K, C), written.
-        group: blocks done for all offsets together, while their rows are in the cache.
-        first: first offset.
-        last: behind the last offset.
+        parts: pieces that the R rows are cut into; item ``k * parts + part`` is one piece of one k.
+        group: blocks done for all items together, while their rows are in the cache.
+        first: first item.
+        last: behind the last item.
     """
     ins, outs, starts, _ = pairs
     lanes = STRIP_BYTES // rows.itemsize
     height, width = out.shape[0], out.shape[2]
     blocks = starts.shape[1] - 1
     chunk = 64 if width <= 64 else 32  # pairs that one tile walks: their rows stay in L1
-    for row in range(height):
-        out[row, first:last] = 0
-    for b in range(0, blocks, group):
-        for k in range(first, last):
+    piece = (height + 6 * parts - 1) // (6 * parts) * 6
+    for b in range(0, max(blocks, 1), group):
+        for item in range(first, last):
+            k, top = item // parts, item % parts * piece
+            bottom = min(top + piece, height)
+            if b == 0:
+                for row in range(top, bottom):
+                    out[row, k] = 0
             end = starts[k, min(b + group, blocks)]
             for p in range(starts[k, b], end, chunk):
                 count = min(chunk, end - p)
                 for at in range(k * width, (k + 1) * width, lanes):
-                    row = 0
-                    while row + 6 <= height:
+                    row = top
+                    while row + 6 <= bottom:
                         _multiply_outer(6, rows, columns, out, outs, ins, p, count, row, at)
                         row += 6
-                    while row + 2 <= height:
+                    while row + 2 <= bottom:
                         _multiply_outer(2, rows, columns, out, outs, ins, p, count, row, at)
                         row += 2
-                    if row < height:
+                    if row < bottom:
                         _multiply_outer(1, rows, columns, out, outs, ins, p, count, row, at)

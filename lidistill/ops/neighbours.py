@@ -21,10 +21,11 @@ import torch
 from torch import Tensor
 
 from lidistill.ops._neighbour_kernels import (
+    LAST,
+    block_starts,
     bounds,
-    find_keys,
-    find_shifted,
-    pair_lists,
+    ranks_in,
+    shifted_pairs,
     touched_keys,
     union,
 )
@@ -125,8 +126,19 @@ def submanifold_table(
     border = np.asarray(shape, dtype=np.int64) + np.abs(shift).max(axis=0, initial=0)
     keys, order = _ranked(_keys(rows, border))
     steps = _keys(np.concatenate([np.zeros_like(shift[:, :1]), shift], axis=1), border)
-    found = find_shifted(keys, steps)
-    return _collect(found, order, order)
+    ins, outs, firsts = shifted_pairs(np.append(keys, LAST), steps)
+    return _table(ins, outs, firsts, order, order)
+
+
+def pointwise_table(count: int) -> PairTable:
+    """Table of a 1x1x1 convolution: each of ``count`` voxels feeds itself.
+
+    Args:
+        count: number of voxels.
+    """
+    rows = np.arange(count, dtype=np.int32)
+    starts = np.minimum(np.arange(-(-count // BLOCK) + 1, dtype=np.int64) * BLOCK, count)[None]
+    return PairTable(rows, rows, starts, starts, rows, rows)
 
 
 def strided_table(
@@ -166,24 +178,34 @@ def strided_table(
     rows = _checked(coords, shape)
     grid = np.asarray(out_shape, dtype=np.int64)
     _, order = _ranked(_keys(rows, np.asarray(shape, dtype=np.int64)))
-    touched = touched_keys(
-        rows[order],
-        _kernel_grid(kernel_size),
-        grid,
-        np.asarray(stride, dtype=np.int64),
-        np.asarray(padding, dtype=np.int64),
-        np.asarray(dilation, dtype=np.int64),
-        transposed,
-    )
-    keys = union(touched)
+    places = np.full((len(grid), max(kernel_size), max(shape)), -1, dtype=np.int32)
+    geometry = zip(shape, out_shape, kernel_size, stride, padding, dilation, strict=True)
+    for axis, (n, n_out, k, s, p, d) in enumerate(geometry):
+        places[axis, :k, :n] = _places(n, n_out, k, s, p, d, transposed)
+    kernel = _kernel_grid(kernel_size)
+    touched, ranks, firsts = touched_keys(rows[order], kernel, places, grid)
+    keys = union(touched, firsts)
     out_rows = np.empty((len(keys), rows.shape[1]), dtype=np.int32)
     rest = keys
     for axis in range(len(grid), 0, -1):
         rest, out_rows[:, axis] = np.divmod(rest, grid[axis - 1])
     out_rows[:, 0] = rest
-    found = find_keys(touched, keys)
-    table = _collect(found, np.arange(len(keys), dtype=np.int32), order)
-    return torch.from_numpy(out_rows), table.inverse()
+    out_order = np.arange(len(keys), dtype=np.int32)
+    table = _table(ranks, ranks_in(touched, firsts, keys), firsts, order, out_order)
+    return torch.from_numpy(out_rows), table
+
+
+def _places(
+    size: int, out_size: int, k: int, stride: int, padding: int, dilation: int, transposed: bool
+) -> Int64:
+    """Output cell (k, size) of each kernel position and input cell along one axis; -1 for none."""
+    cell, position = np.arange(size), np.arange(k)[:, None]
+    if transposed:
+        at = cell * stride - padding + position * dilation
+    else:
+        at, rest = np.divmod(cell + padding - position * dilation, stride)
+        at[rest != 0] = -1
+    return np.where((at >= 0) & (at < out_size), at, -1)
 
 
 def _checked(coords: Tensor, shape: Sequence[int]) -> Int32:
@@ -226,7 +248,13 @@ def _ranked(keys: Int64) -> tuple[Int64, Int32]:
     return keys[order], order
 
 
-def _collect(found: Int32, in_order: Int32, out_order: Int32) -> PairTable:
-    """Table from the input rank (K, V_out) of each output rank."""
-    ins, outs, in_starts, out_starts = pair_lists(found, len(in_order), BLOCK)
-    return PairTable(in_order[ins], out_order[outs], in_starts, out_starts, in_order, out_order)
+def _table(ins: Int32, outs: Int32, firsts: Int64, in_order: Int32, out_order: Int32) -> PairTable:
+    """Table from pairs of ranks, each offset's from one of ``firsts`` to the next."""
+    return PairTable(
+        in_order[ins],
+        out_order[outs],
+        block_starts(ins, firsts, len(in_order), BLOCK),
+        block_starts(outs, firsts, len(out_order), BLOCK),
+        in_order,
+        out_order,
+    )

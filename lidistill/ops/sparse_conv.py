@@ -126,14 +126,16 @@ def _outer(rows: Tensor, columns: Tensor, table: PairTable) -> Tensor:
     width = columns.shape[1]
     columns = _full_strips(columns, strip(columns.element_size()))
     out = rows.new_empty((rows.shape[1], table.volume, columns.shape[1]))
+    parts = 1 if table.volume >= 8 else 4  # enough items for several threads
     arrays = (
         rows.detach().contiguous().numpy(),
         columns.detach().contiguous().numpy(),
         table.pairs,
         out.numpy(),
+        parts,
         _GROUP,
     )
-    in_parallel(lambda first, last: outer(*arrays, first, last), table.volume)
+    in_parallel(lambda first, last: outer(*arrays, first, last), table.volume * parts)
     return out[:, :, :width].contiguous()
 
 

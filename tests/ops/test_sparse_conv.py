@@ -187,5 +187,5 @@ def test_errors_say_what_came():
         sparse_conv(features, weight, random_case(2, 4, 5)[0])
     with pytest.raises(ValueError, match="reused indice_key"):
         sparse_conv(features[1:], weight, table)
-    with pytest.raises(ValueError, match="one dtype, got torch.float64 and"):
+    with pytest.raises(ValueError, match=r"one dtype, got torch\.float64 and"):
         sparse_conv(features, weight.float(), table)
