@@ -4,6 +4,7 @@
 Libraries behind them (spconv, mmdet, transformers) are imported when a network is built.
 """
 
+from lidistill.models.backbones.bev_reader import BEVAtVoxels
 from lidistill.models.backbones.sparse_unet import SparseUNet
 from lidistill.models.backbones.voxelnet import VoxelNet
 from lidistill.models.teachers.colour import LocalColour
@@ -13,6 +14,7 @@ from lidistill.models.teachers.small import SmallImageNet
 from lidistill.models.teachers.vit import ViTTeacher
 
 __all__ = [
+    "BEVAtVoxels",
     "DenseImageContrast",
     "LocalColour",
     "ResNetTeacher",

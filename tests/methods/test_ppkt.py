@@ -2,8 +2,10 @@
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from lidistill.distill.audit import audit
+from lidistill.distill.connectors import Conv1x1
 from lidistill.methods.ppkt import PPKT
 from tests.toy_pairs import HEIGHT, WIDTH, keep_pairs, make_batch, networks, without_pairs
 
@@ -37,6 +39,22 @@ def test_loss_equals_naive_loops(stride):
     method, batch = make_ppkt(stride, temperature=0.2), make_batch()
     loss = method(batch, mode="loss")["loss_infonce"]
     assert loss.item() == pytest.approx(naive_loss(method, batch), rel=1e-5)
+
+
+def test_a_plain_projection_gives_the_releases_loss():
+    """Theirs: 1x1 convolution, upsampled to full size, unit length per pixel, then indexed."""
+    parts = networks(teacher_stride=2)
+    parts["image_head"] = Conv1x1(4, 5)
+    method, batch = PPKT(**parts, temperature=0.2).train(), make_batch()
+    with torch.no_grad():
+        voxels = F.normalize(method.connectors["point"](method.student(batch.voxel_features)))
+        maps = method.connectors["image"](method.teachers["image"].model(batch.images))
+        maps = F.interpolate(maps, (HEIGHT, WIDTH), mode="bilinear", align_corners=True)
+        row, column = batch.pair_rowcol.T
+        pixels = F.normalize(maps)[batch.pair_image, :, row, column]
+        logits = voxels[batch.point_to_voxel[batch.pair_point]] @ pixels.T / method.temperature
+        theirs = F.cross_entropy(logits, torch.arange(len(logits)))
+    torch.testing.assert_close(method(batch, mode="loss")["loss_infonce"], theirs)
 
 
 def test_gradient_reaches_student_and_heads():
