@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.world.ground import hit_ground
-from lidistill.world.jit import inlined, kernel
+from lidistill.world.jit import helper, inlined, kernel
 from lidistill.world.primitives import (
     CX,
     CY,
@@ -40,7 +40,7 @@ STEP = 64
 
 
 @kernel
-def _bounds(prim, kinds, span, count, origin, prims, objects):  # type: ignore[no-untyped-def]
+def bounds_kernel(prim, kinds, span, count, origin, prims, objects):  # type: ignore[no-untyped-def]
     """What each primitive and object covers as seen from the sensor.
 
     Columns of ``prims`` and ``objects``: azimuth of the middle, half angle, horizontal distance
@@ -61,7 +61,7 @@ def _bounds(prim, kinds, span, count, origin, prims, objects):  # type: ignore[n
         objects[k, 3], objects[k, 4] = least, most
 
 
-@kernel
+@helper
 def _bound_primitive(prim, p, kind, origin, out):  # type: ignore[no-untyped-def]
     """Bounds of one primitive: by its footprint's corners, or its circle where it is round."""
     x, y, _ = local_point(prim, p, origin[0], origin[1], origin[2])
@@ -122,14 +122,12 @@ def _column_list(prims, objects, order, span, middle, half, chosen, begins):  # 
 
 
 @kernel
-def cast_kernel(view, rays, fan, count, world, ground, distance, surface):  # type: ignore[no-untyped-def]
+def cast_kernel(view, rays, fan, bounds, world, ground, distance, surface):  # type: ignore[no-untyped-def]
     """Cast all columns; see :func:`cast` for the meaning of the arrays."""
     origin, cos, sin = view
     prim, kinds, span = world
     start = (origin[0], origin[1], origin[2])
-    prims, objects = np.empty((prim.shape[0], 5)), np.empty((count, 5))
-    _bounds(prim, kinds, span, count, origin, prims, objects)
-    order = np.argsort(objects[:, 2], kind="mergesort")
+    prims, objects, order = bounds
     chosen, begins = np.empty(prim.shape[0], np.int64), np.empty(prim.shape[0])
     yaw = math.atan2(sin, cos)
     begin, bins, hints, edges, bands, levels = ground
@@ -181,13 +179,17 @@ def cast(
         distance (C, R) float64 metres along each ray (1e30 for sky), and surface (C, R) int32: the
         primitive hit, ``SKY``, or ``GROUND - material`` (less ``STEP`` on a kerb's upright face).
     """
+    count = len(snapshot.span) - (0 if with_ego else 1)
+    prims, objects = np.empty((len(snapshot.prim), 5)), np.empty((count, 5))
+    bounds_kernel(snapshot.prim, snapshot.kinds, snapshot.span, count, origin, prims, objects)
+    order = np.argsort(objects[:, 2], kind="stable")
     distance = np.empty(table.rays.shape[:2])
     surface = np.empty(table.rays.shape[:2], np.int32)
     cast_kernel(
         (origin, math.cos(yaw), math.sin(yaw)),
         table.rays,
         table.fan,
-        len(snapshot.span) - (0 if with_ego else 1),
+        (prims, objects, order),
         (snapshot.prim, snapshot.kinds, snapshot.span),
         snapshot.ground.arrays,
         distance,

@@ -88,7 +88,7 @@ def _cut(bands: list[Band], patches: list[Patch]) -> tuple[Band, ...]:
     marks = [band[0] for band in bands[:-1]] + [y for patch in patches for y in patch[2:4]]
     stops = [*sorted(set(marks)), np.inf]
     result: list[Band] = []
-    begin = stops[0] - 2.0
+    begin = stops[0] - 2.0 if len(stops) > 1 else 0.0
     for stop in stops:
         middle = 0.5 * (begin + min(stop, begin + 2.0))
         material, height = next(band[1:] for band in bands if middle < band[0])

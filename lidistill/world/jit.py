@@ -29,6 +29,8 @@ SOURCES = (
     "visibility",
 )
 
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` with numba; keep the machine code on disk where a folder is writable.
@@ -36,7 +38,16 @@ def kernel(function: Callable[..., Any]) -> Any:
     Fastmath stays off, so that a world is byte-identical by seed. The kernels drop the GIL: threads
     of one process cast several frames at once.
     """
-    return _compile(function, {})
+    folder = cache_folder()
+    if folder is None:
+        return numba.njit(**OPTIONS)(function)
+    settings: Any = numba.config
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = str(folder)  # read while the function is decorated, and only then
+    try:
+        return numba.njit(cache=True, **OPTIONS)(function)
+    finally:
+        settings.CACHE_DIR = before
 
 
 def inlined(function: Callable[..., Any]) -> Any:
@@ -45,28 +56,20 @@ def inlined(function: Callable[..., Any]) -> Any:
     An array travels to a compiled function as up to ten arguments and is counted in and out: inside
     a loop over rays this costs more than the work, unless LLVM inlines the call and nothing counts.
     """
-    return _compile(function, {"forceinline": True, "_nrt": False})
+    return numba.njit(forceinline=True, _nrt=False, **OPTIONS)(function)
 
 
-def _compile(function: Callable[..., Any], extra: dict[str, Any]) -> Any:
-    options = {"nogil": True, "error_model": "numpy", **extra}
-    folder = cache_folder()
-    if folder is None:
-        return numba.njit(**options)(function)
-    before = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = str(folder)  # read while the function is decorated, and only then
-    try:
-        return numba.njit(cache=True, **options)(function)
-    finally:
-        numba.config.CACHE_DIR = before
+def helper(function: Callable[..., Any]) -> Any:
+    """As :func:`kernel`, for functions that kernels call; they are stored with their callers."""
+    return numba.njit(_nrt=False, **OPTIONS)(function)
 
 
 @lru_cache(maxsize=1)
 def cache_folder() -> Path | None:
     """Where compiled kernels are kept, or None where no folder can be written.
 
-    ``$NUMBA_CACHE_DIR`` if set, else ``$XDG_CACHE_HOME`` or ``~/.cache``, else the temporary folder;
-    below it a folder named after the kernels' source code.
+    ``$NUMBA_CACHE_DIR`` if set, else ``$XDG_CACHE_HOME`` or ``~/.cache``, else the temporary
+    folder; below it a folder named after the kernels' source code.
     """
     home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     bases = [os.environ.get("NUMBA_CACHE_DIR"), home, tempfile.gettempdir()]

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 
-from lidistill.world.jit import inlined, kernel
+from lidistill.world.jit import helper
 
 
-@inlined
+@helper
 def hash01(ix, iy, iz, seed):  # type: ignore[no-untyped-def]
     """A number in [0, 1) from three lattice indices and a seed (32-bit integer mixing)."""
     h = (
@@ -19,7 +19,7 @@ def hash01(ix, iy, iz, seed):  # type: ignore[no-untyped-def]
     return (h ^ (h >> 16)) / 4294967296.0
 
 
-@kernel
+@helper
 def noise(x, y, z, seed):  # type: ignore[no-untyped-def]
     """Smooth value noise in [-1, 1] on the unit lattice."""
     i, j, k = int(math.floor(x)), int(math.floor(y)), int(math.floor(z))
@@ -36,20 +36,20 @@ def noise(x, y, z, seed):  # type: ignore[no-untyped-def]
     return 2.0 * total - 1.0
 
 
-@inlined
+@helper
 def fade(period, footprint):  # type: ignore[no-untyped-def]
     """1 where detail of this period is resolved by the pixel, falling to 0 where it is not."""
     return min(max(1.5 - 2.0 * footprint / period, 0.0), 1.0)
 
 
-@inlined
+@helper
 def cell(value, period):  # type: ignore[no-untyped-def]
     """Position within a periodic cell, in [0, 1)."""
     q = value / period
     return q - math.floor(q)
 
 
-@inlined
+@helper
 def line(value, period, width):  # type: ignore[no-untyped-def]
     """1 on a line of the given width (same unit as the period), else 0."""
     return 1.0 if cell(value, period) * period < width else 0.0

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import math
 
-from lidistill.world.jit import kernel
+from lidistill.world.jit import helper
 from lidistill.world.noise import cell, fade, hash01, line
 
 DARK_GLASS = (1.0, 0.12, 0.16, 0.19, 0.92)
 UNCHANGED = (1.0, 0.0, 0.0, 0.0, 0.0)
 
 
-@kernel
+@helper
 def car_front(v, h):  # type: ignore[no-untyped-def]
     """Headlights, grille and plate; v, h are the distances from the middle in half sizes."""
     if v > 0.62 and -0.15 < h < 0.55:
@@ -30,7 +30,7 @@ def car_front(v, h):  # type: ignore[no-untyped-def]
     return UNCHANGED
 
 
-@kernel
+@helper
 def car_rear(v, h):  # type: ignore[no-untyped-def]
     """Red lights at the corners, a plate in the middle."""
     if v > 0.66 and 0.05 < h < 0.70:
@@ -40,7 +40,7 @@ def car_rear(v, h):  # type: ignore[no-untyped-def]
     return UNCHANGED
 
 
-@kernel
+@helper
 def car_body(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """Painted steel: +x is the front; dark sills and door gaps on the sides."""
     v, h = abs(at[1]) / half[1], at[2] / half[2]
@@ -56,7 +56,7 @@ def car_body(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyp
     return UNCHANGED
 
 
-@kernel
+@helper
 def cabin(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """Windows all round under a painted roof, with a pillar in the middle of each side."""
     if normal[2] > 0.8:
@@ -66,7 +66,7 @@ def cabin(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-
     return 0.9, 0.0, 0.0, 0.0, 0.0
 
 
-@kernel
+@helper
 def coach_end(v, h, front):  # type: ignore[no-untyped-def]
     """Wide windscreen and white lamps in front; small window and red lamps at the rear."""
     if (-0.1 if front else 0.3) < h < 0.75 and v < 0.9:
@@ -78,7 +78,7 @@ def coach_end(v, h, front):  # type: ignore[no-untyped-def]
     return UNCHANGED
 
 
-@kernel
+@helper
 def coach(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """A band of windows with pillars along the sides of a bus."""
     if abs(normal[2]) > 0.8:
@@ -93,7 +93,7 @@ def coach(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-
     return UNCHANGED
 
 
-@kernel
+@helper
 def windows(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """A grid of framed windows on the upright faces, three metres a storey."""
     if abs(normal[2]) > 0.8:
@@ -110,7 +110,7 @@ def windows(at, half, normal, scale, footprint, seed):  # type: ignore[no-untype
     return UNCHANGED
 
 
-@kernel
+@helper
 def brick(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """Courses of brick, with windows where the scale is not zero."""
     gain, r, g, b, weight = UNCHANGED
@@ -124,7 +124,7 @@ def brick(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-
     return gain, r, g, b, weight
 
 
-@kernel
+@helper
 def stripes(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """White rings around a cone."""
     if cell(at[2] + half[2], scale) > 0.55:
@@ -132,7 +132,7 @@ def stripes(at, half, normal, scale, footprint, seed):  # type: ignore[no-untype
     return UNCHANGED
 
 
-@kernel
+@helper
 def diagonal(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """Broad white diagonals on a barrier."""
     if cell(at[0] + at[1] + at[2], scale) > 0.5:
@@ -140,7 +140,7 @@ def diagonal(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyp
     return UNCHANGED
 
 
-@kernel
+@helper
 def hazard(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """Black diagonals of construction machines."""
     if cell(at[0] + at[1] - at[2], 2.0 * scale) > 0.70:
@@ -148,21 +148,21 @@ def hazard(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped
     return UNCHANGED
 
 
-@kernel
+@helper
 def ribs(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """Upright corrugation of a trailer."""
     sign = 1.0 if cell(at[0] + at[1], scale) > 0.5 else -1.0
     return 1.0 + 0.30 * fade(scale, footprint) * sign, 0.0, 0.0, 0.0, 0.0
 
 
-@kernel
+@helper
 def planks(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """Level dark joints: boards of a fence, panels of a truck."""
     joint = line(at[2] + half[2], scale, 0.22 * scale)
     return 1.0 - 0.42 * fade(scale, footprint) * joint, 0.0, 0.0, 0.0, 0.0
 
 
-@kernel
+@helper
 def checks(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """Checked cloth."""
     u = 1.0 if cell(at[0] + at[1], scale) > 0.5 else 0.0
@@ -170,7 +170,7 @@ def checks(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped
     return 1.0 + 0.36 * fade(scale, footprint) * (u + v - 1.0), 0.0, 0.0, 0.0, 0.0
 
 
-@kernel
+@helper
 def wheel(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """A light hub within a dark tyre."""
     if at[0] * at[0] + at[2] * at[2] < 0.3 * half[0] * half[0]:
@@ -178,14 +178,14 @@ def wheel(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-
     return UNCHANGED
 
 
-@kernel
+@helper
 def leaves(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """Clumps of leaves, a quarter of a metre across."""
     clump = hash01(math.floor(4 * at[0]), math.floor(4 * at[1]), math.floor(4 * at[2]), seed)
     return 1.0 + 0.45 * fade(0.30, footprint) * (clump - 0.5), 0.0, 0.0, 0.0, 0.0
 
 
-@kernel
+@helper
 def face(at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     """Eyes of a head, or the darker print of a sign."""
     if abs(normal[0]) > 0.6 and abs(normal[2]) < 0.6 and abs(at[2]) < 0.3 * half[2]:

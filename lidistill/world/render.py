@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.world.caster import GROUND, SKY, STEP, cast
-from lidistill.world.jit import inlined, kernel
+from lidistill.world.jit import helper, inlined, kernel
 from lidistill.world.materials import texture_table
 from lidistill.world.noise import hash01, noise
 from lidistill.world.primitives import COS, HALF_A, HALF_B, HALF_C, SIN, local_normal, local_point
@@ -21,7 +21,7 @@ GAIN = 1.15  # brightness of a white surface in full light, before exposure
 PAINT = 0.92  # whiteness of road paint
 
 
-@kernel
+@helper
 def _sky(dx, dy, dz, zenith, horizon, seed, out):  # type: ignore[no-untyped-def]
     up = max(dz, 0.0)
     mix = math.sqrt(up)

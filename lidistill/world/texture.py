@@ -7,7 +7,7 @@ import math
 
 from lidistill.world import materials as m
 from lidistill.world import patterns
-from lidistill.world.jit import inlined, kernel
+from lidistill.world.jit import helper
 from lidistill.world.noise import cell, fade, hash01, line, noise
 
 PLAIN, SPECKLE, LANES, SLABS, HATCH = m.PLAIN, m.SPECKLE, m.LANES, m.SLABS, m.HATCH
@@ -22,7 +22,7 @@ _planks, _checks, _wheel = patterns.planks, patterns.checks, patterns.wheel
 _leaves, _face = patterns.leaves, patterns.face
 
 
-@inlined
+@helper
 def octaves(table, material, x, y, z, footprint, seed):  # type: ignore[no-untyped-def]
     """Gain of a material's two noise octaves at a point."""
     f, gain = table[material, 0], 1.0
@@ -34,7 +34,7 @@ def octaves(table, material, x, y, z, footprint, seed):  # type: ignore[no-untyp
     return gain
 
 
-@kernel
+@helper
 def lane_paint(x, y, marks):  # type: ignore[no-untyped-def]
     """Amount of paint at a point of the road; ``marks`` as in :class:`scene.Scene`."""
     for k in range(marks.shape[0]):
@@ -45,7 +45,7 @@ def lane_paint(x, y, marks):  # type: ignore[no-untyped-def]
     return 0.0
 
 
-@inlined
+@helper
 def ground_texture(table, material, x, y, footprint, marks, seed):  # type: ignore[no-untyped-def]
     """Gain on the tint and amount of white paint at a ground point of the world frame."""
     gain = octaves(table, material, x, y, 0.0, footprint, seed)
@@ -63,7 +63,7 @@ def ground_texture(table, material, x, y, footprint, marks, seed):  # type: igno
     return gain, 0.0
 
 
-@kernel
+@helper
 def _built(pattern, at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     if pattern == CAR_BODY:
         return _car_body(at, half, normal, scale, footprint, seed)
@@ -80,7 +80,7 @@ def _built(pattern, at, half, normal, scale, footprint, seed):  # type: ignore[n
     return _ribs(at, half, normal, scale, footprint, seed)
 
 
-@kernel
+@helper
 def _small(pattern, at, half, normal, scale, footprint, seed):  # type: ignore[no-untyped-def]
     if pattern == CHECKS:
         return _checks(at, half, normal, scale, footprint, seed)
@@ -97,7 +97,7 @@ def _small(pattern, at, half, normal, scale, footprint, seed):  # type: ignore[n
     return _face(at, half, normal, scale, footprint, seed)
 
 
-@inlined
+@helper
 def object_texture(table, material, at, half, normal, footprint, seed):  # type: ignore[no-untyped-def]
     """Gain on the tint and a second colour (r, g, b, weight) at a point of the primitive's frame.
 
