@@ -27,10 +27,12 @@ class PPKT(Distiller):
     Args:
         temperature: of the InfoNCE; 0.07 in SLidR's re-implementation.
         num_pairs: drawn per batch, without replacement; 4096 there.
-        networks: see :func:`lidistill.distill.image_to_lidar.image_to_lidar`.
+        networks: see :func:`lidistill.distill.image_to_lidar.image_to_lidar`. A ``Conv1x1`` as
+            ``image_head`` is the release's; a head that normalises each cell of the small map
+            gives slightly other pixels between cells.
 
     Differs from the authors' release: the pixels are read from the low-resolution map, between its
-    cells, so the upsampled map (x 32 there) is never built.
+    cells, so the upsampled map (x 32 there) is never built; the values are the same.
     """
 
     def __init__(self, temperature: float = 0.07, num_pairs: int = 4096, **networks: Any) -> None:
