@@ -26,15 +26,12 @@ data_root = "data/world/nuscenes"
 max_iters = 300
 embedding = 32
 
+point_range = (-51.2, -51.2, -4.0, 51.2, 51.2, 8.8)
 voxelize = dict(
     type=Voxelize,
-    voxels=dict(
-        type=CartesianVoxels,
-        size=(0.2, 0.2, 0.2),
-        point_range=(-51.2, -51.2, -4.0, 51.2, 51.2, 8.8),
-    ),
+    voxels=dict(type=CartesianVoxels, size=(0.2, 0.2, 0.2), point_range=point_range),
     features=("intensity", "z"),
-    intensity_scale=1 / 255,
+    intensity_scale=1 / 20,  # both inputs of order one
 )
 train_pipeline = [
     dict(type=LoadPoints),
@@ -57,15 +54,11 @@ for loader in (probe_train_dataloader, test_dataloader):
     loader.update(num_workers=0)
     loader["dataset"].update(data_root=data_root, pipeline=probe_pipeline)
 
+planes = (16, 32, 48, 64, 64, 48, 32, 32)
 model = dict(
     type=SLidR,
     student=dict(
-        type=SparseUNet,
-        in_channels=2,
-        out_channels=0,
-        stem=16,
-        planes=(16, 32, 48, 64, 64, 48, 32, 32),
-        blocks=(1,) * 8,
+        type=SparseUNet, in_channels=2, out_channels=0, stem=16, planes=planes, blocks=(1,) * 8
     ),
     teacher=dict(
         model=dict(type=SmallImageNet, width=32, out_channels=64),
