@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Negative control of the demo: image features permuted over the regions of each sample."""
+"""Negative control of the demo: image features permuted over the regions of the batch."""
 
 from mmengine.config import read_base
 

@@ -19,14 +19,12 @@ class SuperpixelRegions:
         pixel_region: (B, H, W) region of each pixel over the whole batch, -1 = none.
         pair_voxel: (P,) row of the voxel features of each pair.
         pair_region: (P,) region of each pair, -1 = none.
-        pair_sample: (P,) sample of each pair.
         count: number of region ids over the batch.
     """
 
     pixel_region: torch.Tensor
     pair_voxel: torch.Tensor
     pair_region: torch.Tensor
-    pair_sample: torch.Tensor
     count: int
 
     @classmethod
@@ -47,13 +45,5 @@ class SuperpixelRegions:
             pixel_region=pixel_region,
             pair_voxel=batch.point_to_voxel[batch.pair_point],  # type: ignore[attr-defined]
             pair_region=regions_at_pairs(pixel_region, batch.pair_image, batch.pair_rowcol),  # type: ignore[attr-defined]
-            pair_sample=batch.point_batch[batch.pair_point],  # type: ignore[attr-defined]
             count=count,
         )
-
-    def sample_of(self, region: torch.Tensor) -> torch.Tensor:
-        """(R,) sample of each region that has at least one pair."""
-        samples = self.pair_sample.new_full((self.count,), -1)
-        inside = self.pair_region >= 0
-        samples[self.pair_region[inside]] = self.pair_sample[inside]
-        return samples[region]

@@ -50,7 +50,7 @@ def make_plan(work_dir: Path) -> EvidencePlan:
                 pretrained("permuted", "image_teacher"),
                 twin=random,
                 config="configs/slidr/demo_permuted.py",
-                note="negative control: image features permuted over the regions of a sample",
+                note="negative control: image features permuted over the regions of the batch",
             ),
             Row(
                 "MLP on raw inputs",

@@ -70,7 +70,7 @@ def prepare_world(
 
 
 def build_model(config: Path, checkpoint: Path | None, seed: int) -> Any:
-    """The Distiller of a config with random initial weights of ``seed``, or a checkpoint's.
+    """The Distiller of a config; its student with random weights of ``seed``, or a checkpoint's.
 
     The random weights are those that a training with this seed starts from.
     """
@@ -85,7 +85,7 @@ def build_model(config: Path, checkpoint: Path | None, seed: int) -> Any:
     set_random_seed(seed)
     model = MODELS.build(cfg.model)
     if checkpoint is not None:
-        load_weights(model, checkpoint)
+        load_weights(model.student, checkpoint)
     return model.eval()
 
 

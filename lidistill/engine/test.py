@@ -61,7 +61,7 @@ def evaluate(
     fill_stage_checkpoints(cfg, {})
     runner = Runner.from_cfg(cfg)
     if not random_weights:
-        load_weights(runner.model, checkpoint)
+        load_weights(runner.model.student, checkpoint)
     return dict(runner.test())
 
 

@@ -26,8 +26,9 @@ class SLidR(Distiller):
 
     Args:
         temperature: of the InfoNCE; 0.07 in the paper, section 4.1.
-        permute_regions: negative control: give every region the image feature of a random other
-            region of its sample. Nothing useful can be learned from it.
+        permute_regions: negative control: give every region the image feature of a random region
+            of the batch. Nothing can be learned from it. (Within a sample would not do: the
+            student then still learns which sample a region comes from, and gains from it.)
         compat_channel0: the release's rule for which regions count (first channel not exactly 0).
         networks: ``student``, ``teacher``, ``point_head``, ``image_head``, ...; see
             :func:`lidistill.distill.image_to_lidar.image_to_lidar`.
@@ -62,15 +63,5 @@ class SLidR(Distiller):
         self.observe("region_coverage", pooled.coverage)
         images = pooled.pixel_regions
         if self.permute_regions:
-            images = images[_permutation_within(regions.sample_of(pooled.region))]
+            images = images[torch.randperm(len(images), device=images.device)]
         return {"infonce": region_infonce(pooled.point_regions, images, self.temperature)}
-
-
-def _permutation_within(groups: torch.Tensor) -> torch.Tensor:
-    """(R,) random permutation that keeps every row inside its group."""
-    shuffled = torch.randperm(len(groups), device=groups.device)
-    target = torch.argsort(groups, stable=True)
-    source = shuffled[torch.argsort(groups[shuffled], stable=True)]
-    permutation = torch.empty_like(target)
-    permutation[target] = source
-    return permutation
