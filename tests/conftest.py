@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures shared by all tests: where parity files and real samples lie, and one tiny world a session."""
+"""Fixtures shared by all tests: parity files, real samples, and one tiny world a session."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def parity_dir(family: str) -> Path:
 
 
 def parity_files(family: str, pattern: str) -> list:
-    """One pytest param per file of ``family`` that matches ``pattern``; a skipped one if the folder is absent."""
+    """One pytest param per matching file of ``family``; a skipped one if the folder is absent."""
     folder = parity_dir(family)
     if not folder.is_dir():
         reason = f"no parity fixtures in {folder}; set LIDISTILL_PARITY_DIR"

@@ -49,7 +49,7 @@ def load_config(path: Path, options: Sequence[str] = ()) -> Config:
         )
     try:
         config = Config.fromfile(path)
-    except ConfigParsingError as error:
+    except (ConfigParsingError, SyntaxError) as error:
         raise ValueError(f"{path}: {error}") from error
     config.merge_from_dict(dict(_parse_option(option) for option in options))
     return config

@@ -70,9 +70,13 @@ def test_malformed_option(leaf, option):
         load_config(leaf, [option])
 
 
-def test_config_that_does_not_parse_is_named(leaf):
-    leaf.write_text(LEAF + "from torch.optim import *\n")
-    with pytest.raises(ValueError, match=r"leaf\.py: Illegal syntax"):
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("from torch.optim import *", "Illegal syntax"), ("a = dict(b=1, b=2)", "keyword argument")],
+)
+def test_config_that_does_not_parse_is_named(leaf, line, message):
+    leaf.write_text(f"{LEAF}{line}\n")
+    with pytest.raises(ValueError, match=rf"leaf\.py: {message}"):
         load_config(leaf)
 
 
