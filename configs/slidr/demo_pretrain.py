@@ -54,7 +54,7 @@ for loader in (probe_train_dataloader, test_dataloader):
     loader.update(num_workers=0)
     loader["dataset"].update(data_root=data_root, pipeline=probe_pipeline)
 
-planes = (16, 32, 48, 64, 64, 48, 32, 32)
+planes = (16, 32, 48, 64, 64, 48, 32, 64)
 model = dict(
     type=SLidR,
     student=dict(
@@ -64,7 +64,7 @@ model = dict(
         model=dict(type=SmallImageNet, width=32, out_channels=64),
         checkpoint="stage://image_teacher",
     ),
-    point_head=dict(type=Linear, in_features=32, out_features=embedding),
+    point_head=dict(type=Linear, in_features=64, out_features=embedding),
     image_head=dict(type=ProjectionMap, in_channels=64, out_channels=embedding),
     temperature=0.1,  # 0.07 in the paper; short runs want a softer one (research/embedded_world.md)
 )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -77,6 +78,7 @@ def make_plan(work_dir: Path) -> EvidencePlan:
     )
 
 
+@functools.cache
 def _world(folder: Path) -> Path:
     return slidr_runs.prepare_world(folder, "bench", WORLD_SEED).root
 
