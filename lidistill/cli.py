@@ -26,6 +26,8 @@ VERBS = {
     "superpixels": "lidistill.converters.superpixels_cli",
     "train": "lidistill.engine.train",
     "test": "lidistill.engine.test",
+    "import_weights": "lidistill.export.import_cli",
+    "export": "lidistill.export.cli",
     "show_config": "lidistill.engine.show_config",
     "demo": "lidistill.demo",
     "report": "lidistill.visualization.cli",

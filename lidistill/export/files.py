@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Checkpoint files: reading nested ones safely, writing whole ones or none."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lidistill import __version__, compat
+from lidistill.export.report import Parts, some
+from lidistill.io import atomic_write, write_manifest
+
+# Where checkpoints keep a network's tensors; the first that fits is taken.
+PLACES = ("model_points", "state_dict", "model_state", "model", "")
+
+
+@dataclass(frozen=True)
+class Content:
+    """A checkpoint file.
+
+    Attributes:
+        path: the file.
+        tables: place in the file -> tensors by name; ``""`` is the top level.
+        notes: what the file says beside its tensors.
+    """
+
+    path: Path
+    tables: dict[str, dict[str, Tensor]]
+    notes: dict[str, Any]
+
+    def summary(self) -> str:
+        """What the file holds, for messages."""
+        return "; ".join(
+            f"{place or 'top level'}: {len(table)} tensors ({some(list(table), 5)})"
+            for place, table in self.tables.items()
+        )
+
+
+def read_content(path: str | Path) -> Content:
+    """All tensors of a ``.pth``, ``.pt``, ``.ckpt`` or ``.safetensors`` file, on the CPU.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is damaged, would run code, or holds no tensors by name.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no checkpoint at {path}; correct the path")
+    content = _read(path)
+    tables = dict(_tables(content, ""))
+    if not tables:
+        held = some(list(map(str, content))) if isinstance(content, Mapping) else type(content)
+        raise ValueError(f"{path} holds no tensors by name; it holds: {held}")
+    tables = dict(sorted(tables.items(), key=lambda item: _rank(item[0])))
+    notes = {k: v for k, v in content.items() if not isinstance(v, Tensor) and k not in tables}
+    return Content(path, tables, notes)
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".safetensors":
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(f"{path} is no readable safetensors file ({error})") from error
+    compat.apply()
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise ValueError(
+            f"{path} is no checkpoint that can be read without running code ({error}). If you "
+            "trust it, load it where it was made and save its tensors as .safetensors"
+        ) from error
+
+
+def _tables(content: Any, place: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
+    """Every mapping that holds tensors by name; the optimizer's are numbered and fall out."""
+    if not isinstance(content, Mapping):
+        return
+    named = {key: value for key, value in content.items() if isinstance(key, str)}
+    tensors = {key: value for key, value in named.items() if isinstance(value, Tensor)}
+    if tensors:
+        yield place, tensors
+    for key, value in named.items():
+        yield from _tables(value, f"{place}.{key}" if place else key)
+
+
+def _rank(place: str) -> tuple[int, str]:
+    return (PLACES.index(place) if place in PLACES else len(PLACES), place)
+
+
+def with_versions(state: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+    """A state dict that says of every module which version it is, as ``module.state_dict()`` does.
+
+    mmdet3d rotates the axes of spconv weights that say no version.
+    """
+    ordered = OrderedDict(state)
+    modules = dict.fromkeys(name.rpartition(".")[0] for name in ordered)
+    ordered._metadata = OrderedDict((name, {"version": 2}) for name in modules)  # type: ignore[attr-defined]
+    return ordered
+
+
+def write_parts(
+    out: Path, parts: Parts, place: str, source: Path, tool: str, parameters: Mapping[str, Any]
+) -> None:
+    """Write a checkpoint and the manifest beside it, each whole or not at all.
+
+    Args:
+        out: ``.safetensors`` for the tensors alone, else a torch file.
+        parts: tensors by name.
+        place: key of the torch file that holds them.
+        source: the file they came from.
+        tool: the verb.
+        parameters: its options.
+    """
+    state = {name: part.tensor for name, part in parts.items()}
+    with atomic_write(out) as temporary:
+        if out.suffix == ".safetensors":
+            from safetensors.torch import save_file
+
+            whole = {name: tensor.contiguous().clone() for name, tensor in state.items()}
+            save_file(whole, temporary, {"lidistill_version": __version__})
+        else:
+            meta = {"lidistill_version": __version__, "tool": tool, "source": str(source)}
+            torch.save({place: with_versions(state), "meta": meta}, temporary)
+    write_manifest(out, tool, parameters, len(state), str(source))
+
+
+def check_output(source: str | Path, out: str | Path | None) -> Path | None:
+    """The file to write.
+
+    Raises:
+        ValueError: it is the one that is read.
+    """
+    if out is not None and Path(out).resolve() == Path(source).resolve():
+        raise ValueError(f"{out} is the file that is read; choose another name to write to")
+    return None if out is None else Path(out)
