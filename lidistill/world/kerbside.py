@@ -11,19 +11,28 @@ from lidistill.world.roadside import stand
 from lidistill.world.site import PARKING, Site
 
 
+RARE = ("truck", "bus", "trailer", "construction", "works", "motorcycle", "bicycle")
+
+
 def parking(site: Site) -> None:
-    """Parked vehicles and roadworks along both kerbs; rare classes first, near the path."""
-    rare = ["truck", "bus", "trailer", "construction"] if site.profile.all_classes else []
+    """Parked vehicles and roadworks along both kerbs; one of each rare class near the ego's path.
+
+    The two sides take the rare classes in opposite orders: even a short street has them all.
+    """
+    order = [RARE[k] for k in site.rng.permutation(len(RARE))] if site.profile.all_classes else []
     for side in (-1.0, 1.0):
-        wanted = list(site.rng.permutation(rare))
-        places = np.sort(site.rng.uniform(2.0, site.near[1] - 6.0, len(wanted)))
+        order.reverse()
+        wanted = list(order)
+        places = np.sort(site.rng.uniform(-14.0, site.near[1] - 12.0, len(wanted)))
         x = site.extent[0]
         while x < site.extent[1]:
             if wanted and x > places[len(places) - len(wanted)]:
-                name = str(wanted.pop(0))
+                before = len(site.things)
+                x = _park(site, wanted[0], side, x)
+                if len(site.things) > before:  # a side street may have been in the way
+                    wanted.pop(0)
             else:
-                name = _parked_name(site)
-            x = _park(site, name, side, x)
+                x = _park(site, _parked_name(site), side, x)
 
 
 def _parked_name(site: Site) -> str:

@@ -14,10 +14,10 @@ from lidistill.world.scene import Scene, Snapshot
 from lidistill.world.sensors import VELODYNE_HEIGHT, Camera, kitti_calibration
 from lidistill.world.visibility import count_visible, pixel_windows
 
-LABELLED_RANGE = 75.0  # metres; farther objects are DontCare
-HIDDEN = 0.05  # visible share below which an object is not labelled at all
-OCCLUSION = (0.15, 0.45, 0.80)  # visible share: below -> 3 unknown, 2 largely, 1 partly, else 0
-DONT_CARE_HEIGHT = 13.0  # pixels; smaller objects are DontCare
+LABELLED_RANGE = 70.0  # metres; farther objects are DontCare
+HIDDEN = 0.12  # visible share below which an object is not labelled at all
+OCCLUSION = (0.15, 0.48, 0.78)  # visible share: below -> 3 unknown, 2 largely, 1 partly, else 0
+DONT_CARE_HEIGHT = 22.0  # pixels; smaller objects are DontCare
 
 
 @dataclass(frozen=True)

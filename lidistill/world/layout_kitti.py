@@ -40,10 +40,10 @@ DATE = "2011_09_26"
 TRACKED_RANGE = 70.0
 EARTH_RADIUS, LATITUDE, LONGITUDE = 6378137.0, 49.0, 8.43
 PROFILE = Profile(
-    pedestrians=12.0,
+    pedestrians=8.0,
     cyclists=4.0,
     parked=0.75,
-    traffic_gap=(9.0, 30.0),
+    traffic_gap=(11.0, 34.0),
     all_classes=False,
     tram=True,
 )

@@ -34,7 +34,7 @@ def barrier(rng: Rng) -> Blueprint:
 def facade(rng: Rng) -> np.ndarray:
     """A paint mixed with grey: walls are duller than cars, but of the same hues."""
     grey = rng.uniform(0.35, 0.7)
-    return np.clip(0.45 * paint(rng) + 0.55 * grey, 0.05, 0.95)
+    return np.clip(0.55 * paint(rng) + 0.45 * grey, 0.05, 0.95)
 
 
 def building(rng: Rng, length: float, depth: float) -> Blueprint:
