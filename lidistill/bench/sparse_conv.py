@@ -73,16 +73,18 @@ def layer_case(kind: str, channels: int, coords: Tensor, shape: list[int]) -> Ca
         shape: of the grid.
     """
     import spconv.pytorch as spconv
+    from spconv.core import ConvAlgo
 
     torch.manual_seed(0)
+    key = {"indice_key": "a", "algo": ConvAlgo.Native}  # what spconv's CUDA builds run on the CPU
     layers: dict[str, Callable[[], list[Any]]] = {
-        LAYERS[0]: lambda: [spconv.SubMConv3d(channels, channels, 3, indice_key="a")],
-        LAYERS[1]: lambda: [spconv.SparseConv3d(channels, channels, 3, 2, 1)],
+        LAYERS[0]: lambda: [spconv.SubMConv3d(channels, channels, 3, **key)],
+        LAYERS[1]: lambda: [spconv.SparseConv3d(channels, channels, 3, 2, 1, **key)],
         LAYERS[2]: lambda: [
-            spconv.SparseConv3d(channels, channels, 2, 2, indice_key="a"),
-            spconv.SparseInverseConv3d(channels, channels, 2, indice_key="a"),
+            spconv.SparseConv3d(channels, channels, 2, 2, **key),
+            spconv.SparseInverseConv3d(channels, channels, 2, **key),
         ],
-        LAYERS[3]: lambda: [spconv.SubMConv3d(channels, channels, 1)],
+        LAYERS[3]: lambda: [spconv.SubMConv3d(channels, channels, 1, **key)],
     }
     net = layers[kind]()
     features = torch.randn(len(coords), channels, requires_grad=True)
