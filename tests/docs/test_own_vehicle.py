@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The code of docs/tutorials/own_vehicle.md runs, and describes the embedded world rightly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from lidistill.converters.infos import load_infos
+from lidistill.converters.nuscenes import convert_nuscenes
+from lidistill.converters.superpixels import make_superpixels
+from lidistill.engine.train import train
+
+ROOT = Path(__file__).resolve().parents[2]
+TUTORIALS = ROOT / "docs" / "tutorials"
+sys.path.insert(0, str(TUTORIALS))
+
+import check_rig  # noqa: E402
+import own_vehicle  # noqa: E402
+import record_world  # noqa: E402
+
+INFOS = "lidistill_infos_train.pkl"
+
+
+@pytest.fixture(scope="module")
+def recording(tiny_world, tmp_path_factory) -> Path:
+    """Two drives of the embedded world as a vehicle records them, described. Read only."""
+    out = tmp_path_factory.mktemp("own") / "recording"
+    record_world.main(tiny_world / "nuscenes", out, drives=2)
+    own_vehicle.main(out)
+    return out
+
+
+def test_the_dataset_has_at_most_sixty_lines_and_is_on_the_page():
+    assert len((TUTORIALS / "own_vehicle.py").read_text().splitlines()) <= 60
+    page = (TUTORIALS / "own_vehicle.md").read_text()
+    for name in ("own_vehicle.py", "check_rig.py"):
+        assert f"{{literalinclude}} {name}" in page
+
+
+def test_describes_what_create_data_describes(recording, tiny_world, tmp_path):
+    files = convert_nuscenes(tiny_world / "nuscenes", "v1.0-mini", out_dir=tmp_path)
+    theirs = {}
+    for path in files.values():
+        for info in load_infos(path).frames:
+            theirs[info["scene_name"], round(info["timestamp"] * 1e6)] = info
+    ours = load_infos(recording / INFOS, need=("images", "lidar_points")).frames
+    assert len(ours) == 4
+    for info in ours:
+        drive, time = info["token"].rsplit("_", 1)
+        expected = theirs[drive, int(time)]
+        assert info["lidar_points"]["num_pts_feats"] == 5
+        assert set(info["images"]) == set(expected["images"])
+        for name, image in info["images"].items():
+            wanted = expected["images"][name]
+            np.testing.assert_allclose(image["lidar2cam"], wanted["lidar2cam"], atol=1e-6)
+            np.testing.assert_allclose(image["cam2img"], wanted["cam2img"])
+            assert (image["height"], image["width"]) == (wanted["height"], wanted["width"])
+            copied = (recording / image["img_path"]).read_bytes()
+            source = tiny_world / "nuscenes/samples" / name / wanted["img_path"]
+            assert copied == source.read_bytes()
+
+
+def test_an_image_too_far_in_time_is_left_out(recording, tmp_path):
+    root = Path(shutil.copytree(recording, tmp_path / "copy"))
+    drive = sorted(root.glob("*/calibration.json"))[0].parent
+    image = sorted((drive / "CAM_FRONT").iterdir())[0]
+    image.unlink()  # the next one is half a second away
+    own_vehicle.main(root)
+    first, second, *_ = load_infos(root / INFOS, need=("images",)).frames
+    assert "CAM_FRONT" not in first["images"]
+    assert len(first["images"]) == 5
+    assert "CAM_FRONT" in second["images"]
+
+
+def test_poses_are_interpolated():
+    half = np.sqrt(0.5)  # a quarter turn about z
+    poses = np.array([[0, 0, 0, 0, 0, 0, 0, 1], [10, 4, 2, 0, 0, 0, half, half]], dtype=float)
+    pose = own_vehicle.pose_at(5, poses)
+    np.testing.assert_allclose(pose[:3, 3], [2, 1, 0])
+    np.testing.assert_allclose(pose[:3, :3] @ [1, 0, 0], [half, half, 0], atol=1e-12)
+    with pytest.raises(ValueError, match="range"):
+        own_vehicle.pose_at(11, poses)
+
+
+def test_picture_of_the_pairs(recording, tmp_path):
+    picture = tmp_path / "rig.png"
+    counts = check_rig.main(recording, picture, 1)
+    rig = json.loads(sorted(recording.glob("*/calibration.json"))[0].read_text())
+    assert set(counts) == set(rig["cameras"])
+    assert min(counts.values()) > 200
+    assert cv2.imread(str(picture)).shape == (908, 2416, 3)
+
+
+def test_slidr_trains_on_it(recording, tmp_path):
+    make_superpixels(recording / INFOS, recording, recording / "superpixels", sigma=1, scale=0.5)
+    checkpoint = train(
+        ROOT / "configs/slidr/demo_pretrain.py",
+        tmp_path / "work",
+        data_root=str(recording),
+        options={"iters": 1, "model.teacher.checkpoint": None},
+        quiet=True,
+    )
+    assert checkpoint.name == "iter_1.pth"
