@@ -35,13 +35,13 @@ def cases(size: str) -> list[Case]:
     from lidistill.datasets.sampler import Draw
     from lidistill.engine.slidr_runs import prepare_world
     from lidistill.engine.test import drop_teacher_checkpoints
-    from lidistill.engine.train import load_config
+    from lidistill.engine.config import load_config
     from lidistill.registry import MODELS
 
     compat.apply()
     preset, folder = ("demo", WORLD) if size == "full" else ("tiny", _scratch_folder())
     world = prepare_world(folder, preset, seed=0)
-    config = load_config(CONFIG, str(world.root))
+    config = load_config(CONFIG, data_root=str(world.root))
     drop_teacher_checkpoints(config)
     set_random_seed(0)
     loader = Runner.build_dataloader(config.train_dataloader, seed=0)

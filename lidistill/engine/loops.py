@@ -6,6 +6,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+import torch
 from mmengine.runner import IterBasedTrainLoop
 from mmengine.runner.loops import _InfiniteDataloaderIterator
 
@@ -44,3 +46,9 @@ class ResumableTrainLoop(IterBasedTrainLoop):
                 _InfiniteDataloaderIterator(self.dataloader), self._iter
             )
         return super().run()
+
+    def run_iter(self, data_batch: Any) -> None:
+        """Seed torch from (seed, rank, iteration): draws inside a loss survive a kill, too."""
+        words = [self.runner.seed, self.runner.rank, self._iter]
+        torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1)[0]))
+        super().run_iter(data_batch)

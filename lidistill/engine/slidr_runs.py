@@ -11,8 +11,8 @@ from typing import Any
 import torch
 
 from lidistill import compat
+from lidistill.engine.config import load_config
 from lidistill.engine.test import drop_teacher_checkpoints
-from lidistill.engine.train import load_config
 from lidistill.evaluation.probe_result import ProbeResult, ProbeSettings
 
 SUPERPIXEL_SIGMA = 1.0  # the paper's 3 pixels at 1600 x 900, on images a quarter as wide
@@ -95,7 +95,7 @@ def probe_batches(config: Path, data_root: Path | str, split: str) -> Any:
 
     from lidistill.engine.probing import Batches
 
-    cfg = load_config(config, str(data_root))
+    cfg = load_config(config, data_root=str(data_root))
     name = {"train": "probe_train_dataloader", "val": "test_dataloader"}[split]
     return Batches(Runner.build_dataloader(cfg[name], seed=0), "cpu")
 

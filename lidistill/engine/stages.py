@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 
+from lidistill.engine.config import map_strings
 from lidistill.io import read_json, write_json
 
 STAGE_PREFIX = "stage://"
@@ -34,19 +35,6 @@ def fingerprint(cfg: Config) -> str:
     for key in _VOLATILE:
         kept.pop(key, None)
     return hashlib.sha256(kept.pretty_text.encode()).hexdigest()[:16]
-
-
-def map_strings(value: Any, change: Callable[[str], str]) -> Any:
-    """Apply ``change`` to every string of a nested config, in place; classes stay lazy."""
-    if isinstance(value, str):
-        return change(value)
-    if isinstance(value, dict):
-        for key, item in list(dict.items(value)):  # ConfigDict.items() would import every class
-            dict.__setitem__(value, key, map_strings(item, change))
-        return value
-    if isinstance(value, list | tuple):
-        return type(value)(map_strings(item, change) for item in value)
-    return value
 
 
 def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None:
@@ -68,16 +56,6 @@ def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None
         return str(checkpoints[name])
 
     map_strings(cfg._cfg_dict, fill)
-
-
-def relocate(cfg: Config, old: str, new: str) -> None:
-    """Replace the leading folder ``old`` by ``new`` in every path of a config."""
-    old, new = old.rstrip("/"), new.rstrip("/")
-
-    def move(text: str) -> str:
-        return new + text[len(old) :] if text == old or text.startswith(old + "/") else text
-
-    map_strings(cfg._cfg_dict, move)
 
 
 def finished_checkpoint(work_dir: Path, key: str) -> Path | None:

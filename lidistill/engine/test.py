@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import compat
+from lidistill.engine.config import load_config
 from lidistill.engine.stages import fill_stage_checkpoints
-from lidistill.engine.train import load_config
 
 HELP = "evaluate a checkpoint by the protocol of its config (SLidR: linear probe)"
 
@@ -49,7 +49,7 @@ def evaluate(
     from lidistill.distill.weights import load_weights
 
     compat.apply()
-    cfg = load_config(config, data_root)
+    cfg = load_config(config, data_root=data_root)
     if cfg.get("test_cfg") is None:
         raise ValueError(f"{config} has no test_cfg; SLidR configs name LinearProbeLoop there")
     random_weights = checkpoint == "none"

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import compat
+from lidistill.engine.config import add_config_arguments, load_config, parse_options
 from lidistill.engine.stages import (
     fill_stage_checkpoints,
     fingerprint,
     finished_checkpoint,
     note_run,
-    relocate,
 )
 
 HELP = "train a config; the same command continues a run that was interrupted"
@@ -25,7 +25,7 @@ HELP = "train a config; the same command continues a run that was interrupted"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of ``lidistill train``."""
-    parser.add_argument("config", help="a file of configs/, e.g. configs/slidr/demo.py")
+    add_config_arguments(parser)
     parser.add_argument("--work-dir", help="logs and checkpoints (default work_dirs/<config name>)")
     parser.add_argument(
         "--data-root", help="use the dataset here instead of the config's data_root"
@@ -40,22 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none",
         help="how several processes were started (tools/dist_train.sh, tools/slurm_train.sh)",
     )  # fmt: skip
-    parser.add_argument(
-        "--cfg-options", nargs="+", metavar="KEY=VALUE",
-        help="change single values of the config, e.g. model.temperature=0.1",
-    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
     """Entry of the verb."""
-    from mmengine.config import DictAction
-
-    options: dict[str, Any] = {}
-    for item in args.cfg_options or []:
-        key, separator, value = item.partition("=")
-        if not separator:
-            raise ValueError(f"--cfg-options wants KEY=VALUE, got {item!r}")
-        options[key] = DictAction._parse_iterable(value)
+    options = parse_options(args.cfg_options)
     if args.iters is not None:
         options["iters"] = args.iters
     train(
@@ -104,7 +93,7 @@ def train(
     """
     compat.apply()
     config = Path(config)
-    cfg = load_config(config, data_root)
+    cfg = load_config(config, data_root=data_root)
     folder = Path(work_dir or Path("work_dirs") / config.stem)
     stages = cfg.get("stages")
     if not stages:
@@ -119,34 +108,12 @@ def train(
     for stage in stages:
         if only is not None and stage["name"] not in only:
             continue
-        stage_cfg = load_config(config.parent / stage["config"], data_root)
+        stage_cfg = load_config(config.parent / stage["config"], data_root=data_root)
         _apply_overrides(stage_cfg, seed, amp, stage_options[stage["name"]])
         checkpoints[stage["name"]] = train_one(
             stage_cfg, folder / stage["name"], checkpoints, restart, launcher, quiet
         )
     return list(checkpoints.values())[-1]
-
-
-def load_config(path: str | Path, data_root: str | None = None) -> Any:
-    """Read a config file and, if asked, move its dataset.
-
-    Raises:
-        FileNotFoundError: no such file; the message lists the configs there are.
-    """
-    from mmengine.config import Config
-
-    path = Path(path)
-    if not path.is_file():
-        known = sorted(str(p) for p in Path("configs").rglob("*.py") if not p.name.startswith("_"))
-        raise FileNotFoundError(f"no config {path}; there are: {', '.join(known) or 'none here'}")
-    cfg = Config.fromfile(path)
-    if data_root is not None:
-        old = cfg.get("data_root")
-        if old is None and "stages" not in cfg:
-            raise ValueError(f"{path} has no data_root that --data-root could replace")
-        if old is not None:
-            relocate(cfg, old, data_root)
-    return cfg
 
 
 def train_one(

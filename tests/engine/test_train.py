@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from lidistill.engine.config import load_config
 from lidistill.engine.loops import ResumableTrainLoop, _AlreadyAdvanced
 from lidistill.engine.stages import fill_stage_checkpoints, fingerprint
-from lidistill.engine.train import load_config, train
+from lidistill.engine.train import train
 from lidistill.hooks.checkpoint import AtomicCheckpointHook, latest_checkpoint
 from lidistill.io import read_json
 
@@ -129,7 +130,7 @@ def test_unknown_stage_and_unknown_config(tmp_path):
     cfg.model.checkpoint = "stage://missing"
     with pytest.raises(ValueError, match="names a stage that has not run"):
         fill_stage_checkpoints(cfg, {})
-    with pytest.raises(FileNotFoundError, match="no config"):
+    with pytest.raises(FileNotFoundError, match="found no"):
         load_config(tmp_path / "none.py")
 
 
