@@ -30,5 +30,5 @@ model = dict(
     type=ScaLR,
     student=model["student"],
     teacher=model["teacher"],
-    point_head=dict(type=Linear, in_features=64, out_features=64),
+    point_head=dict(type=Linear, in_features=planes[-1], out_features=64),
 )

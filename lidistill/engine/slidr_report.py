@@ -175,6 +175,8 @@ def point_features(
 def add_training_curves(data: ReportData, work_dirs: Mapping[str, Path]) -> None:
     """Loss of each run that was logged, one chart a loss."""
     for name, folder in work_dirs.items():
+        if not any(folder.glob("*/vis_data/scalars.json")):
+            continue  # shorter than one logging interval
         for scalar, (steps, values) in read_scalars(folder).items():
             if scalar == "loss":
                 chart = "image teacher" if name == "image_teacher" else "pretraining loss"
