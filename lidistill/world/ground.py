@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.world.jit import inlined
+from lidistill.world.jit import inlined, kernel
 
 MISS = 1e30
 BIN = 0.25
@@ -74,13 +74,19 @@ class Ground:
         """The fields as the kernels take them."""
         return self.start, self.bins, self.hints, self.edges, self.bands, self.levels
 
+    def look_up(self, points: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N, 2) material and height at (N, 2) points."""
+        found = np.empty((len(points), 2))
+        look_up_kernel(*self.arrays[:5], np.ascontiguousarray(points, dtype=np.float64), found)
+        return found
+
     def height(self, x: float, y: float) -> float:
         """Height of the ground at (x, y)."""
-        return float(ground_at(*self.arrays[:5], float(x), float(y))[1])
+        return float(self.look_up(np.array([[x, y]]))[0, 1])
 
     def material(self, x: float, y: float) -> int:
         """Material of the ground at (x, y)."""
-        return int(ground_at(*self.arrays[:5], float(x), float(y))[0])
+        return int(self.look_up(np.array([[x, y]]))[0, 0])
 
 
 def _cut(bands: list[Band], patches: list[Patch]) -> tuple[Band, ...]:
@@ -115,6 +121,14 @@ def ground_at(start, bins, hints, edges, bands, x, y):  # type: ignore[no-untype
     while y >= edges[q, k]:
         k += 1
     return int(bands[q, k, 0]), bands[q, k, 1]
+
+
+@kernel
+def look_up_kernel(start, bins, hints, edges, bands, points, found):  # type: ignore[no-untyped-def]
+    """Material and height at many points; see :meth:`Ground.look_up`."""
+    for i in range(points.shape[0]):
+        x, y = points[i, 0], points[i, 1]
+        found[i, 0], found[i, 1] = ground_at(start, bins, hints, edges, bands, x, y)
 
 
 @inlined

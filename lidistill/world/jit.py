@@ -29,7 +29,10 @@ SOURCES = (
     "visibility",
 )
 
-OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+def _njit(**extra: Any) -> Any:
+    compiler: Any = numba.njit  # its stubs do not know the option ``_nrt``
+    return compiler(nogil=True, error_model="numpy", **extra)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -40,12 +43,12 @@ def kernel(function: Callable[..., Any]) -> Any:
     """
     folder = cache_folder()
     if folder is None:
-        return numba.njit(**OPTIONS)(function)
+        return _njit()(function)
     settings: Any = numba.config
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(folder)  # read while the function is decorated, and only then
     try:
-        return numba.njit(cache=True, **OPTIONS)(function)
+        return _njit(cache=True)(function)
     finally:
         settings.CACHE_DIR = before
 
@@ -56,12 +59,12 @@ def inlined(function: Callable[..., Any]) -> Any:
     An array travels to a compiled function as up to ten arguments and is counted in and out: inside
     a loop over rays this costs more than the work, unless LLVM inlines the call and nothing counts.
     """
-    return numba.njit(forceinline=True, _nrt=False, **OPTIONS)(function)
+    return _njit(forceinline=True, _nrt=False)(function)
 
 
 def helper(function: Callable[..., Any]) -> Any:
     """As :func:`kernel`, for functions that kernels call; they are stored with their callers."""
-    return numba.njit(_nrt=False, **OPTIONS)(function)
+    return _njit(_nrt=False)(function)
 
 
 @lru_cache(maxsize=1)

@@ -10,7 +10,6 @@ from lidistill.world.fleet import make_vehicle
 from lidistill.world.roadside import stand
 from lidistill.world.site import PARKING, Site
 
-
 RARE = ("truck", "bus", "trailer", "construction", "works", "motorcycle", "bicycle")
 
 

@@ -138,36 +138,41 @@ class Scene:
             "owner": np.repeat(np.arange(len(plans), dtype=np.int32), counts),
             "span": np.stack([ends - counts, ends], axis=1),
         }
-        self._base = np.array([self._ground_below(thing, 0.0) for thing in self.things])
         self._rest = np.array([thing.pose(0.0) for thing in self.things]).reshape(-1, 3)
-        self._movers = [k for k, thing in enumerate(self.things) if thing.speed != 0.0]
+        self._sizes = np.array([thing.plan.size for thing in self.things]).reshape(-1, 3)
+        self._boxed = np.array([thing.boxed for thing in self.things], dtype=bool)
+        self._base = self._stand(np.arange(len(self.things)), self._rest)
+        movers = [k for k, thing in enumerate(self.things) if thing.speed != 0.0]
+        self._movers = np.array(movers, dtype=np.int64)
 
-    def _ground_below(self, thing: Thing, time: float) -> float:
-        """Height on which a thing stands: the highest ground under its footprint."""
-        x, y, yaw = thing.pose(time)
-        if not thing.boxed:
-            return self.ground.height(x, y)
-        half_l, half_w = thing.plan.size[0] / 2, thing.plan.size[1] / 2
-        cos, sin = math.cos(yaw), math.sin(yaw)
-        best = self.ground.height(x, y)
-        for u, v in ((half_l, half_w), (half_l, -half_w), (-half_l, half_w), (-half_l, -half_w)):
-            best = max(best, self.ground.height(x + cos * u - sin * v, y + sin * u + cos * v))
-        return best + CLEARANCE
+    def _stand(self, which: NDArray[np.int64], rest: Array) -> Array:
+        """(M,) height of the base of things ``which`` at poses (M, 3) x, y, yaw.
+
+        What carries a box stands over the highest ground under its footprint's corners and middle.
+        """
+        offsets = np.array([[0, 0], [1, 1], [1, -1], [-1, 1], [-1, -1]]) / 2
+        boxed = self._boxed[which]
+        local = offsets * self._sizes[which][:, None, :2] * boxed[:, None, None]  # (M, 5, 2)
+        cos, sin = np.cos(rest[:, 2])[:, None], np.sin(rest[:, 2])[:, None]
+        x = rest[:, None, 0] + cos * local[..., 0] - sin * local[..., 1]
+        y = rest[:, None, 1] + sin * local[..., 0] + cos * local[..., 1]
+        found = self.ground.look_up(np.stack([x, y], axis=-1).reshape(-1, 2))[:, 1]
+        return np.asarray(found.reshape(-1, 5).max(axis=1) + CLEARANCE * boxed)
 
     def poses(self, time: float) -> Array:
         """(O, 4) x, y, z of the base, yaw of every thing at ``time``."""
         poses = np.concatenate([self._rest[:, :2], self._base[:, None], self._rest[:, 2:]], axis=1)
-        for k in self._movers:
-            x, y, yaw = self.things[k].pose(time)
-            poses[k] = x, y, self._ground_below(self.things[k], time), yaw
+        if len(self._movers):
+            moved = np.array([self.things[k].pose(time) for k in self._movers])
+            poses[self._movers, :2], poses[self._movers, 3] = moved[:, :2], moved[:, 2]
+            poses[self._movers, 2] = self._stand(self._movers, moved)
         return poses
 
     def boxes(self, time: float) -> Array:
         """(O, 7) x, y, z of the centre, l, w, h, yaw of every thing at ``time``, world frame."""
         poses = self.poses(time)
-        sizes = np.array([thing.plan.size for thing in self.things]).reshape(-1, 3)
-        centre = poses[:, 2] - BOTTOM_MARGIN + 0.5 * sizes[:, 2]
-        return np.concatenate([poses[:, :2], centre[:, None], sizes, poses[:, 3:]], axis=1)
+        centre = poses[:, 2] - BOTTOM_MARGIN + 0.5 * self._sizes[:, 2]
+        return np.concatenate([poses[:, :2], centre[:, None], self._sizes, poses[:, 3:]], axis=1)
 
     def snapshot(self, time: float) -> Snapshot:
         """The scene's primitives in the world frame at ``time`` seconds."""
