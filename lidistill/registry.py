@@ -17,10 +17,16 @@ MODELS = Registry(
     "model", parent=_MODELS, scope="lidistill", locations=["lidistill.models", "lidistill.methods"]
 )
 DATASETS = Registry(
-    "dataset", parent=_DATASETS, scope="lidistill", locations=["lidistill.datasets"]
+    "dataset",
+    parent=_DATASETS,
+    scope="lidistill",
+    locations=["lidistill.datasets.pairs_dataset", "lidistill.datasets.images"],
 )
 TRANSFORMS = Registry(
-    "transform", parent=_TRANSFORMS, scope="lidistill", locations=["lidistill.datasets"]
+    "transform",
+    parent=_TRANSFORMS,
+    scope="lidistill",
+    locations=["lidistill.datasets.loading", "lidistill.datasets.transforms"],
 )
 HOOKS = Registry("hook", parent=_HOOKS, scope="lidistill", locations=["lidistill.hooks"])
 METRICS = Registry("metric", parent=_METRICS, scope="lidistill", locations=["lidistill.evaluation"])

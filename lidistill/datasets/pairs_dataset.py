@@ -55,7 +55,11 @@ class ImageLidarPairs(BaseDataset):
         self.store = None
         if superpixels_dir is not None:
             self.store = SuperpixelStore(superpixels_dir, expect=superpixels)
-        self.steps = [step if callable(step) else TRANSFORMS.build(dict(step)) for step in pipeline]
+        # A runner may have set another default scope; names in a pipeline are ours first.
+        self.steps = [
+            step if callable(step) else TRANSFORMS.build({"_scope_": "lidistill", **step})
+            for step in pipeline
+        ]
         path = Path(ann_file)
         super().__init__(
             ann_file=str(path if path.is_absolute() or path.is_file() else self.root / path),
