@@ -44,7 +44,7 @@ def _parked_name(site: Site) -> str:
 
 def _park(site: Site, name: str, side: float, x: float) -> float:
     """Fill the slot that begins at x; returns where the next one begins."""
-    rng, y = site.rng, side * (site.street.half - PARKING / 2)
+    rng, y = site.rng, side * (site.street.half - PARKING / 2 - 0.1)
     if name == "":
         return _gap(site, side, x)
     if name == "works":
@@ -60,7 +60,7 @@ def _park(site: Site, name: str, side: float, x: float) -> float:
     if not site.free(middle, plan.size[0] / 2):
         return x + 2.0
     flip = np.pi if rng.random() < 0.15 else 0.0
-    site.put(plan, middle, y, site.heading(side) + flip + rng.normal(0.0, 0.015))
+    site.put(plan, middle, y, site.heading(side) + flip + rng.normal(0.0, 0.008))
     site.things[-1].parked = True
     if name == "construction":
         return _roadworks(site, side, x + plan.size[0] + 0.8)
@@ -84,7 +84,7 @@ def _gap(site: Site, side: float, x: float) -> float:
 
 def _roadworks(site: Site, side: float, x: float) -> float:
     """Barriers in a row, cones and a worker in the parking strip."""
-    rng, y = site.rng, side * (site.street.half - PARKING / 2)
+    rng, y = site.rng, side * (site.street.half - PARKING / 2 - 0.1)
     for _ in range(int(rng.integers(2, 5))):
         plan = street.barrier(rng)
         x += plan.size[1] / 2

@@ -14,7 +14,7 @@ from lidistill.world.materials import texture_table
 from lidistill.world.noise import hash01, noise
 from lidistill.world.primitives import COS, HALF_A, HALF_B, HALF_C, SIN, local_normal, local_point
 from lidistill.world.scene import Scene, Snapshot
-from lidistill.world.sensors import Camera
+from lidistill.world.sensors import Camera, sensor_origin
 from lidistill.world.texture import ground_texture, object_texture
 
 GAIN = 1.15  # brightness of a white surface in full light, before exposure
@@ -126,13 +126,9 @@ def render(
     Returns:
         image (H, W, 3) uint8 RGB, and surface (W, H) int32 as from :func:`caster.cast`.
     """
-    x, y, yaw = ego
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    offset = camera.ego_from_camera[:3, 3]
-    origin = np.array(
-        [x + cos * offset[0] - sin * offset[1], y + sin * offset[0] + cos * offset[1], offset[2]]
-    )
-    distance, surface = cast(snapshot, origin, yaw, camera.table)
+    cos, sin = math.cos(ego[2]), math.sin(ego[2])
+    origin = sensor_origin(camera.ego_from_camera, ego)
+    distance, surface = cast(snapshot, origin, ego[2], camera.table)
     light = scene.light
     image = np.empty((camera.height, camera.width, 3), np.uint8)
     shade_kernel(

@@ -78,7 +78,7 @@ def green(site: Site) -> None:
             x += rng.exponential(100.0 / site.profile.trees) + 1.5
             if site.free(x, 2.6):  # crowns reach out
                 plan = street.tree(rng) if rng.random() < 0.6 else street.bush(rng)
-                y = s.half + s.path + rng.uniform(0.45, 0.75) * s.green
+                y = s.half + s.path + rng.uniform(0.6, 0.8) * s.green
                 site.put(plan, x, side * y, rng.uniform(-np.pi, np.pi))
         _row_of_walls(site, side)
         _row_of_buildings(site, side)

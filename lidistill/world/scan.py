@@ -16,7 +16,7 @@ from lidistill.world.jit import kernel
 from lidistill.world.materials import INDEX, MATERIALS, lidar_table
 from lidistill.world.primitives import local_normal, local_point
 from lidistill.world.scene import Scene, Snapshot
-from lidistill.world.sensors import Lidar
+from lidistill.world.sensors import Lidar, sensor_origin
 
 RANGE_SIGMA = 0.02
 
@@ -103,48 +103,61 @@ def scan(
         ego: x, y, yaw of the ego at that time.
         rng: draws range noise, intensity spread and dropout.
     """
-    x, y, yaw = ego
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    offset = lidar.ego_from_lidar[:3, 3]
-    origin = np.array(
-        [x + cos * offset[0] - sin * offset[1], y + sin * offset[0] + cos * offset[1], offset[2]]
-    )
-    rays = lidar.table.rays
-    distance, surface = cast(snapshot, origin, yaw, lidar.table, with_ego=lidar.with_ego)
+    origin = sensor_origin(lidar.ego_from_lidar, ego)
+    table = lidar.table
+    distance, surface = cast(snapshot, origin, ego[2], table, with_ego=lidar.with_ego)
     facing = np.empty(distance.shape)
-    incidence_kernel(
-        (origin, cos, sin), rays, distance, surface, snapshot.prim, snapshot.kinds, facing
-    )
-    count = distance.size
-    distance, surface = distance.reshape(-1), surface.reshape(-1)
+    view = (origin, math.cos(ego[2]), math.sin(ego[2]))
+    incidence_kernel(view, table.rays, distance, surface, snapshot.prim, snapshot.kinds, facing)
+    distance, surface, facing = distance.reshape(-1), surface.reshape(-1), facing.reshape(-1)
     label, owner, material = _labels(scene, snapshot, surface)
-    normal = rng.standard_normal((3, count), dtype=np.float32)
-    uniform = rng.random((2, count), dtype=np.float32)
-    reach = np.where(surface == SKY, lidar.max_range, np.minimum(distance, lidar.max_range))
-    intensity, lost = _intensity(
-        scene, snapshot, surface, material, reach, facing.reshape(-1), normal, uniform
-    )
-    lost |= (surface == SKY) | (distance > lidar.max_range)
-    roughness = lidar_table()[material, 1]
-    jitter = np.clip(RANGE_SIGMA * normal[0], -0.9 * MARGIN, 0.9 * MARGIN)
-    jitter = jitter - roughness * np.abs(normal[2])  # leaves: the beam stops a little before
-    if (blades := material == INDEX["grass"]).any():  # blades of grass stop the beam above ground
-        lift = np.minimum(0.06 * np.abs(normal[2]), 0.15)
-        jitter -= np.where(blades, lift / np.maximum(facing.reshape(-1), 0.1), 0.0)
-    directions = lidar.directions.reshape(-1, 3)
-    xyz = directions * (reach + jitter)[:, None]
-    xyz = np.where(lost[:, None], directions * (0.05 + 0.4 * uniform[1])[:, None], xyz)
-    step = lidar.full_scale / (255.0 if lidar.full_scale > 1.0 else 100.0)  # as the files are coded
+    normal = rng.standard_normal((3, distance.size), dtype=np.float32)
+    uniform = rng.random((2, distance.size), dtype=np.float32)
+    reach = np.minimum(distance, lidar.max_range)
+    intensity, chance = _intensity(scene, snapshot, surface, material, reach, facing, normal[1])
+    lost = (uniform[0] < chance) | (distance > lidar.max_range)
+    reach = reach + _jitter(scene, lidar, ego, material, reach, facing, normal)
+    reach = np.where(lost, 0.05 + 0.4 * uniform[1], reach)
+    step = lidar.full_scale / (255.0 if lidar.full_scale > 1.0 else 100.0)  # as files are coded
     intensity = np.floor(np.minimum(intensity * lidar.gain, lidar.full_scale) / step) * step
-    ring = np.tile(np.arange(len(lidar.elevation), dtype=np.int32), len(lidar.azimuth))
     return Scan(
-        xyz.astype(np.float32),
+        (lidar.directions.reshape(-1, 3) * reach[:, None]).astype(np.float32),
         np.where(lost, 0.0, intensity).astype(np.float32),
-        ring,
+        np.tile(np.arange(len(lidar.elevation), dtype=np.int32), len(lidar.azimuth)),
         np.where(lost, CATEGORIES.index("noise"), label).astype(np.uint8),
         np.where(lost, -1, owner).astype(np.int32),
         ~lost,
     )
+
+
+def _jitter(
+    scene: Scene,
+    lidar: Lidar,
+    ego: tuple[float, float, float],
+    material: NDArray[np.int32],
+    reach: NDArray[np.float64],
+    facing: NDArray[np.float64],
+    normal: NDArray[np.float32],
+) -> NDArray[np.float64]:
+    """(N,) metres that a return lies behind the surface that was cast; mostly noise.
+
+    Leaves stop a beam a little before their outline, blades of grass above the ground; what stands
+    beside the grass is never reached.
+    """
+    jitter = np.clip(RANGE_SIGMA * normal[0], -0.9 * MARGIN, 0.9 * MARGIN).astype(np.float64)
+    jitter -= lidar_table()[material, 1] * np.minimum(np.abs(normal[2]), 2.0)
+    blades = np.flatnonzero((material == INDEX["grass"]) & (reach < lidar.max_range))
+    if len(blades):
+        lift = np.minimum(0.06 * np.abs(normal[2, blades]), 0.15)
+        back = lift / np.maximum(facing[blades], 0.1)
+        x, y, yaw = ego
+        rays = lidar.table.rays.reshape(-1, 5)[blades, :2] * (reach[blades] - back)[:, None]
+        rays += lidar.ego_from_lidar[:2, 3]
+        cos, sin = math.cos(yaw), math.sin(yaw)
+        points = rays @ np.array([[cos, sin], [-sin, cos]]) + [x, y]
+        over_grass = scene.ground.look_up(points)[:, 0] == INDEX["grass"]
+        jitter[blades] -= np.where(over_grass, back, 0.0)
+    return jitter
 
 
 def _intensity(
@@ -154,10 +167,9 @@ def _intensity(
     material: NDArray[np.int32],
     reach: NDArray[np.float64],
     facing: NDArray[np.float64],
-    normal: NDArray[np.float32],
-    uniform: NDArray[np.float32],
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Intensity 0-255 and whether the return is lost.
+    spread: NDArray[np.float32],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intensity 0-255 and the chance that the return is lost.
 
     Medians per material nearly coincide; the spread comes from a factor per object, one per
     primitive and one per point, and from fall-off with range and incidence.
@@ -166,9 +178,9 @@ def _intensity(
     factor = np.where(surface >= 0, snapshot.reflectivity[np.maximum(surface, 0)], 1.0)
     ground = np.random.default_rng([scene.seed, 9]).lognormal(0.0, 0.45, len(MATERIALS))
     factor = np.where(surface >= 0, factor, ground[material])
-    value = table[:, 0] * factor * np.exp(0.38 * normal[1])
+    value = table[:, 0] * factor * np.exp(0.38 * spread)
     value *= np.clip(facing, 0.02, 1.0) ** 0.3 * (1.25 / (1.0 + reach / 40.0))
     value = np.clip(value, 0.6, 255.0)
     chance = 1.0 - np.exp(-reach / 90.0 * np.clip(9.0 / value, 0.15, 2.0))
     chance = 1.0 - (1.0 - 0.6 * chance) * (1.0 - table[:, 2]) * (1.0 - scene.light.lidar_dropout)
-    return value, uniform[0] < chance
+    return value, chance

@@ -124,6 +124,13 @@ def transform(rotation_matrix: Array, translation: tuple[float, ...] | Array) ->
     return matrix
 
 
+def sensor_origin(ego_from_sensor: Array, ego: tuple[float, float, float]) -> NDArray[np.float64]:
+    """(3,) world position of a sensor on an ego at x, y, yaw."""
+    offset, cos, sin = ego_from_sensor[:3, 3], np.cos(ego[2]), np.sin(ego[2])
+    x = ego[0] + cos * offset[0] - sin * offset[1]
+    return np.array([x, ego[1] + sin * offset[0] + cos * offset[1], offset[2]])
+
+
 # Camera axes (x right, y down, z forward) in a frame with x forward, y left, z up.
 CAMERA_AXES = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from lidistill.world.jit import kernel
 from lidistill.world.primitives import MISS, hit
 from lidistill.world.scene import Snapshot
-from lidistill.world.sensors import Camera
+from lidistill.world.sensors import Camera, sensor_origin
 
 SAMPLES = 220.0  # rays tried per object and image
 
@@ -107,12 +107,8 @@ def count_visible(
         surface: (W, H) as returned by :func:`lidistill.world.render.render`.
     """
     windows, _, _ = pixel_windows(boxes, camera, ego)
-    x, y, yaw = ego
-    cos, sin = math.cos(yaw), math.sin(yaw)
-    offset = camera.ego_from_camera[:3, 3]
-    origin = np.array(
-        [x + cos * offset[0] - sin * offset[1], y + sin * offset[0] + cos * offset[1], offset[2]]
-    )
+    cos, sin = math.cos(ego[2]), math.sin(ego[2])
+    origin = sensor_origin(camera.ego_from_camera, ego)
     total = np.zeros(len(objects), np.int64)
     seen = np.zeros(len(objects), np.int64)
     visible_kernel(

@@ -13,13 +13,13 @@ def test_every_module_with_kernels_takes_part_in_the_cache_key():
         p.stem for p in folder.glob("*.py") if "from lidistill.world.jit import" in p.read_text()
     }
     assert users <= set(jit.SOURCES)
-    assert {"jit", "materials"} <= set(jit.SOURCES)  # options and constants are compiled in too
+    assert set(jit.SOURCES) >= {"jit", "materials"}  # options and constants are compiled in too
 
 
 def test_numbas_own_cache_folder_is_left_as_it_was(monkeypatch, tmp_path):
     monkeypatch.setattr(numba.config, "CACHE_DIR", str(tmp_path))
     jit.kernel(lambda x: x)
-    assert numba.config.CACHE_DIR == str(tmp_path)
+    assert str(tmp_path) == numba.config.CACHE_DIR
 
 
 def test_cache_folder_falls_back_where_the_home_cannot_be_written(monkeypatch, tmp_path):

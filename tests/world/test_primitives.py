@@ -69,8 +69,9 @@ def test_a_ray_from_inside_or_away_misses(kind):
     prim = table(kind, np.random.default_rng(5))
     centre = prim[0, :3]
     assert pr.hit(prim, 0, kind, tuple(centre), (1.0, 0.0, 0.0)) == pr.MISS
-    assert pr.hit(prim, 0, kind, tuple(centre + [9, 0, 0]), (1.0, 0.0, 0.0)) == pr.MISS
-    assert pr.hit(prim, 0, kind, tuple(centre + [9, 0, 50]), (-1.0, 0.0, 0.0)) == pr.MISS
+    assert pr.hit(prim, 0, kind, (centre[0] + 9, centre[1], centre[2]), (1.0, 0.0, 0.0)) == pr.MISS
+    above = (centre[0] + 9, centre[1], centre[2] + 50)
+    assert pr.hit(prim, 0, kind, above, (-1.0, 0.0, 0.0)) == pr.MISS
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -88,7 +89,8 @@ def test_normal_is_the_gradient_of_the_implicit_function(kind):
     checked = 0
     for _ in range(80):
         prim = table(kind, rng)
-        origin = prim[0, :3] + 6 * (lambda v: v / np.linalg.norm(v))(rng.normal(size=3))
+        direction = rng.normal(size=3)
+        origin = prim[0, :3] + 6 * direction / np.linalg.norm(direction)
         ray = prim[0, :3] + rng.normal(0, 0.3, 3) - origin
         ray /= np.linalg.norm(ray)
         t = pr.hit(prim, 0, kind, tuple(origin), tuple(ray))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Noise and patterns: what they are made of, and that they tell classes apart where colour does not."""
+"""Noise and patterns: what they are made of, and that they tell classes apart."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def test_far_textures_are_calm():
 
 
 def test_texture_statistics_differ_by_class():
-    """Leaves and grass are busy, paint and road are calm; slabs, hatching, planks have their lines."""
+    """Leaves and grass are busy, paint and road are calm; slabs and hatching have their lines."""
     leaf, paint = patch("leaf"), patch("car_cabin", side=0.2)
     assert roughness(leaf) > 5 * roughness(paint)
     grass, road, walk = ground_patch("grass"), ground_patch("road"), ground_patch("sidewalk")
