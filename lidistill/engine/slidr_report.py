@@ -23,7 +23,6 @@ from lidistill.evaluation.label_maps import (
     map_labels,
     nuscenes_label_table,
 )
-from lidistill.evaluation.point_samples import voxels_to_points
 from lidistill.evaluation.probe_result import ProbeResult
 from lidistill.visualization.bev import bev_picture
 from lidistill.visualization.colours import region_colours
@@ -137,15 +136,16 @@ def add_feature_pictures(
     batch = next(iter(frames))
     points = batch.points.numpy()
     for name, checkpoint in checkpoints.items():
-        features = point_features(config, checkpoint, root, seed, batch)
-        seen = (batch.point_to_voxel >= 0).numpy()
-        colours = FeaturePCA.fit(features[seen]).colours(features)
+        features = voxel_features(config, checkpoint, root, seed, batch)
+        directions = FeaturePCA.fit(_far_from_the_sensor(features, batch))
+        voxel = batch.point_to_voxel.numpy()
+        seen = voxel >= 0
         data.add_picture(
-            bev_picture(points[seen], colours[seen]),
+            bev_picture(points[seen], directions.colours(features)[voxel[seen]]),
             f"features_{len(data.pictures)}",
             "features",
             name,
-            "Main directions of its features as colours; fitted to this frame.",
+            "Main directions of its features as colours; fitted to this frame, beyond 12 m.",
         )
     labels = map_labels(batch.point_labels.numpy(), nuscenes_label_table())
     data.add_picture(
@@ -161,15 +161,24 @@ def add_feature_pictures(
     }
 
 
-def point_features(
+def voxel_features(
     config: Path, checkpoint: Path | None, root: Path, seed: int, batch: Any
 ) -> NDArray[np.float32]:
-    """(N, C) features of a batch's points, with batch norm calibrated as in the probe."""
+    """(V, C) features of unit length and variance, with batch norm calibrated as in the probe."""
     model = build_model(config, checkpoint, seed)
     calibrate_student(model, probe_batches(config, root, "train"))
     with torch.no_grad():
         voxels = model(batch, mode="predict")
-    return voxels_to_points(voxels, batch.point_to_voxel).numpy()
+    standard = (voxels - voxels.mean(0)) / voxels.std(0).clamp(min=1e-6)
+    return torch.nn.functional.normalize(standard, dim=1).numpy()
+
+
+def _far_from_the_sensor(features: NDArray[np.float32], batch: Any) -> NDArray[np.float32]:
+    """The voxels beyond 12 m: nearer, the rings on the road outnumber everything else."""
+    seen = batch.point_to_voxel >= 0
+    far = torch.zeros(len(features), dtype=torch.bool)
+    far[batch.point_to_voxel[seen]] = batch.points[seen, :2].norm(dim=1) > 12.0
+    return features[far.numpy()]
 
 
 def add_training_curves(data: ReportData, work_dirs: Mapping[str, Path]) -> None:
