@@ -294,7 +294,8 @@ def test_static_points_line_up_across_frames(root):
 
     gap, _ = cKDTree(moved).query(first[1][walls])
     unmoved, _ = cKDTree(second[1]).query(first[1][walls])
-    assert np.median(gap) < 0.7 * np.median(unmoved)
+    # most points have a neighbour on the same wall either way; the far tail tells motion
+    assert np.percentile(gap, 90) < 0.5 * np.percentile(unmoved, 90)
 
 
 def test_label_text_and_xml_of_known_values():
