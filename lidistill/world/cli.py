@@ -4,10 +4,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
+from lidistill.parallel import available_cpus
 from lidistill.world.presets import PRESETS
 
 HELP = "generate the embedded driving world (synthetic nuScenes and KITTI layouts)"
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layout", choices=("nuscenes", "kitti", "both"), default="nuscenes")
     parser.add_argument("--preset", choices=tuple(PRESETS), default="small")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="threads")
+    parser.add_argument("--jobs", type=int, default=available_cpus(), help="threads")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -70,7 +70,7 @@ class SceneWriter:
         self.start = EPOCH + number * 100_000_000
         self.prefix = f"n000-synth-{seed:04d}-{number:04d}"
         self.lidar: Lidar = nuscenes_lidar(size.columns)
-        self.cameras: list[Camera] = nuscenes_cameras(size.width)
+        self.cameras: tuple[Camera, ...] = nuscenes_cameras(size.width)
         self.records: dict[str, list[Record]] = {name: [] for name in SCENE_TABLES}
         self.seed = seed
 

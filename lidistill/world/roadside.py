@@ -14,7 +14,7 @@ def pedestrians(site: Site) -> None:
     """Walkers on two footpath lanes a side, and groups that stand between them and the green."""
     rng, s = site.rng, site.street
     for side in (-1.0, 1.0):
-        for lane, offset in ((0, 1.62), (1, 2.55)):
+        for lane, offset in ((0, 1.60), (1, 2.62)):
             speed = float(rng.uniform(1.0, 1.5))
             yaw = 0.0 if (lane == 0) == (side < 0) else np.pi
             x = site.near[0] - 10.0
@@ -22,7 +22,7 @@ def pedestrians(site: Site) -> None:
                 x += 1.3 + rng.exponential(100.0 / (0.3 * site.profile.pedestrians))
                 kind = "child" if rng.random() < 0.12 else "pedestrian"
                 plan = people.pedestrian(rng, kind, rng.uniform(0.25, 0.5))
-                site.put(plan, x, side * (s.half + offset), yaw + rng.normal(0, 0.004), speed)
+                site.put(plan, x, side * (s.half + offset), yaw + rng.normal(0, 0.001), speed)
         x = site.near[0]
         while x < site.near[1]:
             x += 1.0 + rng.exponential(250.0 / (0.4 * site.profile.pedestrians))

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The two rigs: a nuScenes vehicle (one 32-beam LiDAR, six cameras) and a KITTI vehicle.
 
+A rig is made once per size and shared by all scenes, with the ray tables it has computed.
+
 Numbers were read off the real samples of both datasets (ring medians, calibration tables).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,6 +147,7 @@ _NUSCENES_CAMERAS = {
 }
 
 
+@lru_cache(maxsize=4)
 def nuscenes_lidar(columns: int = 1084) -> Lidar:
     """The 32-beam LiDAR: rings from -30.67 degrees in steps of 1.333, clockwise from above."""
     step = -2 * np.pi / columns
@@ -158,7 +161,8 @@ def nuscenes_lidar(columns: int = 1084) -> Lidar:
     )
 
 
-def nuscenes_cameras(width: int) -> list[Camera]:
+@lru_cache(maxsize=4)
+def nuscenes_cameras(width: int) -> tuple[Camera, ...]:
     """The six cameras with images of ``width`` x 9/16 ``width`` pixels."""
     scale = width / 1600.0
     cameras = []
@@ -167,7 +171,7 @@ def nuscenes_cameras(width: int) -> list[Camera]:
         k = np.array([[f * scale, 0, cx * scale], [0, f * scale, cy * scale], [0, 0, 1.0]])
         height = round(900 * scale)
         cameras.append(Camera(name, transform(turn, position), k, width, height, delay / 1000.0))
-    return cameras
+    return tuple(cameras)
 
 
 # ---- KITTI -------------------------------------------------------------------------------------
@@ -200,6 +204,7 @@ def kitti_calibration() -> dict[str, Array]:
     }
 
 
+@lru_cache(maxsize=4)
 def kitti_lidar(columns: int = 2048) -> Lidar:
     """The HDL-64E: an upper block of 32 beams at 1/3 degree from +2 down, a lower one at 1/2."""
     upper = 2.0 - np.arange(32) / 3.0
@@ -214,6 +219,7 @@ def kitti_lidar(columns: int = 2048) -> Lidar:
     )
 
 
+@lru_cache(maxsize=1)
 def kitti_camera() -> Camera:
     """The left colour camera; its centre is where P2 says, 6 cm beside the rectified frame's."""
     calibration = kitti_calibration()

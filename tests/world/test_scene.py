@@ -82,11 +82,11 @@ def test_boxes_stand_clear_of_the_ground(scene):
 
 
 @pytest.mark.parametrize("profile", [Profile(), PROFILE], ids=["nuscenes", "kitti"])
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [2, 29, 36, 37])  # in the first three, walkers once brushed past
 def test_annotated_boxes_never_meet(profile, seed):
-    scene = compose("collisions", (seed, 5), 9.5, profile)
+    scene = compose("collisions", (seed, seed), 9.5, profile)
     boxed = np.array([k for k, thing in enumerate(scene.things) if thing.boxed])
-    for time in (0.0, 4.0, 9.5):
+    for time in np.arange(0.0, 9.6, 0.5):
         boxes = scene.boxes(time)[boxed]
         shapes = [Polygon(c[[0, 2, 6, 4], :2]) for c in box_corners(boxes)]
         reach = np.hypot(boxes[:, 3], boxes[:, 4]) / 2
