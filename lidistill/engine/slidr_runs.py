@@ -14,6 +14,7 @@ from lidistill import compat
 from lidistill.engine.config import load_config
 from lidistill.engine.test import drop_teacher_checkpoints
 from lidistill.evaluation.probe_result import ProbeResult, ProbeSettings
+from lidistill.io import exclusive
 
 SUPERPIXEL_SIGMA = 1.0  # the paper's 3 pixels at 1600 x 900, on images a quarter as wide
 
@@ -41,6 +42,13 @@ def prepare_world(
     say: Callable[[str], None] = lambda _line: None,
 ) -> WorldData:
     """Generate the world, convert it, make superpixels; what exists already is not made again."""
+    with exclusive(out, "makes a world"):
+        return _prepare_alone(out, preset, seed, jobs, say)
+
+
+def _prepare_alone(
+    out: Path, preset: str, seed: int, jobs: int, say: Callable[[str], None]
+) -> WorldData:
     from lidistill.converters.nuscenes import convert_nuscenes
     from lidistill.converters.superpixels import make_superpixels
     from lidistill.world import generate

@@ -19,6 +19,8 @@ from lidistill.engine.stages import (
     finished_checkpoint,
     note_run,
 )
+from lidistill.io import exclusive
+from lidistill.io.locks import LOCK_FILE
 
 HELP = "train a config; the same command continues a run that was interrupted"
 
@@ -124,15 +126,24 @@ def train_one(
     launcher: str = "none",
     quiet: bool = False,
 ) -> Path:
-    """Train one stage to its end, from its latest checkpoint if there is one."""
+    """Train one stage to its end, from its latest checkpoint if there is one.
+
+    A second process that is told the same waits for the first and takes its result.
+    """
+    fill_stage_checkpoints(cfg, checkpoints)
+    alone = exclusive(work_dir, "trains") if launcher == "none" else nullcontext()
+    with alone:
+        return _train_alone(cfg, work_dir, restart, launcher, quiet)
+
+
+def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: bool) -> Path:
     from mmengine.runner import Runner
 
     from lidistill.hooks.checkpoint import latest_checkpoint
 
-    fill_stage_checkpoints(cfg, checkpoints)
     key = fingerprint(cfg)
-    if restart and work_dir.exists():
-        shutil.rmtree(work_dir)
+    if restart:
+        _clear(work_dir)
     done = finished_checkpoint(work_dir, key)
     if done is not None:
         return done
@@ -156,6 +167,15 @@ def train_one(
         wall_s=round(time.perf_counter() - begin, 1), resumed_from=latest.name if latest else None,
     )  # fmt: skip
     return final
+
+
+def _clear(work_dir: Path) -> None:
+    """Remove what the folder holds, but for the lock that this process has on it."""
+    for path in work_dir.iterdir() if work_dir.exists() else ():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != LOCK_FILE:
+            path.unlink()
 
 
 def _apply_overrides(cfg: Any, seed: int | None, amp: bool, options: dict[str, Any]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lidistill.evaluation.evidence_run import EvidencePlan
+from lidistill.parallel import available_cpus
 
 HELP = "run a method's evidence table (all rows, all seeds, resumable) and write its record"
 
@@ -28,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="record (default: docs/evidence/NAME.json)")
     parser.add_argument(
         "--any-commit", action="store_true", help="also take stored outcomes of other commits"
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=available_cpus(), help="processes (default: one a core)"
     )
     parser.add_argument("--show", action="store_true", help="print the record, run nothing")
 
@@ -48,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True, soft_wrap=True, highlight=False)
     seeds = "" if args.seeds is None else f" --seeds {' '.join(map(str, args.seeds))}"
     command = f"lidistill evidence {args.name}{seeds}"
-    run_plan(plan, args.work_dir, out, command, args.any_commit, say=console.print)
+    run_plan(plan, args.work_dir, out, command, args.any_commit, args.jobs, console.print)
     sys.stdout.write(to_markdown(out))
     console.print(f"written: {out}")
     return 0

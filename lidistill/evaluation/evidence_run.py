@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import re
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 from lidistill import provenance
 from lidistill.evaluation.evidence_record import Evidence, EvidenceRow, save_evidence
-from lidistill.io import DataError, read_json, write_json
+from lidistill.io import DataError, parallel, read_json, write_json
 
 Outcome = float | Mapping[str, Any]
 """A value, or ``{"value": float, "n": int, "per_class": {name: float | None}, "protocol": str}``.
@@ -81,6 +82,7 @@ def run_plan(
     out: Path,
     command: str,
     any_commit: bool = False,
+    jobs: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> Evidence:
     """Run what is not done yet, then write the record.
@@ -95,35 +97,66 @@ def run_plan(
         out: the record; written only when every row has every seed.
         command: words that make the record again.
         any_commit: also take outcomes of other commits; the record then names all commits.
+        jobs: processes; rows that share a stage wait for the one that trains it.
         say: told one line a step.
 
     Returns:
         The record as written.
     """
     commit = provenance.commit()
-    jobs = [(row, seed) for seed in plan.seeds for row in plan.rows]
+    todo: list[_Job] = []
     outcomes: dict[tuple[str, int], dict[str, Any]] = {}
-    for step, (row, seed) in enumerate(jobs, start=1):
-        path = work_dir / plan.method / _slug(row.name) / f"seed_{seed}.json"
-        key = {
-            "dataset": plan.dataset,
-            "metric": plan.metric,
-            "row": row.name,
-            "config": row.config,
-            "seed": seed,
-        }
-        outcome = _stored(path, key, None if any_commit else commit)
-        state = "stored"
+    total = len(plan.seeds) * len(plan.rows)
+    for seed, row in itertools.product(plan.seeds, plan.rows):
+        job = _Job(plan, row, seed, work_dir, commit)
+        outcome = _stored(job.path, job.key, None if any_commit else commit)
         if outcome is None:
-            say(f"[{step}/{len(jobs)}] {row.name}, seed {seed} ...")
-            outcome = {**key, "commit": commit, **_timed(row, seed)}
-            write_json(path, outcome)
-            state = f"{outcome['wall_s']:.0f} s"
-        outcomes[row.name, seed] = outcome
-        say(f"[{step}/{len(jobs)}] {row.name}, seed {seed}: {outcome['value']:.4f} ({state})")
+            todo.append(job)
+        else:
+            outcomes[row.name, seed] = outcome
+            say(f"[{len(outcomes)}/{total}] {_line(outcome)} (stored)")
+    for outcome in parallel(_run_job, todo, jobs=jobs):
+        outcomes[outcome["row"], outcome["seed"]] = outcome
+        say(f"[{len(outcomes)}/{total}] {_line(outcome)} ({outcome['wall_s']:.0f} s)")
     evidence = _gather(plan, outcomes, command)
     save_evidence(evidence, out)
     return evidence
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One row with one seed."""
+
+    plan: EvidencePlan
+    row: Row
+    seed: int
+    work_dir: Path
+    commit: str
+
+    @property
+    def path(self) -> Path:
+        return self.work_dir / self.plan.method / _slug(self.row.name) / f"seed_{self.seed}.json"
+
+    @property
+    def key(self) -> dict[str, Any]:
+        return {
+            "dataset": self.plan.dataset,
+            "metric": self.plan.metric,
+            "row": self.row.name,
+            "config": self.row.config,
+            "seed": self.seed,
+        }
+
+
+def _run_job(job: _Job) -> dict[str, Any]:
+    """Run and store; the outcome."""
+    outcome = {**job.key, "commit": job.commit, **_timed(job.row, job.seed)}
+    write_json(job.path, outcome)
+    return outcome
+
+
+def _line(outcome: Mapping[str, Any]) -> str:
+    return f"{outcome['row']}, seed {outcome['seed']}: {outcome['value']:.4f}"
 
 
 def _gather(

@@ -7,6 +7,7 @@ Everything that lidistill derives (info files, superpixels, caches) is written t
 
 from lidistill.io.atomic import atomic_write
 from lidistill.io.errors import DataError
+from lidistill.io.locks import exclusive
 from lidistill.io.manifest import (
     manifest_path,
     read_json,
@@ -31,6 +32,7 @@ __all__ = [
     "atomic_write",
     "available_cpus",
     "dump_pickle",
+    "exclusive",
     "finite_points",
     "image_size",
     "load_pickle",

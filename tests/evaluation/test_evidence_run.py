@@ -55,7 +55,7 @@ def test_runs_every_row_with_every_seed(tmp_path):
         "random init",
         "demo.py",
     )
-    assert len(said) == 12
+    assert len(said) == 6
     assert "[6/6] SLidR, seed 2: 0.5200" in said[-1]
 
 
@@ -166,3 +166,12 @@ def test_unknown_plan(capsys):
         cli.find_plan(f"{__name__}:nothing")
     assert main(["evidence", "nothing"]) == 1
     assert "no evidence plan" in " ".join(capsys.readouterr().err.split())
+
+
+def test_two_processes_make_the_same_record(tmp_path):
+    one = run_plan(Recorder().plan(), tmp_path / "a", tmp_path / "a.json", "c")
+    two = run_plan(Recorder().plan(), tmp_path / "b", tmp_path / "b.json", "c", jobs=2)
+    for ours, other in zip(one.rows, two.rows, strict=True):
+        ours.wall_s = other.wall_s
+    assert [row.values for row in two.rows] == [row.values for row in one.rows]
+    assert two.rows[1].per_class == one.rows[1].per_class

@@ -1,0 +1,52 @@
+# SPDX-License-Identifier: Apache-2.0
+import subprocess
+import sys
+import threading
+import time
+
+from lidistill.io.locks import LOCK_FILE, exclusive
+
+HOLD = """
+import sys, time
+from lidistill.io.locks import exclusive
+with exclusive(sys.argv[1], "holds"):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_waits_and_a_killed_holder_lets_go(tmp_path, capfd):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "run")], stdout=subprocess.PIPE, text=True
+    )
+    assert holder.stdout.readline() == "held\n"
+    got = threading.Event()
+
+    def take():
+        with exclusive(tmp_path / "run", "trains"):
+            got.set()
+
+    waiter = threading.Thread(target=take)
+    waiter.start()
+    try:
+        said = ""
+        while "waiting for it" not in said:
+            said += capfd.readouterr().err
+            time.sleep(0.01)
+        assert f"another process trains in {tmp_path / 'run'}" in said
+        assert not got.is_set()
+    finally:
+        holder.kill()
+        waiter.join(timeout=30)
+    assert got.is_set()
+
+
+def test_free_again_after_an_error(tmp_path):
+    for _ in range(2):
+        try:
+            with exclusive(tmp_path, "works"):
+                raise KeyError
+        except KeyError:
+            pass
+    with exclusive(tmp_path, "works"):
+        assert (tmp_path / LOCK_FILE).is_file()
