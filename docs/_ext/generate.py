@@ -24,7 +24,7 @@ def write_pages(docs: Path) -> None:
     """Write every generated page that differs from what is there."""
     folder = docs / "_generated"
     folder.mkdir(exist_ok=True)
-    pages = {f"evidence_{name}.md": evidence(docs, name) for name in method_names()}
+    pages = {f"evidence_{name}.md": evidence(docs, name) for name in evidence_names()}
     pages["benchmarks.md"] = benchmarks(docs / "benchmarks.json")
     pages["cli.md"] = verbs()
     for name, text in pages.items():
@@ -33,9 +33,10 @@ def write_pages(docs: Path) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def method_names() -> list[str]:
-    """Method files of the package."""
-    return sorted(path.stem for path in METHODS.glob("*.py") if path.stem[0] != "_")
+def evidence_names() -> list[str]:
+    """Method files of the package, and tables that several methods share."""
+    methods = {path.stem for path in METHODS.glob("*.py") if path.stem[0] != "_"}
+    return sorted(methods | set(plan_names()))
 
 
 def evidence(docs: Path, method: str) -> str:

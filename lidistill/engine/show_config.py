@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lidistill.engine.config import add_config_arguments, load_config
+from lidistill.engine.stages import load_stage
 
 HELP = "print a resolved config and file:line of every class it would build"
 
@@ -70,8 +71,7 @@ def with_stages(path: Path, config: Any) -> Iterator[tuple[Path, Any]]:
     """
     yield path, config
     for stage in config.get("stages") or []:
-        stage_path = path.parent / stage["config"]
-        yield stage_path, load_config(stage_path)
+        yield load_stage(path, stage)
 
 
 def find_built(node: Any, key: str = "") -> Iterator[Built]:

@@ -6,6 +6,7 @@ A config with stages is one line per stage::
     stages = [
         dict(name="image_teacher", config="demo_teacher.py"),
         dict(name="pretrain", config="demo_pretrain.py"),
+        dict(name="permuted", config="demo_pretrain.py", options={"model.permute_regions": True}),
     ]
 
 Inside a later stage's config the string ``"stage://image_teacher"`` stands for the final checkpoint
@@ -22,11 +23,27 @@ from typing import Any
 
 from mmengine.config import Config
 
-from lidistill.engine.config import map_strings
+from lidistill.engine.config import load_config, map_strings
 from lidistill.io import read_json, write_json
 
 STAGE_PREFIX = "stage://"
 _VOLATILE = ("work_dir", "resume", "load_from", "launcher")
+
+
+def load_stage(
+    config: Path, stage: Mapping[str, Any], data_root: str | None = None
+) -> tuple[Path, Config]:
+    """File and content of one entry of ``stages``.
+
+    Args:
+        config: the staged config; stages name their files relative to it.
+        stage: ``name``, ``config``, and ``options``, dotted keys to replace, where it has some.
+        data_root: see :func:`lidistill.engine.config.load_config`.
+    """
+    path = config.parent / stage["config"]
+    content = load_config(path, data_root=data_root)
+    content.merge_from_dict(dict(stage.get("options", {})))
+    return path, content
 
 
 def fingerprint(cfg: Config) -> str:

@@ -17,6 +17,7 @@ from lidistill.engine.stages import (
     fill_stage_checkpoints,
     fingerprint,
     finished_checkpoint,
+    load_stage,
     note_run,
 )
 from lidistill.io import exclusive
@@ -110,7 +111,7 @@ def train(
     for stage in stages:
         if only is not None and stage["name"] not in only:
             continue
-        stage_cfg = load_config(config.parent / stage["config"], data_root=data_root)
+        _, stage_cfg = load_stage(config, stage, data_root)
         _apply_overrides(stage_cfg, seed, amp, stage_options[stage["name"]])
         checkpoints[stage["name"]] = train_one(
             stage_cfg, folder / stage["name"], checkpoints, restart, launcher, quiet

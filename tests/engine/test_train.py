@@ -117,12 +117,14 @@ def test_stages_hand_checkpoints_on(tmp_path):
     )
     (folder / "staged/second.py").write_text(second)
     (folder / "staged/all.py").write_text(
-        'stages = [dict(name="small", config="first.py"), dict(name="big", config="second.py")]\n'
+        'stages = [dict(name="small", config="first.py"), dict(name="big", config="second.py"),'
+        ' dict(name="none", config="second.py", options={"model.checkpoint": None})]\n'
     )
     work = tmp_path / "work"
     with pytest.raises(ValueError, match="does not fit ToyNet"):
         train(folder / "staged/all.py", work)
     assert (work / "small/iter_40.pth").is_file()
+    assert train(folder / "staged/all.py", work, only=["none"]) == work / "none/iter_40.pth"
 
 
 def test_unknown_stage_and_unknown_config(tmp_path):
