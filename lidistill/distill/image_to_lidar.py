@@ -3,13 +3,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
 from lidistill.distill.regions import SuperpixelRegions
+from lidistill.distill.schedules import Schedule
 from lidistill.distill.teacher import Teacher
 from lidistill.losses.contrastive import RegionPairs, select_regions
 from lidistill.ops.pixel_read import read_pixels, read_pixels_lowres
@@ -17,36 +19,109 @@ from lidistill.ops.segment import label_map_mean, pool_map_regions_lowres, segme
 
 VOXEL_INPUTS = ("voxel_features", "voxel_coords", "spatial_shape", "batch_size")
 """Batch fields that a voxel network takes."""
+ONE_TEACHER = "image"
+"""Name of the teacher where there is only one."""
 
 
 def image_to_lidar(
     student: nn.Module | dict,
     teacher: Teacher | dict,
     point_head: nn.Module | dict,
-    image_head: nn.Module | dict,
+    image_head: nn.Module | dict | None,
     student_tap: str = "",
     student_inputs: Sequence[str] = VOXEL_INPUTS,
+    weights: Mapping[str, float | Schedule] | None = None,
 ) -> dict[str, Any]:
     """Arguments of a Distiller that teaches a LiDAR network from images.
+
+    Several image networks teach at once where ``teacher`` is a dictionary name -> teacher; then
+    ``point_head`` and ``image_head`` are dictionaries with the same names, and each term carries
+    the name of its teacher (``infonce_dino``).
 
     Args:
         student: network on voxels; called with ``student_inputs`` of the batch.
         teacher: arguments of :class:`lidistill.distill.teacher.Teacher`: ``model``, a frozen image
             network (B, 3, H, W) -> (B, C, h, w), and its local ``checkpoint``.
         point_head: (V, C) -> (V, D); trained with the student.
-        image_head: (B, C, h, w) -> (B, D, h', w'); trained with the student.
+        image_head: (B, C, h, w) -> (B, D, h', w'); trained with the student. None takes the
+            teacher's own map.
         student_tap: module of the student whose (V, C) output is taught; ``""`` is its output.
         student_inputs: batch fields the student takes.
+        weights: term -> number or schedule; 1 where not named.
+
+    Raises:
+        ValueError: heads and teachers do not have the same names.
     """
-    if isinstance(teacher, dict):
-        teacher = Teacher(**{"taps": {"map": ""}, "inputs": ("images",), **teacher})
+    named = isinstance(teacher, Mapping) and "model" not in teacher
+    teachers: dict[str, Any] = {**teacher} if named else {ONE_TEACHER: teacher}  # type: ignore[dict-item]
+    connectors: dict[str, nn.Module | dict] = {}
+    for side, head in (("point", point_head), ("image", image_head)):
+        for name, one in _heads(side, head, list(teachers)).items():
+            connectors[f"{side}_{name}" if named else side] = one
     return {
         "student": student,
         "student_taps": {"voxels": student_tap},
         "student_inputs": student_inputs,
-        "teachers": {"image": teacher},
-        "connectors": {"point": point_head, "image": image_head},
+        "teachers": {name: _image_teacher(one) for name, one in teachers.items()},
+        "connectors": connectors,
+        "weights": weights,
     }
+
+
+def _heads(side: str, head: Any, names: Sequence[str]) -> dict[str, nn.Module | dict]:
+    """One head for each teacher."""
+    if head is None:
+        return {name: nn.Identity() for name in names}
+    if list(names) == [ONE_TEACHER]:
+        return {ONE_TEACHER: head}
+    if isinstance(head, Mapping) and set(head) == set(names):
+        return dict(head)
+    got = sorted(head) if isinstance(head, Mapping) else type(head).__name__
+    raise ValueError(f"{side}_head must name one head for each teacher, {sorted(names)}; got {got}")
+
+
+def _image_teacher(teacher: Teacher | dict) -> Teacher:
+    if not isinstance(teacher, Mapping):
+        return teacher
+    return Teacher(**{"taps": {"map": ""}, "inputs": ("images",), **teacher})
+
+
+@dataclass
+class View:
+    """What one image teacher and the student give, each behind its head.
+
+    Attributes:
+        points: (V, D) student embeddings of the voxels.
+        pixels: (B, D, h, w) teacher embeddings.
+        frozen: (B, C, h, w) the teacher's own map.
+    """
+
+    points: torch.Tensor
+    pixels: torch.Tensor
+    frozen: torch.Tensor
+
+
+def views(connectors: nn.ModuleDict, student: Any, teachers: Mapping[str, Any]) -> dict[str, View]:
+    """One :class:`View` for each image teacher, by the suffix of its loss terms.
+
+    Args:
+        connectors: of the Distiller, named as :func:`image_to_lidar` does.
+        student: tapped student outputs.
+        teachers: tapped outputs of each teacher.
+
+    Returns:
+        ``{"": view}`` for a single teacher, ``{"_dino": ..., "_moco": ...}`` for several.
+    """
+    found = {}
+    for name, outputs in teachers.items():
+        suffix = "" if name == ONE_TEACHER else f"_{name}"
+        frozen = outputs.map.features.float()
+        found[suffix] = View(
+            points=connectors[f"point{suffix}"](student.voxels.features),
+            pixels=connectors[f"image{suffix}"](frozen),
+            frozen=frozen,
+        )
+    return found
 
 
 def pool_superpixels(

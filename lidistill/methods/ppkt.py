@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
-from lidistill.distill.image_to_lidar import image_to_lidar, pixels_at_pairs
+from lidistill.distill.image_to_lidar import image_to_lidar, pixels_at_pairs, views
 from lidistill.losses.contrastive import point_infonce
 from lidistill.losses.sampling import sample_pairs
 from lidistill.registry import MODELS
@@ -46,12 +46,12 @@ class PPKT(Distiller):
         """Equation 3: one positive a point, its pixel."""
         chosen = sample_pairs(len(batch.pair_point), self.num_pairs).to(batch.pair_point.device)
         voxels = batch.point_to_voxel[batch.pair_point[chosen]]
-        points = self.connectors["point"](student.voxels.features)[voxels]  # (M, D)
-        feature_map = self.connectors["image"](teachers["image"].map.features.float())
-        pixels = pixels_at_pairs(feature_map, batch, chosen)  # (M, D)
         self.observe("pairs", len(chosen))
         return {
-            "infonce": point_infonce(
-                F.normalize(points, dim=1), F.normalize(pixels, dim=1), self.temperature
+            f"infonce{suffix}": point_infonce(
+                F.normalize(view.points[voxels], dim=1),  # (M, D)
+                F.normalize(pixels_at_pairs(view.pixels, batch, chosen), dim=1),  # (M, D)
+                self.temperature,
             )
+            for suffix, view in views(self.connectors, student, teachers).items()
         }

@@ -10,12 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import nn
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.connectors import check_widths
 from lidistill.distill.distiller import Distiller
-from lidistill.distill.image_to_lidar import image_to_lidar, pixels_at_pairs
+from lidistill.distill.image_to_lidar import image_to_lidar, pixels_at_pairs, views
 from lidistill.losses.feature import normalized_l2
 from lidistill.registry import MODELS
 
@@ -37,15 +36,18 @@ class ScaLR(Distiller):
     def __init__(self, **networks: Any) -> None:
         if "image_head" in networks:
             raise ValueError("ScaLR has no image head: the teacher's own features are the target")
-        super().__init__(**image_to_lidar(image_head=nn.Identity(), **networks))
+        super().__init__(**image_to_lidar(image_head=None, **networks))
 
     def distill_losses(
         self, student: Any, teachers: dict[str, Any], batch: PairBatch
     ) -> dict[str, torch.Tensor]:
         """Equation 1: the distance, not squared, between the two directions."""
         voxels = batch.point_to_voxel[batch.pair_point]
-        points = self.connectors["point"](student.voxels.features)[voxels]  # (P, C)
-        pixels = pixels_at_pairs(teachers["image"].map.features.float(), batch)  # (P, C)
-        check_widths(points.shape[1], pixels.shape[1], "ScaLR")
         self.observe("pairs", len(voxels))
-        return {"l2": normalized_l2(points, pixels)}
+        terms = {}
+        for suffix, view in views(self.connectors, student, teachers).items():
+            points = view.points[voxels]  # (P, C)
+            pixels = pixels_at_pairs(view.pixels, batch)  # (P, C)
+            check_widths(points.shape[1], pixels.shape[1], "ScaLR")
+            terms[f"l2{suffix}"] = normalized_l2(points, pixels)
+        return terms

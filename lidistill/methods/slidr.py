@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
-from lidistill.distill.image_to_lidar import image_to_lidar, pool_superpixels
+from lidistill.distill.image_to_lidar import View, image_to_lidar, pool_superpixels, views
 from lidistill.distill.regions import SuperpixelRegions
 from lidistill.losses.contrastive import region_infonce
 from lidistill.registry import MODELS
@@ -30,6 +30,8 @@ class SLidR(Distiller):
             of the batch. Nothing can be learned from it. (Within a sample would not do: the
             student then still learns which sample a region comes from, and gains from it.)
         compat_channel0: the release's rule for which regions count (first channel not exactly 0).
+        region_scope: ``image``, or ``sample`` where the cameras of a sample share their regions;
+            see :meth:`lidistill.distill.regions.SuperpixelRegions.from_batch`.
         networks: ``student``, ``teacher``, ``point_head``, ``image_head``, ...; see
             :func:`lidistill.distill.image_to_lidar.image_to_lidar`.
 
@@ -44,24 +46,32 @@ class SLidR(Distiller):
         temperature: float = 0.07,
         permute_regions: bool = False,
         compat_channel0: bool = False,
+        region_scope: str = "image",
         **networks: Any,
     ) -> None:
         super().__init__(**image_to_lidar(**networks))
         self.temperature = temperature
         self.permute_regions = permute_regions
         self.compat_channel0 = compat_channel0
+        self.region_scope = region_scope
 
     def distill_losses(
         self, student: Any, teachers: dict[str, Any], batch: PairBatch
     ) -> dict[str, torch.Tensor]:
         """Section 3.2: superpixels and superpoints of one region attract, all others repel."""
-        points = F.normalize(self.connectors["point"](student.voxels.features), dim=1)  # (V, D)
-        pixels = self.connectors["image"](teachers["image"].map.features.float())  # (B, D, h, w)
-        regions = SuperpixelRegions.from_batch(batch)
-        pooled = pool_superpixels(points, pixels, regions, self.compat_channel0)  # k, q of eq. 1
+        regions = SuperpixelRegions.from_batch(batch, self.region_scope)
+        return {
+            f"infonce{suffix}": self.contrast(view, regions)
+            for suffix, view in views(self.connectors, student, teachers).items()
+        }
+
+    def contrast(self, view: View, regions: SuperpixelRegions) -> torch.Tensor:
+        """Equation 1 for one image teacher."""
+        points = F.normalize(view.points, dim=1)  # (V, D)
+        pooled = pool_superpixels(points, view.pixels, regions, self.compat_channel0)  # k, q
         self.observe("regions", len(pooled.region))
         self.observe("region_coverage", pooled.coverage)
         images = pooled.pixel_regions
         if self.permute_regions:
             images = images[torch.randperm(len(images), device=images.device)]
-        return {"infonce": region_infonce(pooled.point_regions, images, self.temperature)}
+        return region_infonce(pooled.point_regions, images, self.temperature)

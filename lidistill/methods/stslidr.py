@@ -14,7 +14,13 @@ from torch.nn import functional as F
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
-from lidistill.distill.image_to_lidar import image_to_lidar, pool_pixels, pool_superpixels
+from lidistill.distill.image_to_lidar import (
+    View,
+    image_to_lidar,
+    pool_pixels,
+    pool_superpixels,
+    views,
+)
 from lidistill.distill.regions import SuperpixelRegions
 from lidistill.losses.contrastive import region_infonce
 from lidistill.losses.semantic_tolerance import (
@@ -35,6 +41,7 @@ class STSLidR(Distiller):
         min_quantile: 0 weighs every negative by 1 - similarity; above 0, the most similar share of
             each row gets logit 0 and all others weight 1 (0.01 in the release).
         class_balance: weigh anchors down that have many look-alikes.
+        region_scope: ``image``, or ``sample`` where the cameras of a sample share their regions.
         networks: see :func:`lidistill.distill.image_to_lidar.image_to_lidar`.
 
     Differs from the authors' release: teacher regions are pooled through interpolation weights at
@@ -46,32 +53,38 @@ class STSLidR(Distiller):
         temperature: float = 0.07,
         min_quantile: float = 0.01,
         class_balance: bool = True,
+        region_scope: str = "image",
         **networks: Any,
     ) -> None:
         super().__init__(**image_to_lidar(**networks))
         self.temperature = temperature
         self.min_quantile = min_quantile
         self.class_balance = class_balance
+        self.region_scope = region_scope
 
     def distill_losses(
         self, student: Any, teachers: dict[str, Any], batch: PairBatch
     ) -> dict[str, torch.Tensor]:
         """Sections 3.2 and 3.3: similarity of regions in the teacher's own feature space."""
-        frozen = teachers["image"].map.features.float()  # (B, C, h, w)
-        points = F.normalize(self.connectors["point"](student.voxels.features), dim=1)  # (V, D)
-        regions = SuperpixelRegions.from_batch(batch)
-        pooled = pool_superpixels(points, self.connectors["image"](frozen), regions)
-        teacher_regions, _ = pool_pixels(frozen, regions)
+        regions = SuperpixelRegions.from_batch(batch, self.region_scope)
+        return {
+            f"infonce{suffix}": self.contrast(view, regions)
+            for suffix, view in views(self.connectors, student, teachers).items()
+        }
+
+    def contrast(self, view: View, regions: SuperpixelRegions) -> torch.Tensor:
+        """The tolerant, balanced loss for one image teacher."""
+        points = F.normalize(view.points, dim=1)  # (V, D)
+        pooled = pool_superpixels(points, view.pixels, regions)
+        teacher_regions, _ = pool_pixels(view.frozen, regions)
         similarity = region_similarity(teacher_regions[pooled.region])  # (R, R)
         alive = alive_regions(similarity)
         similarity = similarity[alive][:, alive]
         self.observe("regions", len(similarity))
-        return {
-            "infonce": region_infonce(
-                pooled.point_regions[alive],
-                pooled.pixel_regions[alive],
-                self.temperature,
-                tolerant_weights(similarity, self.min_quantile, not self.class_balance),
-                class_balance_weights(similarity) if self.class_balance else None,
-            )
-        }
+        return region_infonce(
+            pooled.point_regions[alive],
+            pooled.pixel_regions[alive],
+            self.temperature,
+            tolerant_weights(similarity, self.min_quantile, not self.class_balance),
+            class_balance_weights(similarity) if self.class_balance else None,
+        )
