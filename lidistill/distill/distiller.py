@@ -91,6 +91,7 @@ class Distiller(BaseModel):
         self.schedules = {name: as_schedule(weight) for name, weight in (weights or {}).items()}
         self.progress = 0.0
         self.observations: dict[str, float] = {}
+        self.watched: dict[str, tuple[torch.Tensor, torch.Tensor]] | None = None
 
     # -- what a method writes ---------------------------------------------------------------------
     @abstractmethod
@@ -108,6 +109,17 @@ class Distiller(BaseModel):
     def observe(self, name: str, value: float) -> None:
         """Log a number beside the losses and in the audit (regions kept, pairs used, ...)."""
         self.observations[name] = float(value)
+
+    def watch(self, student: torch.Tensor, teacher: torch.Tensor, suffix: str = "") -> None:
+        """Leave matched embeddings to a monitor, if one has asked (``watched`` is a dictionary).
+
+        Args:
+            student: (R, D) embeddings, row i of one thing.
+            teacher: (R, D) embeddings of the same things.
+            suffix: of the teacher's loss terms.
+        """
+        if self.watched is not None:
+            self.watched[suffix] = (student.detach(), teacher.detach())
 
     # -- mmengine's interface ---------------------------------------------------------------------
     def forward(self, inputs: Any, data_samples: Any = None, mode: str = "tensor") -> Any:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lidistill.losses.gather import Negatives, gather_rows, total_over_ranks, world_size
 from lidistill.losses.region_pooling import (
     RegionPairs,
     pool_regions,
@@ -20,6 +21,7 @@ from lidistill.losses.region_pooling import (
     select_regions,
 )
 from lidistill.losses.sampling import sample_pairs
+from lidistill.ops.precision import full_precision
 
 __all__ = [
     "RegionPairs",
@@ -36,10 +38,11 @@ __all__ = [
 
 
 class _WeightedInfoNCE(torch.autograd.Function):
-    """Cross-entropy of weighted similarities against the diagonal, rows in blocks.
+    """Cross-entropy of weighted similarities against a diagonal, rows in blocks.
 
-    The gradient is known once a block's softmax is, so it is made in the forward pass: one
-    exponential per entry, and no (R, R) matrix is ever stored (4096 pairs: 64 MiB, several times).
+    The positive of query i is key ``first_key + i``. The gradient is known once a block's softmax
+    is, so it is made in the forward pass: one exponential per entry, and no (R, R) matrix is ever
+    stored (4096 pairs: 64 MiB, several times).
     """
 
     @staticmethod
@@ -50,6 +53,7 @@ class _WeightedInfoNCE(torch.autograd.Function):
         temperature: float,
         logit_weights: Tensor | None,
         anchor_shares: Tensor,
+        first_key: int,
         with_gradient: bool,
     ) -> Tensor:
         block = max(1, _BLOCK_ENTRIES[queries.is_cuda] // len(keys))
@@ -59,10 +63,13 @@ class _WeightedInfoNCE(torch.autograd.Function):
             for first in range(0, len(queries), block):
                 rows = slice(first, first + block)
                 weights = None if logit_weights is None else logit_weights[rows]
-                losses, softmax = _block_softmax(queries[rows], keys, first, temperature, weights)
+                positive = first_key + first
+                losses, softmax = _block_softmax(
+                    queries[rows], keys, positive, temperature, weights
+                )
                 loss += (losses * anchor_shares[rows]).sum()
                 if with_gradient:
-                    softmax.diagonal(first).sub_(1.0)
+                    softmax.diagonal(positive).sub_(1.0)
                     if weights is not None:
                         softmax *= weights
                     scale = (anchor_shares[rows] / temperature).unsqueeze(1)
@@ -76,7 +83,7 @@ class _WeightedInfoNCE(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_queries, grad_keys = ctx.saved_tensors
-        return grad_queries * grad, grad_keys * grad, None, None, None, None
+        return grad_queries * grad, grad_keys * grad, None, None, None, None, None
 
 
 # Entries of the similarity matrix handled at once, off and on a GPU: 4 MiB stay in a CPU's cache.
@@ -86,7 +93,7 @@ _BLOCK_ENTRIES = {False: 2**20, True: 2**27}
 def _block_softmax(
     queries: Tensor, keys: Tensor, first: int, temperature: float, weights: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Loss per row and softmax of rows ``first ..`` of the weighted similarity matrix."""
+    """Loss per row and softmax of a block whose row i has its positive in column ``first + i``."""
     logits = queries @ keys.T  # (block, R)
     logits /= temperature
     if weights is not None:
@@ -105,6 +112,7 @@ def info_nce(
     temperature: float = 0.07,
     logit_weights: Tensor | None = None,
     anchor_weights: Tensor | None = None,
+    negatives: Negatives = "rank",
 ) -> Tensor:
     """InfoNCE whose positives stand on the diagonal, from queries to keys only.
 
@@ -115,8 +123,13 @@ def info_nce(
         queries: (R, D) anchors; computed in float32 (float64 if float64).
         keys: (R, D) candidates; row i is the positive of query i, all others are negatives.
         temperature: divides the similarities.
-        logit_weights: (R, R) factors of the logits, without gradient.
+        logit_weights: (R, R) factors of the logits, without gradient; (R, R_all) with the keys of
+            all ranks.
         anchor_weights: (R,) non-negative weights of the anchors, without gradient.
+        negatives: ``"all"`` contrasts with the keys of all ranks of a distributed training. Then
+            every rank must call this, also one without rows; the mean of the ranks' values is the
+            loss of the joined batch, and the mean of their gradients, which
+            DistributedDataParallel takes, is its gradient.
 
     Returns:
         Scalar; zero with gradient if R is 0 or the weights sum to 0.
@@ -127,21 +140,34 @@ def info_nce(
             f"{tuple(queries.shape)} and {tuple(keys.shape)}; a Connector joins unequal widths"
         )
     _check_temperature(temperature)
-    queries, keys = _as_float(queries), _as_float(keys)
-    if len(queries) == 0:
+    queries, keys = full_precision(queries), full_precision(keys)
+    keys, first_key = gather_rows(keys, negatives)
+    if len(keys) == 0:
         return zero_loss(queries, keys)
-    if anchor_weights is None:
-        anchor_shares = queries.new_full((len(queries),), 1.0 / len(queries))
-    else:
-        weights = anchor_weights.detach().to(queries)
-        total = weights.sum()
-        anchor_shares = torch.where(total > 0, weights / total.clamp(min=1e-30), 0.0)
     if logit_weights is not None:
         logit_weights = logit_weights.detach().to(queries)
     with_gradient = torch.is_grad_enabled() and (queries.requires_grad or keys.requires_grad)
     return _WeightedInfoNCE.apply(
-        queries, keys, temperature, logit_weights, anchor_shares, with_gradient
+        queries,
+        keys,
+        temperature,
+        logit_weights,
+        _anchor_shares(queries, len(keys), anchor_weights, negatives),
+        first_key,
+        with_gradient,
     )
+
+
+def _anchor_shares(
+    queries: Tensor, num_keys: int, anchor_weights: Tensor | None, negatives: Negatives
+) -> Tensor:
+    """(R,) what each anchor adds to the loss; over all ranks they sum to the number of ranks."""
+    ranks = world_size(negatives)
+    if anchor_weights is None:
+        return queries.new_full((len(queries),), ranks / num_keys)
+    weights = anchor_weights.detach().to(queries)
+    total = total_over_ranks(weights.sum(), negatives)
+    return torch.where(total > 0, ranks * weights / total.clamp(min=1e-30), 0.0)
 
 
 def region_infonce(
@@ -150,6 +176,7 @@ def region_infonce(
     temperature: float = 0.07,
     logit_weights: Tensor | None = None,
     anchor_weights: Tensor | None = None,
+    negatives: Negatives = "rank",
 ) -> Tensor:
     """Superpixel-driven InfoNCE from point regions to pixel regions.
 
@@ -159,6 +186,7 @@ def region_infonce(
         temperature: 0.07 in the paper.
         logit_weights: (R, R), see :func:`lidistill.losses.semantic_tolerance.tolerant_weights`.
         anchor_weights: (R,), see :func:`lidistill.losses.semantic_tolerance.class_balance_weights`.
+        negatives: ``"rank"`` as in the paper, or ``"all"``; see :func:`info_nce`.
 
     Returns:
         Scalar; zero with gradient if R is 0.
@@ -166,11 +194,16 @@ def region_infonce(
     Source: SLidR, CVPR 2022, equation 1; weights: Mahmoud et al., "Self-Supervised Image-to-Point
         Distillation via Semantically Tolerant Contrastive Loss", CVPR 2023.
     """
-    return info_nce(point_regions, pixel_regions, temperature, logit_weights, anchor_weights)
+    return info_nce(
+        point_regions, pixel_regions, temperature, logit_weights, anchor_weights, negatives
+    )
 
 
 def point_infonce(
-    point_features: Tensor, pixel_features: Tensor, temperature: float = 0.07
+    point_features: Tensor,
+    pixel_features: Tensor,
+    temperature: float = 0.07,
+    negatives: Negatives = "rank",
 ) -> Tensor:
     """Point-pixel InfoNCE from points to pixels.
 
@@ -178,6 +211,7 @@ def point_infonce(
         point_features: (M, D) features of sampled pairs' points; see :func:`sample_pairs`.
         pixel_features: (M, D) features of their pixels; see :mod:`lidistill.ops.pixel_read`.
         temperature: 0.07 in SLidR's re-implementation of PPKT.
+        negatives: ``"rank"`` as there, or ``"all"``; see :func:`info_nce`.
 
     Returns:
         Scalar; zero with gradient if M is 0.
@@ -185,7 +219,7 @@ def point_infonce(
     Source: Liu et al., "Learning from 2D: Contrastive Pixel-to-Point Knowledge Transfer for 3D
         Pretraining", 2021, equation 3.
     """
-    return info_nce(point_features, pixel_features, temperature)
+    return info_nce(point_features, pixel_features, temperature, negatives=negatives)
 
 
 def supervised_contrast(
@@ -214,7 +248,7 @@ def supervised_contrast(
             f"{tuple(points.shape)}, {tuple(pixels.shape)} and {tuple(labels.shape)}"
         )
     _check_temperature(temperature)
-    points, pixels = _as_float(points), _as_float(pixels)
+    points, pixels = full_precision(points), full_precision(pixels)
     if len(points) == 0:
         return zero_loss(points, pixels)
     logits = points @ pixels.T / temperature  # (M, M)
@@ -233,10 +267,6 @@ def zero_loss(*features: Tensor) -> Tensor:
         Scalar 0.
     """
     return torch.stack([feature.sum() * 0.0 for feature in features]).sum()
-
-
-def _as_float(values: Tensor) -> Tensor:
-    return values if values.dtype == torch.float64 else values.float()
 
 
 def _check_temperature(temperature: float) -> None:

@@ -8,28 +8,81 @@ Loss", CVPR 2023. None of these carries gradient: similarity comes from the froz
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 
+from lidistill.losses.gather import Negatives, extremes_over_ranks, gather_rows
 
-def region_similarity(teacher_regions: Tensor) -> Tensor:
+
+@dataclass
+class RegionTolerance:
+    """What ST-SLidR adds to SLidR's loss.
+
+    Attributes:
+        alive: (R,) bool, regions that stay in the loss.
+        logit_weights: (A, A_all) for the A regions that stay; A_all is A, or counts the regions of
+            all ranks.
+        anchor_weights: (A,), or None without class balance.
+    """
+
+    alive: Tensor
+    logit_weights: Tensor
+    anchor_weights: Tensor | None
+
+
+def region_tolerance(
+    teacher_regions: Tensor,
+    min_quantile: float,
+    class_balance: bool,
+    negatives: Negatives = "rank",
+) -> RegionTolerance:
+    """Weights of logits and anchors from the frozen teacher's features alone.
+
+    Args:
+        teacher_regions: (R, C) raw teacher features averaged over each region.
+        min_quantile: see :func:`tolerant_weights`.
+        class_balance: whether anchors are weighed, see :func:`class_balance_weights`.
+        negatives: ``"all"`` weighs the regions of all ranks, as one process with the joined batch
+            would; every rank must call this then.
+
+    Source: sections 3.2 and 3.3.
+    """
+    keys, first_key = gather_rows(teacher_regions.detach(), negatives)
+    similarity = region_similarity(teacher_regions, keys)  # (R, R_all)
+    alive = alive_regions(similarity)
+    alive_keys, _ = gather_rows(alive, negatives)
+    similarity = similarity[alive][:, alive_keys]
+    first_alive = int(alive_keys[:first_key].sum())
+    return RegionTolerance(
+        alive,
+        tolerant_weights(similarity, min_quantile, not class_balance, first_alive),
+        class_balance_weights(similarity, negatives=negatives) if class_balance else None,
+    )
+
+
+def region_similarity(teacher_regions: Tensor, keys: Tensor | None = None) -> Tensor:
     """Cosine similarity of regions in the frozen teacher's feature space.
 
     Args:
         teacher_regions: (R, C) raw teacher features averaged over each region.
+        keys: (K, C) regions to compare with; the same ones where None.
 
     Returns:
-        (R, R) similarities; rows and columns of all-zero ("dead") regions are 0.
+        (R, K) similarities; rows and columns of all-zero ("dead") regions are 0.
     """
     unit = torch.nn.functional.normalize(teacher_regions.detach().float(), dim=1)
-    return unit @ unit.T
+    if keys is None:
+        return unit @ unit.T
+    return unit @ torch.nn.functional.normalize(keys.detach().float(), dim=1).T
 
 
 def alive_regions(similarity: Tensor) -> Tensor:
     """Regions whose similarities do not sum to exactly 0; the others leave the loss.
 
     Args:
-        similarity: (R, R) from :func:`region_similarity`.
+        similarity: (R, K) from :func:`region_similarity`.
 
     Returns:
         (R,) bool.
@@ -38,22 +91,26 @@ def alive_regions(similarity: Tensor) -> Tensor:
 
 
 def tolerant_weights(
-    similarity: Tensor, min_quantile: float = 0.0, clip_similarity: bool = True
+    similarity: Tensor,
+    min_quantile: float = 0.0,
+    clip_similarity: bool = True,
+    first_key: int = 0,
 ) -> Tensor:
     """Logit weights that play down negatives similar to the positive.
 
     Without quantile: ``1 - similarity``. With it, row by row: the share ``min_quantile`` of most
-    similar negatives gets weight 0, all others 1. The diagonal is 1. Weight 0 makes a *logit* 0; as
+    similar negatives gets weight 0, all others 1. Positives have 1. Weight 0 makes a *logit* 0; as
     in the release it does not remove the term from the sum.
 
     Args:
-        similarity: (R, R) from :func:`region_similarity`.
+        similarity: (R, K) from :func:`region_similarity`.
         min_quantile: 0 = soft weights; the paper's k-nearest variant uses 0.01.
         clip_similarity: clip to 0 .. 1 first, as the release does without class balance; with class
             balance it does not.
+        first_key: the positive of region i is key ``first_key + i``.
 
     Returns:
-        (R, R) weights.
+        (R, K) weights.
     """
     if not 0.0 <= min_quantile < 1.0:
         raise ValueError(f"min_quantile must lie in [0, 1), got {min_quantile}")
@@ -63,27 +120,28 @@ def tolerant_weights(
         threshold = torch.stack([row.quantile(min_quantile) for row in weights])
         keep = (weights >= threshold[:, None]) & (weights != 0)
         weights = keep.to(weights.dtype)
-    weights.fill_diagonal_(1.0)
+    weights.diagonal(first_key).fill_(1.0)
     return weights
 
 
-def class_balance_weights(similarity: Tensor, noise_threshold: float = 0.5) -> Tensor:
+def class_balance_weights(
+    similarity: Tensor, noise_threshold: float = 0.5, negatives: Negatives = "rank"
+) -> Tensor:
     """Anchor weights that fall with the number of look-alikes of a region.
 
     Votes are the row sums of similarities of at least ``noise_threshold``, scaled to 0 .. 1 over
     the batch; the weight is 1 - votes.
 
     Args:
-        similarity: (R, R) from :func:`region_similarity`, not clipped.
+        similarity: (R, K) from :func:`region_similarity`, not clipped.
         noise_threshold: similarities below it do not vote.
+        negatives: ``"all"`` scales over the regions of all ranks; every rank must call this then.
 
     Returns:
         (R,) weights in 0 .. 1; all 1 if every region has as many votes.
     """
     similarity = similarity.detach()
-    if len(similarity) == 0:
-        return similarity.new_zeros(0)
     votes = torch.where(similarity >= noise_threshold, similarity, 0.0).sum(1)
-    votes = votes - votes.min()
-    top = votes.max()
-    return 1.0 - votes / torch.where(top > 0, top, 1.0)
+    low, high = extremes_over_ranks(votes, negatives)
+    top = high - low
+    return 1.0 - (votes - low) / torch.where(top > 0, top, 1.0)

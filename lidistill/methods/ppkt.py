@@ -16,6 +16,7 @@ from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
 from lidistill.distill.image_to_lidar import image_to_lidar, pixels_at_pairs, views
 from lidistill.losses.contrastive import point_infonce
+from lidistill.losses.gather import Negatives
 from lidistill.losses.sampling import sample_pairs
 from lidistill.registry import MODELS
 
@@ -27,6 +28,8 @@ class PPKT(Distiller):
     Args:
         temperature: of the InfoNCE; 0.07 in SLidR's re-implementation.
         num_pairs: drawn per batch, without replacement; 4096 there.
+        negatives: ``"rank"``: the pairs of the own process, as there; ``"all"``: those of all
+            processes of a training.
         networks: see :func:`lidistill.distill.image_to_lidar.image_to_lidar`. A ``Conv1x1`` as
             ``image_head`` is the release's; a head that normalises each cell of the small map
             gives slightly other pixels between cells.
@@ -35,10 +38,17 @@ class PPKT(Distiller):
     cells, so the upsampled map (x 32 there) is never built; the values are the same.
     """
 
-    def __init__(self, temperature: float = 0.07, num_pairs: int = 4096, **networks: Any) -> None:
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        num_pairs: int = 4096,
+        negatives: Negatives = "rank",
+        **networks: Any,
+    ) -> None:
         super().__init__(**image_to_lidar(**networks))
         self.temperature = temperature
         self.num_pairs = num_pairs
+        self.negatives = negatives
 
     def distill_losses(
         self, student: Any, teachers: dict[str, Any], batch: PairBatch
@@ -47,11 +57,12 @@ class PPKT(Distiller):
         chosen = sample_pairs(len(batch.pair_point), self.num_pairs).to(batch.pair_point.device)
         voxels = batch.point_to_voxel[batch.pair_point[chosen]]
         self.observe("pairs", len(chosen))
-        return {
-            f"infonce{suffix}": point_infonce(
-                F.normalize(view.points[voxels], dim=1),  # (M, D)
-                F.normalize(pixels_at_pairs(view.pixels, batch, chosen), dim=1),  # (M, D)
-                self.temperature,
+        terms = {}
+        for suffix, view in views(self.connectors, student, teachers).items():
+            points = F.normalize(view.points[voxels], dim=1)  # (M, D)
+            pixels = F.normalize(pixels_at_pairs(view.pixels, batch, chosen), dim=1)  # (M, D)
+            self.watch(points, pixels, suffix)
+            terms[f"infonce{suffix}"] = point_infonce(
+                points, pixels, self.temperature, self.negatives
             )
-            for suffix, view in views(self.connectors, student, teachers).items()
-        }
+        return terms

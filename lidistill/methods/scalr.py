@@ -49,5 +49,6 @@ class ScaLR(Distiller):
             points = view.points[voxels]  # (P, C)
             pixels = pixels_at_pairs(view.pixels, batch)  # (P, C)
             check_widths(points.shape[1], pixels.shape[1], "ScaLR")
+            self.watch(points, pixels, suffix)
             terms[f"l2{suffix}"] = normalized_l2(points, pixels)
         return terms

@@ -17,6 +17,7 @@ from lidistill.distill.distiller import Distiller
 from lidistill.distill.image_to_lidar import View, image_to_lidar, pool_superpixels, views
 from lidistill.distill.regions import SuperpixelRegions
 from lidistill.losses.contrastive import region_infonce
+from lidistill.losses.gather import Negatives
 from lidistill.registry import MODELS
 
 
@@ -32,6 +33,8 @@ class SLidR(Distiller):
         compat_channel0: the release's rule for which regions count (first channel not exactly 0).
         region_scope: ``image``, or ``sample`` where the cameras of a sample share their regions;
             see :meth:`lidistill.distill.regions.SuperpixelRegions.from_batch`.
+        negatives: ``"rank"``: the regions of the own process, as in the paper; ``"all"``: those of
+            all processes of a training.
         networks: ``student``, ``teacher``, ``point_head``, ``image_head``, ...; see
             :func:`lidistill.distill.image_to_lidar.image_to_lidar`.
 
@@ -47,6 +50,7 @@ class SLidR(Distiller):
         permute_regions: bool = False,
         compat_channel0: bool = False,
         region_scope: str = "image",
+        negatives: Negatives = "rank",
         **networks: Any,
     ) -> None:
         super().__init__(**image_to_lidar(**networks))
@@ -54,6 +58,7 @@ class SLidR(Distiller):
         self.permute_regions = permute_regions
         self.compat_channel0 = compat_channel0
         self.region_scope = region_scope
+        self.negatives = negatives
 
     def distill_losses(
         self, student: Any, teachers: dict[str, Any], batch: PairBatch
@@ -74,4 +79,7 @@ class SLidR(Distiller):
         images = pooled.pixel_regions
         if self.permute_regions:
             images = images[torch.randperm(len(images), device=images.device)]
-        return region_infonce(pooled.point_regions, images, self.temperature)
+        self.watch(pooled.point_regions, images, view.suffix)
+        return region_infonce(
+            pooled.point_regions, images, self.temperature, negatives=self.negatives
+        )

@@ -23,12 +23,8 @@ from lidistill.distill.image_to_lidar import (
 )
 from lidistill.distill.regions import SuperpixelRegions
 from lidistill.losses.contrastive import region_infonce
-from lidistill.losses.semantic_tolerance import (
-    alive_regions,
-    class_balance_weights,
-    region_similarity,
-    tolerant_weights,
-)
+from lidistill.losses.gather import Negatives
+from lidistill.losses.semantic_tolerance import region_tolerance
 from lidistill.registry import MODELS
 
 
@@ -42,6 +38,8 @@ class STSLidR(Distiller):
             each row gets logit 0 and all others weight 1 (0.01 in the release).
         class_balance: weigh anchors down that have many look-alikes.
         region_scope: ``image``, or ``sample`` where the cameras of a sample share their regions.
+        negatives: ``"rank"``: the regions of the own process, as in the release; ``"all"``: those
+            of all processes of a training.
         networks: see :func:`lidistill.distill.image_to_lidar.image_to_lidar`.
 
     Differs from the authors' release: teacher regions are pooled through interpolation weights at
@@ -54,6 +52,7 @@ class STSLidR(Distiller):
         min_quantile: float = 0.01,
         class_balance: bool = True,
         region_scope: str = "image",
+        negatives: Negatives = "rank",
         **networks: Any,
     ) -> None:
         super().__init__(**image_to_lidar(**networks))
@@ -61,6 +60,7 @@ class STSLidR(Distiller):
         self.min_quantile = min_quantile
         self.class_balance = class_balance
         self.region_scope = region_scope
+        self.negatives = negatives
 
     def distill_losses(
         self, student: Any, teachers: dict[str, Any], batch: PairBatch
@@ -77,14 +77,20 @@ class STSLidR(Distiller):
         points = F.normalize(view.points, dim=1)  # (V, D)
         pooled = pool_superpixels(points, view.pixels, regions)
         teacher_regions, _ = pool_pixels(view.frozen, regions)
-        similarity = region_similarity(teacher_regions[pooled.region])  # (R, R)
-        alive = alive_regions(similarity)
-        similarity = similarity[alive][:, alive]
-        self.observe("regions", len(similarity))
+        tolerance = region_tolerance(
+            teacher_regions[pooled.region], self.min_quantile, self.class_balance, self.negatives
+        )
+        self.observe("regions", int(tolerance.alive.sum()))
+        self.observe("region_coverage", pooled.coverage)
+        points, pixels = (
+            rows[tolerance.alive] for rows in (pooled.point_regions, pooled.pixel_regions)
+        )
+        self.watch(points, pixels, view.suffix)
         return region_infonce(
-            pooled.point_regions[alive],
-            pooled.pixel_regions[alive],
+            points,
+            pixels,
             self.temperature,
-            tolerant_weights(similarity, self.min_quantile, not self.class_balance),
-            class_balance_weights(similarity) if self.class_balance else None,
+            tolerance.logit_weights,
+            tolerance.anchor_weights,
+            self.negatives,
         )
