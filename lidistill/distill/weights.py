@@ -9,6 +9,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lidistill import compat
+from lidistill.io.checkpoints import read_checkpoint
+
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
     """Tensors of a ``.pth`` (mmengine's ``state_dict`` is unwrapped) or ``.safetensors`` file.
@@ -19,20 +22,8 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
         FileNotFoundError: no such file.
         ValueError: the file holds no dictionary of tensors, or is damaged.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; train it first or correct the path")
-    if path.suffix == ".safetensors":
-        from safetensors.torch import load_file
-
-        return load_file(path)
-    from lidistill import compat
-
     compat.apply()
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(f"{path} is no readable checkpoint ({error})") from error
+    content = read_checkpoint(path)
     state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
     tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     if not tensors:

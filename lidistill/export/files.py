@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 from lidistill import __version__, compat
 from lidistill.export.report import Parts, some
 from lidistill.io import atomic_write, write_manifest
+from lidistill.io.checkpoints import read_checkpoint, tensor_tables
 
 # Where checkpoints keep a network's tensors; the first that fits is taken.
 PLACES = ("model_points", "state_dict", "model_state", "model", "")
@@ -49,48 +50,15 @@ def read_content(path: str | Path) -> Content:
         FileNotFoundError: no such file.
         ValueError: the file is damaged, would run code, or holds no tensors by name.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; correct the path")
-    content = _read(path)
-    tables = dict(_tables(content, ""))
+    compat.apply()
+    content = read_checkpoint(path, "correct the path")
+    tables = tensor_tables(content)
     if not tables:
         held = some(list(map(str, content))) if isinstance(content, Mapping) else type(content)
         raise ValueError(f"{path} holds no tensors by name; it holds: {held}")
     tables = dict(sorted(tables.items(), key=lambda item: _rank(item[0])))
     notes = {k: v for k, v in content.items() if not isinstance(v, Tensor) and k not in tables}
-    return Content(path, tables, notes)
-
-
-def _read(path: Path) -> Any:
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no readable safetensors file ({error})") from error
-    compat.apply()
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"{path} is no checkpoint that can be read without running code ({error}). If you "
-            "trust it, load it where it was made and save its tensors as .safetensors"
-        ) from error
-
-
-def _tables(content: Any, place: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every mapping that holds tensors by name; the optimizer's are numbered and fall out."""
-    if not isinstance(content, Mapping):
-        return
-    named = {key: value for key, value in content.items() if isinstance(key, str)}
-    tensors = {key: value for key, value in named.items() if isinstance(value, Tensor)}
-    if tensors:
-        yield place, tensors
-    for key, value in named.items():
-        yield from _tables(value, f"{place}.{key}" if place else key)
+    return Content(Path(path), tables, notes)
 
 
 def _rank(place: str) -> tuple[int, str]:

@@ -26,7 +26,7 @@ def test_bad_files(tmp_path, capsys):
     slidr_file(tmp_path / "a.pt")
     whole = (tmp_path / "a.pt").read_bytes()
     (tmp_path / "half.pt").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"half\.pt is no checkpoint"):
+    with pytest.raises(ValueError, match=r"half\.pt is no readable checkpoint"):
         read_content(tmp_path / "half.pt")
     (tmp_path / "half.safetensors").write_bytes(b"\x08\x00")
     with pytest.raises(ValueError, match="safetensors"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vision transformers as dense image teachers: DINOv2, DINO, from a local directory."""
+"""Vision transformers as dense image teachers: DINO, DINOv2, DINOv3, from a local directory."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lidistill.registry import MODELS
 
-KNOWN_TYPES = ("dinov2", "dinov2_with_registers", "vit")
+KNOWN_TYPES = ("dinov2", "dinov2_with_registers", "dinov3_vit", "vit")
 
 
 @MODELS.register_module()
@@ -19,7 +19,8 @@ class ViTTeacher(nn.Module):
 
     Args:
         directory: local directory with ``config.json`` and weights, as ``save_pretrained`` writes
-            it; model types dinov2, dinov2_with_registers and vit. Nothing is downloaded.
+            it; model types dinov2, dinov2_with_registers, dinov3_vit and vit. Nothing is
+            downloaded.
         final_norm: True takes tokens after the last layer norm (SLidR-style users); False before
             it, as ScaLR does.
 
@@ -74,7 +75,13 @@ def _load(directory: Path) -> Any:
         )
     from transformers import AutoConfig, AutoModel
 
-    config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    try:
+        config = AutoConfig.from_pretrained(directory, local_files_only=True)
+    except ValueError as error:  # a newer model type than this transformers knows
+        raise ValueError(
+            f"{directory} holds a model that the installed transformers cannot build ({error}); "
+            f"known types are {', '.join(KNOWN_TYPES)}; pip install -U transformers for DINOv3"
+        ) from error
     if config.model_type not in KNOWN_TYPES:
         raise ValueError(
             f"{directory} holds a {config.model_type!r}; known types are {', '.join(KNOWN_TYPES)}"

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from lidistill.io.checkpoints import read_checkpoint, tensor_tables
 
 # Where published files keep a residual network; the first best match wins.
 PREFIXES = (
@@ -48,7 +47,10 @@ def load_image_weights(model: nn.Module, path: str | Path) -> str:
     wanted = model.state_dict()
     best: dict[str, Tensor] = {}
     best_place, best_table = "", {}
-    tables = dict(_tensor_tables(_read(Path(path)), ""))
+    content = read_checkpoint(
+        path, "put the published file there or correct the path (nothing is downloaded)"
+    )
+    tables = tensor_tables(content, last=("student",))
     if not tables:
         raise ValueError(f"{path} holds no tensors; is it a checkpoint?")
     for place, table in tables.items():
@@ -59,50 +61,13 @@ def load_image_weights(model: nn.Module, path: str | Path) -> str:
                 if prefix + name in table and table[prefix + name].shape == tensor.shape
             }
             if len(found) > len(best):
-                best, best_place, best_table = found, f"{place}[{prefix}*]", table
+                best, best_place, best_table = found, f"{place or 'top level'}[{prefix}*]", table
     lacking = [n for n in wanted if n not in best and not n.endswith("num_batches_tracked")]
     if lacking:
         raise ValueError(_misfit(model, path, wanted, best, lacking, tables))
     model.load_state_dict({**wanted, **best})
     left = len(best_table) - len(best)
     return f"{path}: {len(best)} tensors from {best_place}, {left} of other parts left over"
-
-
-def _read(path: Path) -> Any:
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"no image weights at {path}; put the published file there or correct the path "
-            "(nothing is downloaded)"
-        )
-    if path.suffix == ".safetensors":
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        try:
-            return load_file(path)
-        except SafetensorError as error:
-            raise ValueError(f"{path} is no readable safetensors file ({error})") from error
-    try:
-        # DINO's files carry their command line; a Namespace is a plain record.
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        raise ValueError(
-            f"{path} is no checkpoint that can be read safely ({error}); if you trust it, convert "
-            "it to .safetensors"
-        ) from error
-
-
-def _tensor_tables(content: Any, place: str) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every mapping in the file that holds tensors, with its place; ``student`` comes last."""
-    if not isinstance(content, Mapping):
-        return
-    tensors = {str(k): v for k, v in content.items() if isinstance(v, Tensor)}
-    if tensors:
-        yield place or "top level", tensors
-    for key in sorted((k for k in content if isinstance(k, str)), key=lambda k: k == "student"):
-        if not isinstance(content[key], Tensor):
-            yield from _tensor_tables(content[key], f"{place}.{key}" if place else key)
 
 
 def _misfit(
@@ -116,7 +81,7 @@ def _misfit(
     def some(names: list[str]) -> str:
         return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")
 
-    held = [f"{place}: {some(list(table))}" for place, table in tables.items()]
+    held = [f"{place or 'top level'}: {some(list(table))}" for place, table in tables.items()]
     return (
         f"{path} does not fit {type(model).__name__}: {len(best)} of {len(wanted)} tensors matched "
         f"by name and shape ({some(list(best)) or 'none'}). "

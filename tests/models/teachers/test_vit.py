@@ -11,6 +11,8 @@ from transformers import (
     Dinov2Model,
     Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel,
+    DINOv3ViTConfig,
+    DINOv3ViTModel,
     ViTConfig,
     ViTModel,
 )
@@ -31,6 +33,7 @@ MODELS = {
     "registers": lambda: Dinov2WithRegistersModel(
         Dinov2WithRegistersConfig(num_register_tokens=3, **SIZES)
     ),
+    "dinov3": lambda: DINOv3ViTModel(DINOv3ViTConfig(num_register_tokens=4, **SIZES)),
     "vit": lambda: ViTModel(ViTConfig(**SIZES), add_pooling_layer=False),
 }
 
@@ -77,7 +80,7 @@ def test_tokens_before_the_final_norm(directory):
     with torch.no_grad():
         raw, normed = before.eval()(images), after.eval()(images)
     rows = raw.permute(0, 2, 3, 1)
-    norm = after.encoder.layernorm
+    norm = getattr(after.encoder, "layernorm", None) or after.encoder.norm
     torch.testing.assert_close(norm(rows).permute(0, 3, 1, 2), normed)
 
 
@@ -109,3 +112,20 @@ def test_incomplete_weights_are_refused(directory):
 def test_torchvision_stays_out(directory):
     ViTTeacher(directory)
     assert "torchvision" not in sys.modules
+
+
+def test_dinov3_has_patch_16_and_four_registers(tmp_path):
+    """The sizes of the published ViT-S/16, thin and one layer deep."""
+    thin = {"hidden_size": 24, "num_attention_heads": 6, "intermediate_size": 24}
+    config = DINOv3ViTConfig(num_hidden_layers=1, patch_size=16, num_register_tokens=4, **thin)
+    DINOv3ViTModel(config).save_pretrained(tmp_path)
+    teacher = ViTTeacher(tmp_path).eval()
+    assert (teacher.stride, teacher.extra_tokens) == (16, 5)
+    with torch.no_grad():
+        assert teacher(torch.randn(1, 3, 224, 416)).shape == (1, 24, 14, 26)
+
+
+def test_a_model_type_of_the_future_names_the_command(tmp_path):
+    (tmp_path / "config.json").write_text('{"model_type": "dinov9_vit"}')
+    with pytest.raises(ValueError, match=r"dinov3_vit.*pip install -U transformers"):
+        ViTTeacher(tmp_path)
