@@ -27,7 +27,7 @@ from lidistill.engine.config import load_config, map_strings
 from lidistill.io import read_json, write_json
 
 STAGE_PREFIX = "stage://"
-_VOLATILE = ("work_dir", "resume", "load_from", "launcher")
+_VOLATILE = ("work_dir", "resume", "load_from", "launcher", "monitor")
 
 
 def load_stage(
@@ -47,7 +47,7 @@ def load_stage(
 
 
 def fingerprint(cfg: Config) -> str:
-    """Hash of what a config trains; where it runs and whether it resumes does not count."""
+    """Hash of what a config trains; where it runs, if it resumes, who watches do not count."""
     kept = copy.deepcopy(cfg)
     for key in _VOLATILE:
         kept.pop(key, None)

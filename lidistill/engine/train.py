@@ -13,6 +13,8 @@ from typing import Any
 
 from lidistill import compat
 from lidistill.engine.config import add_config_arguments, load_config, parse_options
+from lidistill.engine.distributed import from_rank_0, is_main_process, joined, wrap_for_cpu
+from lidistill.engine.overrides import EVERYWHERE, add_monitor, apply_overrides, split_options
 from lidistill.engine.stages import (
     fill_stage_checkpoints,
     fingerprint,
@@ -38,6 +40,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--iters", type=int, help="train this many iterations instead of the config's"
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision (bfloat16)")
+    parser.add_argument(
+        "--accumulate",
+        type=int,
+        metavar="N",
+        help="one step from the gradients of N batches (iterations count batches)",
+    )
+    parser.add_argument(
+        "--monitor",
+        type=int,
+        metavar="N",
+        help="look at the embeddings every N iterations, without labels (docs/monitoring.md)",
+    )
     parser.add_argument("--restart", action="store_true", help="discard what is in the work dir")
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none",
@@ -48,8 +62,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Entry of the verb."""
     options = parse_options(args.cfg_options)
-    if args.iters is not None:
-        options["iters"] = args.iters
+    for name in EVERYWHERE:
+        if getattr(args, name) is not None:
+            options[name] = getattr(args, name)
     train(
         args.config,
         work_dir=args.work_dir,
@@ -87,7 +102,9 @@ def train(
         restart: remove what ``work_dir`` holds first.
         launcher: mmengine's launcher name.
         options: dotted key -> value, applied last; in a staged config ``<stage>.<key>``. ``iters``
-            is the number of iterations; in a staged config without a stage's name, of each stage.
+            is the number of iterations, ``accumulate`` that of batches to one step, ``monitor``
+            that of iterations between two looks of the monitor; in a staged config without a
+            stage's name, of each stage.
         only: stages to run, in the config's order; None runs all.
         quiet: mmengine's log goes to files only; a progress bar stays.
 
@@ -99,24 +116,25 @@ def train(
     cfg = load_config(config, data_root=data_root)
     folder = Path(work_dir or Path("work_dirs") / config.stem)
     stages = cfg.get("stages")
-    if not stages:
-        _apply_overrides(cfg, seed, amp, options or {})
-        return train_one(cfg, folder, {}, restart, launcher, quiet)
-    names = [stage["name"] for stage in stages]
-    stage_options = _split_options(options or {}, names)
-    unknown = set(only or ()) - set(names)
-    if unknown:
-        raise ValueError(f"{config} has no stages {sorted(unknown)}; it has {names}")
-    checkpoints: dict[str, Path] = {}
-    for stage in stages:
-        if only is not None and stage["name"] not in only:
-            continue
-        _, stage_cfg = load_stage(config, stage, data_root)
-        _apply_overrides(stage_cfg, seed, amp, stage_options[stage["name"]])
-        checkpoints[stage["name"]] = train_one(
-            stage_cfg, folder / stage["name"], checkpoints, restart, launcher, quiet
-        )
-    return list(checkpoints.values())[-1]
+    with joined(launcher, cfg.get("env_cfg", {}).get("dist_cfg")):
+        if not stages:
+            apply_overrides(cfg, seed, amp, options or {})
+            return train_one(cfg, folder, {}, restart, launcher, quiet)
+        names = [stage["name"] for stage in stages]
+        stage_options = split_options(options or {}, names)
+        unknown = set(only or ()) - set(names)
+        if unknown:
+            raise ValueError(f"{config} has no stages {sorted(unknown)}; it has {names}")
+        checkpoints: dict[str, Path] = {}
+        for stage in stages:
+            if only is not None and stage["name"] not in only:
+                continue
+            _, stage_cfg = load_stage(config, stage, data_root)
+            apply_overrides(stage_cfg, seed, amp, stage_options[stage["name"]])
+            checkpoints[stage["name"]] = train_one(
+                stage_cfg, folder / stage["name"], checkpoints, restart, launcher, quiet
+            )
+        return list(checkpoints.values())[-1]
 
 
 def train_one(
@@ -129,11 +147,11 @@ def train_one(
 ) -> Path:
     """Train one stage to its end, from its latest checkpoint if there is one.
 
-    A second process that is told the same waits for the first and takes its result.
+    A second process that is told the same waits for the first and takes its result. In a
+    distributed training rank 0 alone looks at the folder and writes to it.
     """
     fill_stage_checkpoints(cfg, checkpoints)
-    alone = exclusive(work_dir, "trains") if launcher == "none" else nullcontext()
-    with alone:
+    with exclusive(work_dir, "trains") if is_main_process() else nullcontext():
         return _train_alone(cfg, work_dir, restart, launcher, quiet)
 
 
@@ -143,31 +161,44 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
     from lidistill.hooks.checkpoint import latest_checkpoint
 
     key = fingerprint(cfg)
-    if restart:
-        _clear(work_dir)
-    done = finished_checkpoint(work_dir, key)
+    done, latest = from_rank_0(lambda: _begin(work_dir, key, restart))
     if done is not None:
         return done
-    note_run(work_dir, key)
     cfg.work_dir = str(work_dir)
     cfg.launcher = launcher
-    latest = latest_checkpoint(work_dir)
     if latest is not None:
         cfg.load_from, cfg.resume = str(latest), True
+    wrap_for_cpu(cfg)
+    add_monitor(cfg)
     begin = time.perf_counter()
-    with _console_log(work_dir) if quiet else nullcontext():
+    with _console_log(work_dir) if quiet and is_main_process() else nullcontext():
         runner = Runner.from_cfg(cfg)
         runner.train()
-    final = latest_checkpoint(work_dir)
+    final = from_rank_0(lambda: latest_checkpoint(work_dir))
     if final is None:
         raise RuntimeError(
             f"training ended without a checkpoint in {work_dir}; add AtomicCheckpointHook"
         )
-    note_run(
-        work_dir, key, checkpoint=final.name, iterations=runner.iter, seed=runner.seed,
-        wall_s=round(time.perf_counter() - begin, 1), resumed_from=latest.name if latest else None,
-    )  # fmt: skip
+    if is_main_process():
+        note_run(
+            work_dir, key, checkpoint=final.name, iterations=runner.iter, seed=runner.seed,
+            wall_s=round(time.perf_counter() - begin, 1),
+            resumed_from=latest.name if latest else None, processes=runner.world_size,
+        )  # fmt: skip
     return final
+
+
+def _begin(work_dir: Path, key: str, restart: bool) -> tuple[Path | None, Path | None]:
+    """Claim the folder; the final checkpoint if the run is finished, and the one to go on from."""
+    from lidistill.hooks.checkpoint import latest_checkpoint
+
+    if restart:
+        _clear(work_dir)
+    done = finished_checkpoint(work_dir, key)
+    if done is not None:
+        return done, None
+    note_run(work_dir, key)
+    return None, latest_checkpoint(work_dir)
 
 
 def _clear(work_dir: Path) -> None:
@@ -179,54 +210,8 @@ def _clear(work_dir: Path) -> None:
             path.unlink()
 
 
-def _apply_overrides(cfg: Any, seed: int | None, amp: bool, options: dict[str, Any]) -> None:
-    if seed is not None:
-        cfg.merge_from_dict({"randomness.seed": seed})
-    options = dict(options)
-    iters = options.pop("iters", None)
-    if iters is not None:
-        _set_iterations(cfg, int(iters))
-    if amp:
-        from mmengine.optim import AmpOptimWrapper
-
-        cfg.optim_wrapper.type = AmpOptimWrapper
-        cfg.optim_wrapper.dtype = "bfloat16"
-    if options:
-        cfg.merge_from_dict(options)
-
-
 @contextmanager
 def _console_log(work_dir: Path) -> Iterator[None]:
     """What mmengine would print goes to ``console.log``."""
     with (work_dir / "console.log").open("a") as log, redirect_stdout(log):
         yield
-
-
-def _set_iterations(cfg: Any, iters: int) -> None:
-    """Train ``iters`` iterations; learning-rate schedules shrink or grow with them."""
-    ratio = iters / cfg.train_cfg.max_iters
-    cfg.train_cfg.max_iters = iters
-    schedulers = []
-    for scheduler in cfg.get("param_scheduler") or []:
-        for name in ("begin", "end", "T_max"):
-            if name in scheduler:
-                scheduler[name] = round(scheduler[name] * ratio)
-        if scheduler.get("end", 1) > scheduler.get("begin", 0):  # a warm-up may shrink to nothing
-            schedulers.append(scheduler)
-    cfg.param_scheduler = schedulers
-
-
-def _split_options(options: dict[str, Any], stages: list[str]) -> dict[str, dict[str, Any]]:
-    split: dict[str, dict[str, Any]] = {name: {} for name in stages}
-    options = dict(options)
-    if "iters" in options:
-        iters = options.pop("iters")
-        options = {f"{name}.iters": iters for name in stages} | options
-    for key, value in options.items():
-        stage, _, rest = key.partition(".")
-        if stage not in split or not rest:
-            raise ValueError(
-                f"option {key!r} must begin with a stage: {', '.join(f'{s}.KEY' for s in stages)}"
-            )
-        split[stage][rest] = value
-    return split

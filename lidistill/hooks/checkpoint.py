@@ -31,6 +31,10 @@ if "lidistill_atomic" not in backends:
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's CheckpointHook, written atomically; keeps at least two checkpoints.
 
+    Gradients that wait for more batches are not saved. So where several batches make one step
+    (``accumulative_counts``), the interval is rounded up to whole steps, and a checkpoint from
+    within a step is refused: a resumed run is always exact.
+
     Args:
         interval: iterations between checkpoints.
         keep: checkpoints that stay on disk; -1 for all, else at least 2 (one is always whole).
@@ -48,6 +52,22 @@ class AtomicCheckpointHook(CheckpointHook):
             backend_args={"backend": "lidistill_atomic"},
             **kwargs,
         )
+
+    def before_train(self, runner: Any) -> None:
+        """Align with the optimizer's steps.
+
+        Raises:
+            ValueError: the run was resumed from a checkpoint within a step.
+        """
+        batches = getattr(runner.optim_wrapper, "_accumulative_counts", 1)
+        if runner.iter % batches and runner.iter < runner.max_iters:
+            raise ValueError(
+                f"expected to resume after a multiple of {batches} iterations (gradients of "
+                f"{batches} batches make one step), got a checkpoint of iteration {runner.iter}; "
+                "remove it to go on from an earlier one, or add --restart"
+            )
+        self.interval = -(-self.interval // batches) * batches
+        super().before_train(runner)
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:

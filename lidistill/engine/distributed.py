@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training in several processes: joining them, on GPUs (NCCL) or on CPUs (gloo)."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import torch
+from mmengine.dist import (
+    broadcast_object_list,
+    get_dist_info,
+    init_dist,
+    is_distributed,
+    is_main_process,
+)
+from torch import distributed as dist
+
+Result = TypeVar("Result")
+
+RANK_VARIABLES = {
+    "pytorch": ("RANK", "WORLD_SIZE", "LOCAL_RANK"),
+    "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
+    "mpi": ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_LOCAL_RANK"),
+}
+"""Rank, number of ranks and rank on the own machine, as each launcher names them."""
+DOORS = {
+    "pytorch": "tools/dist_train.sh CONFIG GPUS",
+    "slurm": "tools/slurm_train.sh PARTITION JOB CONFIG",
+    "mpi": "mpirun -n GPUS python tools/train.py CONFIG --launcher mpi",
+}
+PORT = "29500"
+
+
+@contextmanager
+def joined(launcher: str, settings: Mapping[str, Any] | None = None) -> Iterator[None]:
+    """Be one of the processes that a launcher started, as long as the block runs.
+
+    Args:
+        launcher: ``none``, ``pytorch``, ``slurm`` or ``mpi``.
+        settings: of ``env_cfg.dist_cfg``: ``backend``, ``timeout`` in seconds; for GPUs only.
+
+    Raises:
+        ValueError: the launcher's variables are not in the environment, or a machine has fewer
+            GPUs than processes.
+    """
+    if launcher == "none" or is_distributed():
+        yield
+        return
+    local_rank = _name_ranks(launcher)
+    gpus = torch.cuda.device_count()
+    if gpus == 0:
+        dist.init_process_group("gloo")
+    elif local_rank < gpus:
+        init_dist(launcher, **(settings or {}))
+    else:
+        raise ValueError(
+            f"process {local_rank} of this machine has no GPU: {gpus} are visible; start as many "
+            "processes as there are GPUs"
+        )
+    yield
+    dist.destroy_process_group()  # not after an error: the other ranks may never get here
+
+
+def from_rank_0(function: Callable[[], Result]) -> Result:
+    """What ``function`` gives on rank 0, on every rank; the others wait and do not call it.
+
+    Raises:
+        SystemExit: on the other ranks, where it raised on rank 0 (which raises its own error).
+    """
+    if not is_distributed():
+        return function()
+    answer: list[Any] = [None, False]
+    try:
+        if is_main_process():
+            answer = [function(), True]
+    finally:
+        broadcast_object_list(answer)
+    if not answer[1]:
+        raise SystemExit(1)
+    return answer[0]
+
+
+def wrap_for_cpu(cfg: Any) -> None:
+    """Tell mmengine not to look for a GPU when it wraps the model of a distributed training."""
+    if get_dist_info()[1] > 1 and not torch.cuda.is_available():
+        from mmengine.model import MMDistributedDataParallel
+
+        cfg.model_wrapper_cfg = {
+            "type": MMDistributedDataParallel,
+            "device_ids": None,
+            "broadcast_buffers": False,
+            "find_unused_parameters": cfg.get("find_unused_parameters", False),
+            **cfg.get("model_wrapper_cfg", {}),
+        }
+
+
+def _name_ranks(launcher: str) -> int:
+    """Set the variables that torch reads from the launcher's own; the rank on this machine."""
+    names = RANK_VARIABLES[launcher]
+    missing = [name for name in names if name not in os.environ]
+    if missing:
+        raise ValueError(
+            f"--launcher {launcher} expects {', '.join(names)} in the environment, but "
+            f"{', '.join(missing)} is missing; start with {DOORS[launcher]}"
+        )
+    for name, theirs in zip(RANK_VARIABLES["pytorch"], names, strict=True):
+        os.environ[name] = os.environ[theirs]
+    os.environ.setdefault("MASTER_PORT", PORT)
+    if "MASTER_ADDR" not in os.environ:
+        os.environ["MASTER_ADDR"] = _first_host() if launcher == "slurm" else "127.0.0.1"
+    return int(os.environ["LOCAL_RANK"])
+
+
+def _first_host() -> str:
+    """The first machine of a SLURM job."""
+    command = ["scontrol", "show", "hostnames", os.environ.get("SLURM_JOB_NODELIST", "")]
+    hosts = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return hosts[0]
