@@ -44,6 +44,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def __init__(self, interval: int = 100, keep: int = 2, **kwargs: Any) -> None:
         if keep != -1 and keep < 2:
             raise ValueError(f"keep must be -1 or at least 2, got {keep}")
+        self.asked_interval = interval
         super().__init__(
             interval=interval,
             by_epoch=False,
@@ -66,7 +67,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 f"{batches} batches make one step), got a checkpoint of iteration {runner.iter}; "
                 "remove it to go on from an earlier one, or add --restart"
             )
-        self.interval = -(-self.interval // batches) * batches
+        self.interval = -(-self.asked_interval // batches) * batches
         super().before_train(runner)
 
 
