@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Superpixels of every camera image, computed once and kept in a store of 16-bit PNG files.
+"""Regions of every camera image, made once and kept in a store of 16-bit PNG files.
+
+They come from a *source*: SLIC superpixels (`SlicSource`), or masks that another tool wrote
+(`lidistill.converters.masks.MaskSource`).
 
 Source: SLidR (2203.16258) section 3.1: SLIC on the full image, 150 segments.
 Differs from the authors' release: 16 bits (theirs wraps at 256 labels), a manifest, resumable, one
@@ -9,47 +12,75 @@ job an image.
 from __future__ import annotations
 
 import functools
-import hashlib
-import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lidistill import io
-from lidistill.converters.info_paths import (
-    InfoPaths,
-    camera_names,
-    frame_token,
-    superpixels_name,
-)
-from lidistill.converters.infos import load_infos
 from lidistill.converters.slic import SlicParameters, slic_labels
+from lidistill.converters.superpixel_store import (
+    TOOL,
+    Job,
+    StoreWriter,
+    SuperpixelStore,
+    find_jobs,
+    listed,
+    missing_jobs,
+)
 
 __all__ = [
+    "TOOL",
     "Plan",
+    "RegionSource",
     "SlicParameters",
+    "SlicSource",
     "SuperpixelStore",
     "find_jobs",
+    "make_regions",
     "make_superpixels",
+    "plan_regions",
     "plan_superpixels",
     "slic_labels",
 ]
 
-TOOL = "lidistill superpixels"
+
+class RegionSource(Protocol):
+    """Where regions come from; must survive pickling, for worker processes."""
+
+    def recorded(self) -> dict[str, Any]:
+        """Everything that changes the labels, for the manifest."""
+
+    def prepare(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs as `labels` wants them, in the same order."""
+
+    def labels(self, job: Job) -> NDArray[np.integer]:
+        """(H, W) labels in 0..65534; 65535 = no region."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image to cut into superpixels."""
+class SlicSource:
+    """SLIC superpixels of the images."""
 
-    name: str
-    image: Path
-    token: str
+    parameters: SlicParameters
+
+    def recorded(self) -> dict[str, Any]:
+        """Parameters and the version of scikit-image."""
+        slic = asdict(self.parameters)
+        return {"method": "slic", **slic, "scikit_image": version("scikit-image")}
+
+    def prepare(self, jobs: Sequence[Job]) -> list[Job]:
+        """The jobs as they are."""
+        return list(jobs)
+
+    def labels(self, job: Job) -> NDArray[np.integer]:
+        """Superpixels of one image."""
+        return slic_labels(io.read_image(job.image, job.token), self.parameters)
 
 
 @dataclass(frozen=True)
@@ -89,43 +120,57 @@ def make_superpixels(
     engine: str = "loky",
     prefix: Mapping[str, str] | None = None,
 ) -> int:
-    """Fill a store with the superpixels of all images that info files name.
+    """Fill a store with SLIC superpixels; see `make_regions` and `SlicParameters`."""
+    source = SlicSource(SlicParameters(segments, compactness, sigma, scale))
+    return make_regions(source, info_files, data_root, out_dir, jobs, engine, prefix)
+
+
+def make_regions(
+    source: RegionSource,
+    info_files: str | Path | Sequence[str | Path],
+    data_root: str | Path,
+    out_dir: str | Path,
+    jobs: int | None = 1,
+    engine: str = "loky",
+    prefix: Mapping[str, str] | None = None,
+    shard: tuple[int, int] = (1, 1),
+) -> int:
+    """Fill a store with the regions of all images that info files name.
 
     Images whose file is in the store are skipped, so a killed run continues, and the train and val
     infos may share a store.
 
     Args:
+        source: Where the regions come from.
         info_files: One or several files of ``lidistill create_data``.
         data_root: Folder of the dataset.
         out_dir: The store; made when missing.
-        segments: See `SlicParameters` for these four.
-        compactness: See there.
-        sigma: See there.
-        scale: See there.
         jobs: Processes; None takes all cores.
         engine: ``loky``, ``ray`` or ``dask``.
         prefix: See `InfoPaths`.
+        shard: (i, n) does every n-th image, beginning with the i-th; for n machines without a
+            cluster that share the folder. The last to end marks the store as finished.
 
     Returns:
         Number of images done in this run.
 
     Raises:
         DataError: If the store was made with other parameters, or an image cannot be read.
+        ValueError: If there is no such shard.
     """
-    parameters = SlicParameters(segments, compactness, sigma, scale)
-    files = _listed(info_files)
+    part, parts = shard
+    if not 1 <= part <= parts:
+        raise ValueError(f"shard: expected i/n with 1 <= i <= n, got {part}/{parts}")
+    files = listed(info_files)
     wanted = find_jobs(files, data_root, prefix)
-    store = Path(out_dir)
-    sources = _sources(store, parameters, files)
-    missing = _missing(wanted, store)
-    if missing:
-        store.mkdir(parents=True, exist_ok=True)
-        _describe(store, parameters, 0, sources)  # count 0: begun, not finished
-    work = functools.partial(_write_one, store=store, parameters=parameters)
-    for _ in io.parallel(work, missing, jobs, engine, "Superpixels"):
+    writer = StoreWriter(out_dir, source.recorded(), files)
+    own = source.prepare(missing_jobs(wanted[part - 1 :: parts], Path(out_dir)))
+    writer.begin(wanted)
+    work = functools.partial(_write_one, store=Path(out_dir), source=source)
+    for _ in io.parallel(work, own, jobs, engine, "Superpixels"):
         pass
-    _describe(store, parameters, len(_present(store)), sources)
-    return len(missing)
+    writer.finish(wanted)
+    return len(own)
 
 
 def plan_superpixels(
@@ -135,140 +180,33 @@ def plan_superpixels(
     parameters: SlicParameters,
     prefix: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Count the work and measure it on one image, without writing anything."""
-    wanted = find_jobs(_listed(info_files), data_root, prefix)
-    missing = _missing(wanted, Path(out_dir))
+    """Count the work of `make_superpixels` and measure it on one image, writing nothing."""
+    return plan_regions(SlicSource(parameters), info_files, data_root, out_dir, prefix)
+
+
+def plan_regions(
+    source: RegionSource,
+    info_files: str | Path | Sequence[str | Path],
+    data_root: str | Path,
+    out_dir: str | Path,
+    prefix: Mapping[str, str] | None = None,
+) -> Plan:
+    """Count the work of `make_regions` and measure it on one image, writing nothing."""
+    wanted = find_jobs(listed(info_files), data_root, prefix)
+    missing = source.prepare(missing_jobs(wanted, Path(out_dir)))
     done = len(wanted) - len(missing)
     if not missing:
         return Plan(len(wanted), done, 0.0, 0)
     import cv2
 
-    image = io.read_image(missing[0].image, missing[0].token)
-    slic_labels(image[:32, :32], parameters)  # the first call loads scikit-image
+    source.labels(missing[0])  # the first call loads libraries
     start = time.perf_counter()
-    labels = slic_labels(image, parameters)
+    labels = source.labels(missing[0])
     seconds = time.perf_counter() - start
     _, encoded = cv2.imencode(".png", labels.astype(np.uint16))
     return Plan(len(wanted), done, seconds, len(encoded))
 
 
-def find_jobs(
-    info_files: Iterable[Path], data_root: str | Path, prefix: Mapping[str, str] | None = None
-) -> list[Job]:
-    """Every image of some info files, once each, in the order of the files."""
-    jobs: dict[str, Job] = {}
-    for path in info_files:
-        infos = load_infos(path, need=("images",))
-        locate = InfoPaths(data_root, infos.metainfo, prefix)
-        for info in infos.frames:
-            for camera in camera_names(info):
-                image = info["images"][camera]
-                name = superpixels_name(image)
-                jobs[name] = Job(name, locate(image["img_path"], camera), frame_token(info))
-    return list(jobs.values())
-
-
-class SuperpixelStore:
-    """Reader of a finished store.
-
-    Args:
-        folder: Made by `make_superpixels`.
-        expect: Parameters that it must have been made with, e.g. ``{"segments": 150}``; those not
-            named may be anything.
-
-    Raises:
-        DataError: If it is no store, is unfinished, or was made with other parameters.
-    """
-
-    def __init__(self, folder: str | Path, expect: Mapping[str, Any] | None = None) -> None:
-        self.folder = Path(folder)
-        fix = f"make it with: {TOOL} INFO_FILE --data-root DATA_ROOT --out {self.folder}"
-        manifest = io.read_manifest(self.folder, fix) if self.folder.is_dir() else None
-        if manifest is None:
-            raise io.DataError("No superpixel store there.", path=self.folder, fix=fix)
-        self.parameters: dict[str, Any] = manifest["parameters"]
-        self.count = int(manifest["count"])
-        if self.count == 0:
-            raise io.DataError(
-                "This superpixel store is unfinished.",
-                path=self.folder,
-                fix="run the command that began it once more; it continues where it stopped.",
-            )
-        different = {
-            key: self.parameters.get(key)
-            for key, value in (expect or {}).items()
-            if self.parameters.get(key) != value
-        }
-        if different:
-            raise io.DataError(
-                f"Expected superpixels made with {dict(expect or {})}, but this store was made "
-                f"with {different}.",
-                path=self.folder,
-                fix=f"make another store: {TOOL} INFO_FILE --data-root DATA_ROOT --out NEW_FOLDER "
-                + " ".join(f"--{key} {value}" for key, value in (expect or {}).items()),
-            )
-
-    def __len__(self) -> int:
-        return self.count
-
-    def path(self, image: Mapping[str, Any]) -> Path:
-        """File of an image (its entry in an info file)."""
-        return self.folder / superpixels_name(image)
-
-
-def _listed(info_files: str | Path | Sequence[str | Path]) -> list[Path]:
-    one = isinstance(info_files, str | os.PathLike)
-    return [Path(info_files)] if one else [Path(path) for path in info_files]  # type: ignore[arg-type,union-attr]
-
-
-def _write_one(job: Job, store: Path, parameters: SlicParameters) -> None:
+def _write_one(job: Job, store: Path, source: RegionSource) -> None:
     """Runs in a worker process."""
-    io.write_label_map(
-        store / job.name, slic_labels(io.read_image(job.image, job.token), parameters)
-    )
-
-
-def _present(store: Path) -> set[str]:
-    """Names of the finished files of a store; those being written start with a dot."""
-    if not store.is_dir():
-        return set()
-    return {e.name for e in os.scandir(store) if e.name.endswith(".png") and e.name[0] != "."}
-
-
-def _missing(wanted: Sequence[Job], store: Path) -> list[Job]:
-    present = _present(store)
-    return [job for job in wanted if job.name not in present]
-
-
-def _sources(store: Path, parameters: SlicParameters, files: Sequence[Path]) -> list[str]:
-    """What a store is made from, old and new; an error if its old part was made otherwise."""
-    sources = [f"{path.name} sha256:{_hash(path)}" for path in files]
-    if (store / "manifest.json").is_file():
-        old = io.read_manifest(store)
-        if old["parameters"] != _recorded(parameters):
-            raise io.DataError(
-                f"This superpixel store was made with {old['parameters']}, now asked for "
-                f"{_recorded(parameters)}.",
-                path=store,
-                fix="give another --out folder, the old parameters, or delete this folder.",
-            )
-        return list(dict.fromkeys([*filter(None, old["source"].split("; ")), *sources]))
-    if _present(store):
-        raise io.DataError(
-            "There are PNG files in this folder, but no manifest: it is no superpixel store.",
-            path=store,
-            fix="give another --out folder.",
-        )
-    return sources
-
-
-def _describe(store: Path, parameters: SlicParameters, count: int, sources: Sequence[str]) -> None:
-    io.write_manifest(store, TOOL, _recorded(parameters), count, "; ".join(sources))
-
-
-def _recorded(parameters: SlicParameters) -> dict[str, Any]:
-    return {"method": "slic", **asdict(parameters), "scikit_image": version("scikit-image")}
-
-
-def _hash(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    io.write_label_map(store / job.name, source.labels(job))

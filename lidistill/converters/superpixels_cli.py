@@ -1,11 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``lidistill superpixels``: fill a store with the superpixels of every camera image."""
+"""``lidistill superpixels``: fill a store with the regions of every camera image."""
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-HELP = "compute superpixels of all camera images, once, into a store"
+if TYPE_CHECKING:
+    from lidistill.converters.superpixels import RegionSource
+
+HELP = "compute superpixels of all camera images, or import masks, once, into a store"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,8 +24,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--scale", type=float, default=1.0, help="work on a smaller image; 0.5 is about 4x faster"
     )
+    masks = parser.add_argument_group("regions of another tool in place of SLIC (docs/regions.md)")
+    masks.add_argument(
+        "--import-masks",
+        metavar="DIR",
+        help="folder of label maps (png, npz, npy) or masks (npz, npy, COCO RLE json: SAM, SEEM)",
+    )
+    masks.add_argument(
+        "--renumber", action="store_true", help="number label maps from 0 in each image"
+    )
+    masks.add_argument(
+        "--no-region", type=int, nargs="*", default=[], help="values of label maps for 'nothing'"
+    )
+    masks.add_argument("--min-pixels", type=int, default=1, help="drop smaller regions")
+    masks.add_argument(
+        "--resize", action="store_true", help="accept files of another size than the image"
+    )
     parser.add_argument("--jobs", type=int, default=None, help="processes; default: all cores")
     parser.add_argument("--engine", choices=("loky", "ray", "dask"), default="loky")
+    parser.add_argument(
+        "--shard", default="1/1", metavar="I/N", help="do the I-th of N shares, on this machine"
+    )
     parser.add_argument(
         "--dry-run", action="store_true", help="count the work, estimate time and disk, and stop"
     )
@@ -31,33 +55,58 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lidistill import io
-    from lidistill.converters.superpixels import (
-        SlicParameters,
-        make_superpixels,
-        plan_superpixels,
-    )
+    from lidistill.converters.superpixels import make_regions, plan_regions
 
     console = Console()
+    source = source_of(args)
+    part, parts = shard_of(args.shard)
     if args.dry_run:
-        parameters = SlicParameters(args.segments, args.compactness, args.sigma, args.scale)
         jobs = args.jobs or io.available_cpus()
-        plan = plan_superpixels(args.infos, args.data_root, args.out, parameters)
+        plan = plan_regions(source, args.infos, args.data_root, args.out)
         console.print(f"{plan.images} images, {plan.done} of them done")
         console.print(
-            f"to do: about {plan.hours(jobs):.2f} h with {jobs} processes "
+            f"to do: about {plan.hours(jobs * parts):.2f} h with {jobs * parts} processes "
             f"({plan.seconds_each:.2f} s an image), {plan.gigabytes():.3f} GB in {args.out}"
         )
         return 0
-    count = make_superpixels(
+    count = make_regions(
+        source,
         args.infos,
         args.data_root,
         args.out,
-        args.segments,
-        args.compactness,
-        args.sigma,
-        args.scale,
         args.jobs,
         args.engine,
+        shard=(part, parts),
     )
+    if io.read_manifest(args.out)["count"] == 0:
+        console.print(f"{count} images done now; the store waits for the other shares: {args.out}")
+        return 0
     console.print(f"{count} images done now; the store is complete: {args.out}")
     return 0
+
+
+def source_of(args: argparse.Namespace) -> RegionSource:
+    """SLIC, or the mask folder that was given."""
+    from lidistill.converters.masks import MaskSource
+    from lidistill.converters.superpixels import SlicParameters, SlicSource
+
+    if args.import_masks is None:
+        return SlicSource(SlicParameters(args.segments, args.compactness, args.sigma, args.scale))
+    return MaskSource(
+        Path(args.import_masks), args.renumber, tuple(args.no_region), args.min_pixels, args.resize
+    )
+
+
+def shard_of(text: str) -> tuple[int, int]:
+    """``"2/8"`` as (2, 8).
+
+    Raises:
+        ValueError: It is not of that form.
+    """
+    try:
+        part, parts = (int(word) for word in text.split("/"))
+    except ValueError:
+        part, parts = 0, 0
+    if not 1 <= part <= parts:
+        raise ValueError(f"--shard: expected I/N with 1 <= I <= N, like 2/8, got {text!r}")
+    return part, parts

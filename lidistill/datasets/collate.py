@@ -11,6 +11,7 @@ from torch import Tensor
 
 from lidistill.datasets.frame import Frame, PairBatch
 from lidistill.geometry.correspondence import Pairs
+from lidistill.io import NO_REGION
 
 
 def collate_pairs(frames: Sequence[Frame]) -> dict[str, PairBatch]:
@@ -99,4 +100,8 @@ def _labels(frames: Sequence[Frame]) -> Tensor | None:
 def _superpixels(frames: Sequence[Frame]) -> Tensor | None:
     maps = [camera.superpixels for frame in frames for camera in frame.cameras]
     loaded = [labels.astype(np.int64) for labels in maps if labels is not None]
-    return torch.from_numpy(np.stack(loaded)) if len(loaded) == len(maps) else None
+    if len(loaded) < len(maps):
+        return None
+    stack = np.stack(loaded)
+    stack[stack == NO_REGION] = -1
+    return torch.from_numpy(stack)

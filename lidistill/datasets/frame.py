@@ -33,7 +33,8 @@ class CameraView:
         image_path: JPEG or PNG file.
         superpixels_path: 16-bit PNG file, or None without a store.
         image: (H, W, 3) uint8 RGB once loaded.
-        superpixels: (H, W) labels from 0 once loaded, in the file's integer type.
+        superpixels: (H, W) labels from 0 once loaded, in the file's integer type; 65535 stands for
+            no region.
     """
 
     name: str
@@ -130,7 +131,7 @@ class PairBatch:
             -1 for a point in a pair.
         images: (B*K, 3, H, W) float32 normalised; frame after frame.
         image_batch: (B*K,) int64 frame of each image.
-        superpixels: (B*K, H, W) int64 labels from 0 in each image, or None.
+        superpixels: (B*K, H, W) int64 labels from 0 in each image, -1 = no region; or None.
         pair_point: (P,) int64 row of ``points``.
         pair_image: (P,) int64 row of ``images``.
         pair_rowcol: (P, 2) int64 (row, column) of the nearest pixel, inside the image.

@@ -6,7 +6,7 @@ Everything that lidistill derives (info files, superpixels, caches) is written t
 """
 
 from lidistill.io.atomic import atomic_write
-from lidistill.io.errors import DataError
+from lidistill.io.errors import DataError, read_bytes
 from lidistill.io.locks import exclusive
 from lidistill.io.manifest import (
     manifest_path,
@@ -17,6 +17,7 @@ from lidistill.io.manifest import (
 )
 from lidistill.io.plain_pickle import dump_pickle, load_pickle
 from lidistill.io.sensors import (
+    NO_REGION,
     finite_points,
     image_size,
     point_count,
@@ -28,6 +29,7 @@ from lidistill.io.sensors import (
 from lidistill.parallel import available_cpus, parallel
 
 __all__ = [
+    "NO_REGION",
     "DataError",
     "atomic_write",
     "available_cpus",
@@ -39,6 +41,7 @@ __all__ = [
     "manifest_path",
     "parallel",
     "point_count",
+    "read_bytes",
     "read_image",
     "read_json",
     "read_label_map",

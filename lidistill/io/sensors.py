@@ -14,6 +14,9 @@ from PIL import Image
 from lidistill.io.atomic import atomic_write
 from lidistill.io.errors import DataError, PathLike, missing_file, read_bytes
 
+NO_REGION = 65535
+"""Label of a pixel that belongs to no region, in files and arrays of 16 bits."""
+
 
 def read_points(
     path: PathLike, num_features: int, token: str | None = None, fix: str | None = None
