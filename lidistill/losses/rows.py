@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the losses on rows share: checks, shares of weights, sums per sample."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def map_rows(feature_map: Tensor) -> tuple[Tensor, Tensor]:
+    """All cells of a dense map as rows.
+
+    Args:
+        feature_map: (B, C, ...) with any number of spatial axes.
+
+    Returns:
+        (B * cells, C) rows, sample by sample, and (B * cells,) int64 sample of each.
+    """
+    batch, channels = feature_map.shape[:2]
+    rows = feature_map.flatten(2).transpose(1, 2).reshape(-1, channels)
+    cells = len(rows) // max(batch, 1)
+    return rows, torch.arange(batch, device=rows.device).repeat_interleave(cells)
+
+
+def check_rows(student: Tensor, teacher: Tensor, same_width: bool = False) -> tuple[Tensor, Tensor]:
+    """Both as float32 (float64 where one is); the teacher without gradient.
+
+    Raises:
+        ValueError: not two lists of as many rows; unequal widths where they must be equal.
+    """
+    if student.ndim != 2 or teacher.ndim != 2 or len(student) != len(teacher):
+        raise ValueError(
+            "expected student and teacher rows (R, C) of the same places, got "
+            f"{tuple(student.shape)} and {tuple(teacher.shape)}; map_rows turns maps into rows"
+        )
+    if same_width and student.shape[1] != teacher.shape[1]:
+        raise ValueError(
+            f"student width {student.shape[1]} and teacher width {teacher.shape[1]} differ; add a "
+            f"connector, e.g. dict(type=Linear, in_features={student.shape[1]}, "
+            f"out_features={teacher.shape[1]})"
+        )
+    double = torch.float64 in (student.dtype, teacher.dtype)
+    dtype = torch.float64 if double else torch.float32
+    return student.to(dtype), teacher.detach().to(dtype)
+
+
+def row_weights(rows: Tensor, weights: Tensor | None) -> Tensor | None:
+    """(R,) shares that add up to 1, without gradient; None if there is nothing to share.
+
+    Raises:
+        ValueError: not one weight per row.
+    """
+    if weights is None:
+        return rows.new_full((len(rows),), 1.0 / len(rows)) if len(rows) else None
+    if weights.shape != rows.shape[:1]:
+        raise ValueError(f"expected weights ({len(rows)},), got {tuple(weights.shape)}")
+    weights = weights.detach().to(rows)
+    total = weights.sum()
+    return weights / total if total > 0 else None
+
+
+def samples_of(sample: Tensor | None, rows: Tensor) -> tuple[Tensor, int]:
+    """(R,) int64 samples renumbered without gaps, and their number."""
+    if sample is None:
+        return torch.zeros(len(rows), dtype=torch.int64, device=rows.device), 1
+    known, ids = sample.unique(return_inverse=True)
+    return ids, len(known)
+
+
+def sample_sum(values: Tensor, ids: Tensor, count: int) -> Tensor:
+    """(count, ...) sums of the rows of each sample."""
+    return values.new_zeros(count, *values.shape[1:]).index_add(0, ids, values)
