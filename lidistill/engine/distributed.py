@@ -87,10 +87,8 @@ def from_rank_0(function: Callable[[], Result]) -> Result:
 def wrap_for_cpu(cfg: Any) -> None:
     """Tell mmengine not to look for a GPU when it wraps the model of a distributed training."""
     if get_dist_info()[1] > 1 and not torch.cuda.is_available():
-        from mmengine.model import MMDistributedDataParallel
-
         cfg.model_wrapper_cfg = {
-            "type": MMDistributedDataParallel,
+            "type": "MMDistributedDataParallel",
             "device_ids": None,
             "broadcast_buffers": False,
             "find_unused_parameters": cfg.get("find_unused_parameters", False),

@@ -29,13 +29,9 @@ def apply_overrides(cfg: Any, seed: int | None, amp: bool, options: dict[str, An
     if accumulate is not None:
         _set_accumulation(cfg, int(accumulate))
     if monitor is not None:
-        from lidistill.hooks.monitor import MonitorHook
-
-        cfg.monitor = {"type": MonitorHook, "interval": int(monitor)}
+        cfg.monitor = {"type": "lidistill.MonitorHook", "interval": int(monitor)}
     if amp:
-        from lidistill.engine.amp import BFloat16OptimWrapper
-
-        cfg.optim_wrapper.type = BFloat16OptimWrapper
+        cfg.optim_wrapper.type = "lidistill.engine.amp.BFloat16OptimWrapper"
     if options:
         cfg.merge_from_dict(options)
 
