@@ -13,6 +13,7 @@ import torch
 from torch.utils.data import Dataset
 
 from lidistill.geometry.boxes import points_in_boxes
+from lidistill.geometry.frames import apply_transform
 from lidistill.registry import DATASETS, TRANSFORMS
 
 
@@ -135,4 +136,31 @@ class DropEmptyBoxes:
         keep = inside.sum(axis=0) >= self.min_points
         results["gt_bboxes_3d"] = boxes[keep]
         results["gt_labels_3d"] = results["gt_labels_3d"][keep]
+        return results
+
+
+@TRANSFORMS.register_module()
+class KeepPointsInImage:
+    """Keep the points that a camera can see: KITTI labels nothing beside its image.
+
+    What mmdet3d does offline (``velodyne_reduced``); so full scans can be used directly.
+
+    Args:
+        camera: name in the info file.
+        max_depth: metres, as in mmdet3d.
+    """
+
+    def __init__(self, camera: str = "CAM2", max_depth: float = 100.0) -> None:
+        self.camera, self.max_depth = camera, max_depth
+
+    def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
+        """Filter ``points`` of mmdet3d's sample."""
+        image = results["images"][self.camera]
+        pixel_from_lidar = np.asarray(image["lidar2img"], dtype=np.float64)
+        u, v, depth = apply_transform(
+            pixel_from_lidar, results["points"].tensor[:, :3].double().numpy()
+        ).T
+        keep = (depth > 0) & (depth < self.max_depth)
+        keep &= (u > 0) & (u < image["width"] * depth) & (v > 0) & (v < image["height"] * depth)
+        results["points"] = results["points"][keep]
         return results

@@ -61,13 +61,17 @@ def evaluate(
     fill_stage_checkpoints(cfg, {})
     runner = Runner.from_cfg(cfg)
     if not random_weights:
-        load_weights(runner.model.student, checkpoint)
+        load_weights(getattr(runner.model, "student", runner.model), checkpoint)
     return dict(runner.test())
 
 
 def drop_teacher_checkpoints(cfg: Any) -> None:
-    """The student is tested alone: no teacher weights are read."""
+    """The model is tested with the weights it is given: no others are read.
+
+    These are its teachers', and what a segmentor was fine-tuned from.
+    """
     model = cfg.model
+    model.pop("checkpoint", None)
     teachers = [model.get("teacher"), *(model.get("teachers") or {}).values()]
     for teacher in teachers:
         if isinstance(teacher, dict):

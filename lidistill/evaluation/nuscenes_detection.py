@@ -20,6 +20,7 @@ from mmengine.evaluator import BaseMetric
 from numpy.typing import NDArray
 
 from lidistill.converters.infos import InfoFile, load_infos
+from lidistill.evaluation.detections import boxes_of_sample
 from lidistill.registry import METRICS
 
 CONFIG = "detection_cvpr_2019"
@@ -240,13 +241,7 @@ class NuScenesDetection(BaseMetric):
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the boxes of each sample."""
-        for sample in data_samples:
-            found = sample["pred_instances_3d"]
-            boxes = found["bboxes_3d"].cpu()
-            rows = boxes.tensor.double().numpy().copy()
-            rows[:, :3] = boxes.gravity_center.double().numpy()
-            scores, labels = found["scores_3d"].cpu().numpy(), found["labels_3d"].cpu().numpy()
-            self.results.append((sample["sample_idx"], rows, scores, labels))
+        self.results.extend(map(boxes_of_sample, data_samples))
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Score all samples; the whole outcome stays in ``self.scores``."""

@@ -25,7 +25,8 @@ SMALL = (56, 112)  # multiples of 14, the patch of DINOv2
 def trains_a_method(path: Path) -> bool:
     """Whether a config trains a Distiller: no list of stages, no image network alone."""
     model = load_config(path).get("model")
-    return model is not None and issubclass(model["type"], Distiller)
+    kind = None if model is None else model["type"]
+    return isinstance(kind, type) and issubclass(kind, Distiller)
 
 
 CONFIGS = [

@@ -51,6 +51,7 @@ def mmdet3d_detector(
     Returns:
         The detector, with random weights.
     """
+    from mmengine.config import ConfigDict
     from mmengine.registry import DefaultScope
 
     compat.apply()
@@ -58,7 +59,7 @@ def mmdet3d_detector(
 
     model = adapt_model(read_model_config(config), point_range, voxel_size, changes)
     with DefaultScope.overwrite_default_scope("mmdet3d"):
-        detector: nn.Module = MMDET3D_MODELS.build(model)
+        detector: nn.Module = MMDET3D_MODELS.build(ConfigDict(model))
     return detector
 
 
