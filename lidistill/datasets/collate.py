@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -68,6 +69,7 @@ def collate_pairs(frames: Sequence[Frame]) -> dict[str, PairBatch]:
         point_labels=_labels(frames),
         tokens=[frame.token for frame in frames],
         batch_size=len(frames),
+        **({} if lidar_only else _files(frames)),
     )
     return {"inputs": batch}
 
@@ -105,3 +107,13 @@ def _superpixels(frames: Sequence[Frame]) -> Tensor | None:
     stack = np.stack(loaded)
     stack[stack == NO_REGION] = -1
     return torch.from_numpy(stack)
+
+
+def _files(frames: Sequence[Frame]) -> dict[str, Any]:
+    """Which files the images come from, and how they were cut out of them."""
+    cameras = [camera for frame in frames for camera in frame.cameras]
+    return {
+        "image_tokens": [camera.token for camera in cameras],
+        "image_from_file": torch.from_numpy(np.stack([c.image_from_file() for c in cameras])),
+        "file_size": torch.tensor([camera.file_size for camera in cameras]),
+    }

@@ -35,6 +35,8 @@ class CameraView:
         image: (H, W, 3) uint8 RGB once loaded.
         superpixels: (H, W) labels from 0 once loaded, in the file's integer type; 65535 stands for
             no region.
+        file_intrinsics: (3, 3) of the image as it lies on disk.
+        file_size: (H, W) of the image as it lies on disk.
     """
 
     name: str
@@ -47,6 +49,19 @@ class CameraView:
     superpixels_path: Path | None = None
     image: NDArray[np.uint8] | None = None
     superpixels: NDArray[np.integer] | None = None
+    file_intrinsics: NDArray[np.float64] | None = None
+    file_size: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.file_intrinsics is None:
+            self.file_intrinsics = np.array(self.intrinsics, dtype=np.float64)
+        if self.file_size is None:
+            self.file_size = (self.height, self.width)
+
+    def image_from_file(self) -> NDArray[np.float64]:
+        """(3, 3) map of pixels (u, v, 1) of the file to those of the current image."""
+        of_file = self.intrinsics if self.file_intrinsics is None else self.file_intrinsics
+        return self.intrinsics @ np.linalg.inv(of_file)
 
 
 @dataclass
@@ -139,6 +154,9 @@ class PairBatch:
         point_labels: (N,) uint8 raw dataset classes, or None.
         tokens: Sample token of each frame.
         batch_size: Number of frames B.
+        image_tokens: Token of each image, B*K, or None.
+        image_from_file: (B*K, 3, 3) float64 pixel (u, v, 1) of the image from that of its file.
+        file_size: (B*K, 2) int64 rows and columns of the files.
     """
 
     points: Tensor
@@ -157,6 +175,9 @@ class PairBatch:
     point_labels: Tensor | None
     tokens: list[str]
     batch_size: int
+    image_tokens: list[str] | None = None
+    image_from_file: Tensor | None = None
+    file_size: Tensor | None = None
 
     def _map(self, name: str, *args: Any, **kwargs: Any) -> PairBatch:
         changed = {}

@@ -217,18 +217,25 @@ class PackPairs:
     Args:
         mean: Per channel RGB, in [0, 1]; the default is ImageNet's.
         std: Per channel RGB.
+        placeholders: Fill ``images`` with NaN of the right size and load none: for teachers that
+            are read from a cache (docs/teachers.md); leave ``LoadImages`` out then.
     """
 
     def __init__(
         self,
         mean: Sequence[float] = (0.485, 0.456, 0.406),
         std: Sequence[float] = (0.229, 0.224, 0.225),
+        placeholders: bool = False,
     ) -> None:
-        self.mean, self.std = tuple(mean), tuple(std)
+        self.mean, self.std, self.placeholders = tuple(mean), tuple(std), placeholders
 
     def __call__(self, frame: Frame) -> Frame:
         """Fill ``images`` (K, 3, H, W) float32 and drop the uint8 images."""
         sizes = {(camera.height, camera.width) for camera in frame.cameras}
+        if self.placeholders and len(sizes) == 1:
+            shape = (len(frame.cameras), 3, *next(iter(sizes)))
+            frame.images = torch.full((1, 1, 1, 1), float("nan")).expand(shape)
+            return frame
         images = [camera.image for camera in frame.cameras if camera.image is not None]
         if len(images) < len(frame.cameras) or len(sizes) != 1:
             raise ValueError(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lidistill.distill.cache import TeacherCache
 from lidistill.distill.calls import call_model
 from lidistill.distill.taps import Tap, TapSet
 from lidistill.registry import MODELS
@@ -28,6 +29,7 @@ class Teacher:
         inputs: batch fields for a plain module; None for an mmengine model.
         checkpoint: local file with the teacher's weights; None keeps the model as built.
         autocast: ``"bfloat16"`` or ``"float16"`` to run the teacher in that type; None for float32.
+        cache: a :class:`lidistill.distill.cache.TeacherCache` of its maps, or its arguments.
 
     Raises:
         FileNotFoundError: no checkpoint there.
@@ -41,11 +43,13 @@ class Teacher:
         inputs: Sequence[str] | None = None,
         checkpoint: str | None = None,
         autocast: str | None = None,
+        cache: TeacherCache | Mapping[str, Any] | None = None,
     ) -> None:
         self.model: nn.Module = MODELS.build(model) if isinstance(model, dict) else model
         self.taps = TapSet(self.model, taps)
         self.inputs = inputs
         self.autocast = autocast
+        self.cache = TeacherCache(**cache) if isinstance(cache, Mapping) else cache
         if checkpoint is not None:
             from lidistill.distill.weights import load_weights
 
@@ -58,7 +62,11 @@ class Teacher:
         self.model.requires_grad_(False)
 
     def __call__(self, batch: Any) -> Any:
-        """Tapped outputs on a raw batch; the forward pass stops after the last tap."""
+        """Tapped outputs on a raw batch, from the cache where there is one."""
+        return self.run(batch) if self.cache is None else self.cache.outputs(self, batch)
+
+    def run(self, batch: Any) -> Any:
+        """Tapped outputs by a forward pass, which stops after the last tap."""
         device = next(self.model.parameters(), torch.zeros(0)).device
         precision = (
             torch.autocast(device.type, getattr(torch, self.autocast))
@@ -72,7 +80,8 @@ class Teacher:
             precision,
             self.taps.capture(self.model, stop_early=True) as outputs,
         ):
-            call_model(self.model, batch, self.inputs, mode="tensor", training=False)
+            # not "tensor": mmdet3d's two-stage and multi-modal detectors leave that mode empty
+            call_model(self.model, batch, self.inputs, mode="predict", training=False)
         return outputs
 
     def apply_to_tensors(self, function: Callable[[torch.Tensor], torch.Tensor]) -> None:
