@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lidistill.compat import checkpoints, spconv_layers
+from lidistill.compat import checkpoints, mmcv_points, spconv_layers
 from lidistill.compat.imports import when_imported
 
 
@@ -60,6 +60,13 @@ def _mmcv_ext() -> bool:
     return bool(mmcv_ext.install())
 
 
+def _mmcv_points() -> bool:
+    when_imported("mmcv.ops.furthest_point_sample", mmcv_points.patch_furthest)
+    when_imported("mmcv.ops.knn", mmcv_points.patch_knn)
+    when_imported("mmcv.ops.points_in_boxes", mmcv_points.patch_boxes)
+    return True
+
+
 _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
     "spconv-cpu": (
         "spconv 2.3 on the CPU cannot run backward, is silently wrong with more than one thread, "
@@ -83,6 +90,10 @@ _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
         "mmcv has no wheel for current torch and mmdet3d needs its compiled extension "
         "(inactive where that is present)",
         _mmcv_ext,
+    ),
+    "mmcv-points": (
+        "mmcv's point sampling, neighbours and points in boxes ask for CUDA on CPU tensors too",
+        _mmcv_points,
     ),
 }
 _ACTIVE: dict[str, bool] = {}

@@ -5,8 +5,9 @@ mmcv has no wheel for current PyTorch, its source build takes ten minutes, and m
 mmcv 2.2. mmcv-lite 2.1.0 ships the Python half of every op and asks ``mmcv._ext`` for the rest.
 :func:`install` adds a finder behind Python's own: where compiled mmcv is present, Python finds that
 and nothing changes; where it is not, ``mmcv._ext`` is a module that answers with
-:mod:`lidistill.ops.mmcv_functions`. An op that is missing there fails when it is *called*, with
-:class:`MissingOpError`, so importing mmcv and mmdet3d works.
+:mod:`lidistill.ops.mmcv_functions` and :mod:`lidistill.ops.mmcv_point_functions`. An op that is
+missing there fails when it is *called*, with :class:`MissingOpError`, so importing mmcv and mmdet3d
+works.
 """
 
 from __future__ import annotations
@@ -62,9 +63,7 @@ class _Loader(Loader):
         return StandIn(MODULE, "lidistill's stand-in for mmcv's compiled ops.")
 
     def exec_module(self, module: ModuleType) -> None:
-        from lidistill.ops.mmcv_functions import FUNCTIONS
-
-        vars(module).update(FUNCTIONS)
+        vars(module).update(_functions())
 
 
 class StandIn(ModuleType):
@@ -76,14 +75,18 @@ class StandIn(ModuleType):
         return _missing(name)
 
 
+def _functions() -> dict[str, Callable[..., Any]]:
+    from lidistill.ops import mmcv_functions, mmcv_point_functions
+
+    return {**mmcv_functions.FUNCTIONS, **mmcv_point_functions.FUNCTIONS}
+
+
 def _missing(name: str) -> Callable[..., Any]:
     def fail(*_: Any, **__: Any) -> None:
-        from lidistill.ops.mmcv_functions import FUNCTIONS
-
         raise MissingOpError(
             f"expected mmcv's compiled op {name!r}, got lidistill's stand-in, which has only "
-            f"{', '.join(sorted(FUNCTIONS))}; build compiled mmcv into an environment of its own "
-            "with: make mmcv"
+            f"{', '.join(sorted(_functions()))}; build compiled mmcv into an environment of its "
+            "own with: make mmcv"
         )
 
     fail.__name__ = name

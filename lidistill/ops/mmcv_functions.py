@@ -279,6 +279,3 @@ def get_compiler_version() -> str:
 def get_compiling_cuda_version() -> str:
     """Shown in mmengine's environment report."""
     return "none (lidistill.ops.mmcv_ext)"
-
-
-# --- PointRCNN and others: add ops here, as above -------------------------------------------------

@@ -147,3 +147,37 @@ except RuntimeError as error:
     print("REPORT", json.dumps({{"rotated": "size mismatch" in str(error)}}))
 """
     assert report_of(script)["rotated"]
+
+
+MMCV_POINTS = """
+import json, sys, torch
+from unittest import mock
+
+sys.modules["mmcv._ext"] = mock.MagicMock()
+from mmcv.ops import furthest_point_sample, knn, points_in_boxes_all, points_in_boxes_part
+
+points, boxes = torch.rand(1, 8, 3), torch.rand(1, 2, 7)
+calls = {
+    "sampling": lambda: furthest_point_sample(points, 4),
+    "neighbours": lambda: knn(2, points),
+    "points in boxes": lambda: points_in_boxes_part(points, boxes),
+    "all points in boxes": lambda: points_in_boxes_all(points, boxes),
+}
+report = {}
+for name, call in calls.items():
+    try:
+        report[name] = call().is_cuda
+    except Exception as error:
+        report[name] = "CUDA" in str(error) or "type torch.cuda" in str(error)
+print("REPORT", json.dumps(report))
+"""
+
+
+def test_mmcv_still_asks_for_cuda_on_cpu_points():
+    import torch
+
+    pytest.importorskip("mmcv")
+    if torch.cuda.is_available():
+        pytest.skip("a GPU answers the calls that fail without one")
+    report = report_of(MMCV_POINTS)
+    assert all(report.values()), f"mmcv mended: {report}"

@@ -22,6 +22,7 @@ CONFIGS = {
     "second": "second/second_hv_secfpn_8xb6-80e_kitti-3d-3class.py",
     "pointpillars": "pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class.py",
     "centerpoint": "centerpoint/centerpoint_voxel01_second_secfpn_8xb4-cyclic-20e_nus-3d.py",
+    "pointrcnn": "point_rcnn/point-rcnn_8xb2_kitti-3d-3class.py",  # CUDA only in compiled mmcv
 }
 
 
@@ -32,6 +33,8 @@ def model_config(name: str) -> dict:
 
     folder = Path(mmdet3d.__file__).parent / ".mim" / "configs"
     model = copy.deepcopy(Config.fromfile(folder / CONFIGS[name]).model)
+    if name == "pointrcnn":
+        return fewer_points(model)
     layer = model.data_preprocessor.voxel_layer
     layer.point_cloud_range = list(RANGE)
     if name == "pointpillars":
@@ -55,6 +58,17 @@ def model_config(name: str) -> dict:
         generator = model.bbox_head.anchor_generator
         generator.ranges = [[*RANGE[:2], low[2], *RANGE[3:5], low[2]] for low in generator.ranges]
         model.test_cfg.score_thr = 0.0
+    return model
+
+
+def fewer_points(model: dict) -> dict:
+    """PointRCNN's model with a sixteenth of the points, and every box kept."""
+    model.backbone.num_points = (256, 64, 32, 16)
+    model.roi_head.bbox_roi_extractor.roi_layer.num_sampled_points = 64
+    model.roi_head.bbox_head.num_points = (16, 8, -1)
+    model.train_cfg.rpn.rpn_proposal.update(nms_pre=500, nms_post=64)
+    model.test_cfg.rpn.nms_cfg.update(nms_pre=500, nms_post=32)
+    model.test_cfg.rcnn.score_thr = 0.0
     return model
 
 

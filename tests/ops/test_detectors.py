@@ -50,6 +50,8 @@ def test_trains_and_predicts(trained) -> None:
 
 def test_equals_compiled_mmcv(trained, tmp_path: Path) -> None:
     name, result = trained
+    if name == "pointrcnn":
+        pytest.skip("compiled mmcv has PointRCNN's point ops for CUDA only")
     oracle_python()
     torch.save({"before": result.before, "after": result.after}, tmp_path / "weights.pth")
     script = Path(detector_cases.__file__)
