@@ -70,6 +70,9 @@ def split_options(options: dict[str, Any], stages: list[str]) -> dict[str, dict[
 
 def _set_iterations(cfg: Any, iters: int) -> None:
     """Train ``iters`` iterations; learning-rate schedules shrink or grow with them."""
+    if cfg.train_cfg.pop("max_epochs", None) is not None:  # schedules end with the training
+        cfg.train_cfg.max_iters = iters
+        return
     ratio = iters / cfg.train_cfg.max_iters
     cfg.train_cfg.max_iters = iters
     schedulers = []

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which frames of a training set count as labelled: fractions by scene and by scan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lidistill import io
+
+Scenes = int | str | Path | Sequence[str]
+"""Number of scenes, a file of scene names, or the names."""
+
+
+def labelled_frames(
+    infos: Sequence[Mapping[str, Any]], scenes: Scenes | None = None, every_scan: int = 1
+) -> list[Mapping[str, Any]]:
+    """The frames that a fraction of the labels leaves.
+
+    Args:
+        infos: frames of an info file, in its order.
+        scenes: see :func:`choose_scenes`; None takes all.
+        every_scan: of the frames left, take every so many-th, the first one first. This is the
+            SLidR authors' rule on SemanticKITTI (100 for 1 %).
+
+    Raises:
+        ValueError: nothing is left, or frames have no scene to choose by.
+    """
+    if every_scan < 1:
+        raise ValueError(f"every_scan: expected 1 or more, got {every_scan}")
+    kept = list(infos)
+    if scenes is not None:
+        if not all(info.get("scene_name") for info in infos):
+            raise ValueError(
+                "frames without scene_name cannot be chosen by scene: make the info file again "
+                "with lidistill create_data, or choose by scan (every_scan)"
+            )
+        names = list(dict.fromkeys(str(info["scene_name"]) for info in infos))
+        chosen = set(choose_scenes(names, scenes))
+        kept = [info for info in kept if info["scene_name"] in chosen]
+    return kept[::every_scan]
+
+
+def choose_scenes(names: Sequence[str], scenes: Scenes) -> list[str]:
+    """Names of the labelled scenes.
+
+    A number N takes every n-th scene with n = total // N, beginning with the n-th: of nuScenes' 700
+    training scenes, 7, 35, 70 and 175 are the SLidR authors' 1, 5, 10 and 25 %.
+
+    Args:
+        names: all scenes, in the order of the info file (of nuScenes' scene table).
+        scenes: a number, a text file with one name a line (``#`` begins a remark), or names.
+
+    Raises:
+        ValueError: more scenes than there are, unknown names, or none.
+        DataError: the file is missing.
+
+    Source: valeoai/SLidR @ 14729d0, ``downstream/dataloader_nuscenes.py``, ``dataset_skip_step``.
+    """
+    if isinstance(scenes, int):
+        if not 1 <= scenes <= len(names):
+            raise ValueError(f"scenes: expected 1..{len(names)}, got {scenes}")
+        step = len(names) // scenes
+        return list(names[step - 1 :: step][:scenes])
+    wanted = read_scene_list(scenes) if isinstance(scenes, str | Path) else list(scenes)
+    unknown = [name for name in wanted if name not in set(names)]
+    if unknown or not wanted:
+        problem = f"unknown ones: {', '.join(unknown[:5])}" if unknown else "no name at all"
+        raise ValueError(
+            f"scenes {'of ' + str(scenes) if isinstance(scenes, str | Path) else 'given'}: "
+            f"{problem}; the info file holds {len(names)}: {', '.join(list(names)[:5])}"
+            f"{', ...' if len(names) > 5 else ''}"
+        )
+    return list(dict.fromkeys(wanted))
+
+
+def read_scene_list(path: str | Path) -> list[str]:
+    """Names in a text file, one a line; blank lines and what follows a ``#`` do not count.
+
+    Raises:
+        DataError: the file is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise io.DataError(
+            "No such list of scenes.",
+            path=path,
+            fix="write one scene name a line, or give a number of scenes.",
+        )
+    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line]
