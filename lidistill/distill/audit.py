@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
 from lidistill.distill.distiller import Distiller
+from lidistill.distill.trace import without_trace
 
 
 class AuditError(ValueError):
@@ -72,7 +72,7 @@ def audit(distiller: Distiller, batch: Any) -> AuditReport:
         if (trainable := [p for p in parameters if p.requires_grad])
     }
     report = AuditReport()
-    with _without_trace(distiller):
+    with without_trace(distiller):
         result = distiller.forward_terms(batch)
         report.coverage = dict(distiller.observations)
         for term, value in result.terms.items():
@@ -128,15 +128,3 @@ def _feature_statistics(result: Any) -> Iterator[tuple[str, tuple[float, float]]
             if isinstance(features, torch.Tensor) and features.numel() > 1:
                 values = features.detach().float()
                 yield f"{side}.{tap.name}", (float(values.mean()), float(values.std()))
-
-
-@contextmanager
-def _without_trace(distiller: Distiller) -> Iterator[None]:
-    """Put buffers (batch-norm statistics) and random state back afterwards."""
-    buffers = {name: buffer.clone() for name, buffer in distiller.named_buffers()}
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices):
-        yield
-    with torch.no_grad():
-        for name, buffer in distiller.named_buffers():
-            buffer.copy_(buffers[name])

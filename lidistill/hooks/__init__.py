@@ -4,7 +4,15 @@
 from lidistill.hooks.audit import AuditHook
 from lidistill.hooks.checkpoint import AtomicCheckpointHook
 from lidistill.hooks.finite_loss import FiniteLossHook
+from lidistill.hooks.monitor import MonitorHook
 from lidistill.hooks.progress import ProgressBarHook
 from lidistill.hooks.schedule import ScheduleHook
 
-__all__ = ["AtomicCheckpointHook", "AuditHook", "FiniteLossHook", "ProgressBarHook", "ScheduleHook"]
+__all__ = [
+    "AtomicCheckpointHook",
+    "AuditHook",
+    "FiniteLossHook",
+    "MonitorHook",
+    "ProgressBarHook",
+    "ScheduleHook",
+]

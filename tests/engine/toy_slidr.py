@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from mmengine.dist import get_rank
 from mmengine.hooks import Hook
+from torch import nn
 from torch.utils.data import Dataset
 
 from lidistill.datasets.frame import PairBatch
@@ -22,10 +23,17 @@ PAIRS = (60, 0, 35, 50)
 
 
 class ToySLidR(SLidR):
-    """Linear student, no batch norm: a sample's features do not depend on the others'."""
+    """Linear student: a sample's features do not depend on the others', unless ``noisy``.
 
-    def __init__(self, teacher_stride: int = 1, **kwargs: Any) -> None:
-        super().__init__(**networks(teacher_stride), temperature=0.3, **kwargs)
+    Args:
+        noisy: batch norm and dropout behind the linear layer.
+    """
+
+    def __init__(self, noisy: bool = False, **kwargs: Any) -> None:
+        parts = networks(teacher_stride=2 if noisy else 1)
+        if noisy:
+            parts["student"] = nn.Sequential(parts["student"], nn.BatchNorm1d(6), nn.Dropout(0.2))
+        super().__init__(**parts, temperature=0.3, **kwargs)
 
 
 class ToyPairs(Dataset):

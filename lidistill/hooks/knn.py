@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nearest-neighbour score of a student in the middle of its training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+
+from lidistill.datasets.frame import PairBatch
+from lidistill.distill.distiller import Distiller
+from lidistill.evaluation.knn_probe import knn_probe
+from lidistill.evaluation.label_maps import NUSCENES_CLASSES, nuscenes_label_table
+from lidistill.evaluation.point_samples import frame_features, voxels_to_points
+from lidistill.evaluation.probe_result import ProbeSettings
+
+
+def knn_score(runner: Any, model: Distiller, knn: Mapping[str, Any]) -> float:
+    """Mean IoU of nuScenes' 16 classes by the votes of the nearest labelled training points.
+
+    The student runs with its running statistics; ``lidistill test`` recomputes them, so its score
+    is not this one.
+
+    Args:
+        runner: mmengine's; builds the data loaders.
+        model: left in eval mode.
+        knn: ``train`` and ``val`` data loaders or their configs, ``settings``.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+
+    def batches(loader: Any) -> Iterator[PairBatch]:
+        if isinstance(loader, dict):
+            loader = runner.build_dataloader(loader, seed=0)
+        for data in loader:
+            yield data["inputs"].to(device)
+
+    def features(batch: PairBatch) -> torch.Tensor:
+        return voxels_to_points(model(batch, mode="predict"), batch.point_to_voxel)
+
+    table = nuscenes_label_table()
+    result = knn_probe(
+        frame_features(batches(knn["train"]), features, table),
+        frame_features(batches(knn["val"]), features, table),
+        len(NUSCENES_CLASSES),
+        ProbeSettings(**knn.get("settings", {})),
+    )
+    return result.miou
