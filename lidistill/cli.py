@@ -24,6 +24,8 @@ VERBS = {
     "world": "lidistill.world.cli",
     "create_data": "lidistill.converters.cli",
     "superpixels": "lidistill.converters.superpixels_cli",
+    "teacher_regions": "lidistill.engine.teacher_regions",
+    "cache_teacher": "lidistill.engine.cache_teacher",
     "train": "lidistill.engine.train",
     "test": "lidistill.engine.test",
     "import_weights": "lidistill.export.import_cli",
