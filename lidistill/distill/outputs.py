@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,14 +17,16 @@ class SparseVoxels:
     Attributes:
         features: (V, C) float.
         coords: (V, 4) int32, (batch, z, y, x) in cells of this stride.
-        spatial_shape: cells along (z, y, x).
+        spatial_shape: cells along (z, y, x); empty where it is not known.
         batch_size: number of samples.
+        counts: (V,) points of each voxel, as a voxel encoder sees them; else None.
     """
 
     features: torch.Tensor
     coords: torch.Tensor
     spatial_shape: tuple[int, ...]
     batch_size: int
+    counts: torch.Tensor | None = None
 
 
 @dataclass
@@ -46,14 +49,21 @@ class Rows:
     features: torch.Tensor
 
 
-def wrap_output(value: Any, grid: Any = None) -> Any:
+def wrap_output(
+    value: Any, grid: Any = None, inputs: Sequence[Any] = (), voxel_shape: Sequence[int] = ()
+) -> Any:
     """Give a module's raw output its geometry; values of other kinds pass unchanged.
 
     Args:
         value: spconv's ``SparseConvTensor``, a (B, C, H, W) or (N, C) tensor, or anything else
             (head dictionaries, lists of levels).
         grid: the BEVGrid to attach to a 4-D map.
+        inputs: the module's positional arguments; a voxel encoder gets coordinates there.
+        voxel_shape: cells along (z, y, x) of the voxels that enter the model.
     """
+    voxels = _encoded_voxels(value, inputs, voxel_shape)
+    if voxels is not None:
+        return voxels
     if isinstance(value, torch.Tensor):
         if value.dim() == 4:
             return FeatureMap(value, grid)
@@ -63,3 +73,36 @@ def wrap_output(value: Any, grid: Any = None) -> Any:
             value.features, value.indices, tuple(value.spatial_shape), value.batch_size
         )
     return value
+
+
+def _encoded_voxels(
+    value: Any, inputs: Sequence[Any], voxel_shape: Sequence[int]
+) -> SparseVoxels | None:
+    """Output of a voxel encoder, called as mmdet3d does: (points, counts, coordinates)."""
+    if isinstance(value, tuple) and len(value) == 2 and _is_coords(value[1], value[0]):
+        value, inputs = value[0], (value[1],)  # dynamic encoders return their coordinates
+    if not isinstance(value, torch.Tensor) or value.dim() != 2:
+        return None
+    coords = [each for each in inputs if _is_coords(each, value)]
+    if not coords:
+        return None
+    counts = [
+        each for each in inputs if isinstance(each, torch.Tensor) and each.shape == value.shape[:1]
+    ]
+    batch = coords[0][:, 0]
+    return SparseVoxels(
+        value,
+        coords[0],
+        tuple(voxel_shape),
+        int(batch.max()) + 1 if len(batch) else 0,
+        counts[0] if counts else None,
+    )
+
+
+def _is_coords(value: Any, rows: Any) -> bool:
+    return (
+        isinstance(value, torch.Tensor)
+        and isinstance(rows, torch.Tensor)
+        and value.shape == (len(rows), 4)
+        and not value.is_floating_point()
+    )

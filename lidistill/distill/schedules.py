@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import bisect
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 
 class Schedule(Protocol):
@@ -76,6 +76,10 @@ class Steps:
         return self.weights[bisect.bisect_right(self.milestones, progress)]
 
 
-def as_schedule(weight: float | Schedule) -> Schedule:
-    """A number stands for a constant."""
+def as_schedule(weight: float | Schedule | Mapping[str, Any]) -> Schedule:
+    """A number stands for a constant, a dictionary for its ``type`` with the other entries."""
+    if isinstance(weight, Mapping):
+        arguments = dict(weight)
+        schedule: Schedule = arguments.pop("type")(**arguments)
+        return schedule
     return weight if callable(weight) else Constant(float(weight))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, make_dataclass
 from typing import Any
@@ -50,13 +50,13 @@ class Tap:
         index = match["index"]
         return cls(match["path"], None if index is None else int(index))
 
-    def read(self, output: Any) -> Any:
-        """Pick, copy and wrap one module output."""
+    def read(self, output: Any, inputs: Sequence[Any] = (), voxel_shape: Sequence[int] = ()) -> Any:
+        """Pick, copy and wrap one module output; see :func:`wrap_output` for the rest."""
         if self.index is not None:
             output = output[self.index]
         if self.clone and isinstance(output, torch.Tensor):
             output = output.clone()
-        return wrap_output(output, self.grid)
+        return wrap_output(output, self.grid, inputs, voxel_shape)
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
@@ -108,10 +108,12 @@ class TapSet:
         """
         outputs = self.outputs_type()
         missing = set(self.taps)
+        layer = getattr(getattr(model, "data_preprocessor", None), "voxel_layer", None)
+        voxel_shape = tuple(getattr(layer, "grid_shape", ()))[::-1]  # mmdet3d counts (x, y, z)
 
         def hook_for(name: str, tap: Tap) -> Any:
-            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
-                setattr(outputs, name, tap.read(output))
+            def hook(_module: nn.Module, inputs: Any, output: Any) -> None:
+                setattr(outputs, name, tap.read(output, inputs, voxel_shape))
                 missing.discard(name)
                 if stop_early and not missing:
                     raise _Complete

@@ -200,7 +200,7 @@ def local_graph_loss(
             f"and {teacher.near.shape[1]} (teacher)"
         )
     if len(graph.queries) == 0:
-        return zero_loss(student.near, teacher.near)
+        return zero_loss(student.near, student.centre, teacher.near, teacher.centre)
     if weights is None or norm == "l2":
         weights = student.near.new_ones(len(graph.queries))
     channels = student.near.shape[1]

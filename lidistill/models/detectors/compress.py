@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Smaller versions of mmdet3d detectors: channels and layers scaled part by part.
+
+In a config of ours, the student of PointDistiller's 4x compression::
+
+    student = dict(
+        type=compressed_detector,
+        config="mmdet3d::pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-3class.py",
+        encoder=0.5, backbone=0.5, head=0.5,
+    )
+
+Factors of the papers: PointDistiller 4x = 0.5 everywhere, 8x = 0.35, 16x = 0.25 (depth kept); the
+students S, XS and XXS of SparseKD and RDD scale encoder, backbone and neck, and head by (1, 0.5,
+0.5), (0.75, 0.5, 0.5) and (0.5, 0.25, 0.25) for CenterPoint on voxels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from lidistill.models.detectors.mmdet3d import (
+    adapt_model,
+    merge,
+    mmdet3d_detector,
+    read_model_config,
+)
+from lidistill.registry import MODELS
+
+# What mmdet3d takes where a config is silent.
+_SPARSE_DEFAULTS = {
+    "base_channels": 16,
+    "output_channels": 128,
+    "encoder_channels": ((16,), (32, 32, 32), (64, 64, 64), (64, 64, 64)),
+}
+
+
+@MODELS.register_module()
+def compressed_detector(
+    config: str | Path | Mapping[str, Any],
+    point_range: Sequence[float] | None = None,
+    voxel_size: Sequence[float] | None = None,
+    changes: Mapping[str, Any] | None = None,
+    **factors: float,
+) -> nn.Module:
+    """Build a smaller version of a detector.
+
+    Args:
+        config: see :func:`lidistill.models.detectors.mmdet3d.read_model_config`.
+        point_range: metres, with ``voxel_size``, in place of the config's.
+        voxel_size: (x, y, z) metres.
+        changes: of the model *before* it is made smaller: the teacher's own.
+        factors: see :func:`compress`.
+
+    Returns:
+        The detector, with random weights.
+    """
+    teacher = adapt_model(read_model_config(config), point_range, voxel_size, changes)
+    return mmdet3d_detector(compress(teacher, **factors))
+
+
+def compress(
+    model: Mapping[str, Any],
+    encoder: float = 1.0,
+    backbone: float = 1.0,
+    head: float = 1.0,
+    depth: float = 1.0,
+) -> dict[str, Any]:
+    """Scale a model config; widths that one part hands to the next follow.
+
+    Args:
+        model: config of a PointPillars, SECOND or CenterPoint of mmdet3d; not touched.
+        encoder: factor of the channels of pillars and sparse convolutions.
+        backbone: of the BEV backbone and neck.
+        head: of the head's own hidden layers.
+        depth: of the number of layers in each stage of the BEV backbone; at least one stays.
+
+    Raises:
+        ValueError: a factor is not above 0; a part whose widths are not known here.
+    """
+    for name, factor in {
+        "encoder": encoder,
+        "backbone": backbone,
+        "head": head,
+        "depth": depth,
+    }.items():
+        if not factor > 0:
+            raise ValueError(f"{name} must be above 0, got {factor}")
+    small = merge({}, model)
+    prefix = "pts_" if "pts_backbone" in small else ""
+    for part in ("voxel_encoder", "middle_encoder", "backbone", "neck", "bbox_head"):
+        if prefix + part not in small:
+            raise ValueError(
+                f"expected a detector with {prefix}{part}, got the parts {sorted(small)}; name the "
+                "widths in `changes` of mmdet3d_detector instead"
+            )
+    width = _encoder(small[prefix + "voxel_encoder"], small[prefix + "middle_encoder"], encoder)
+    trunk, neck = small[prefix + "backbone"], small[prefix + "neck"]
+    trunk["in_channels"] = round(trunk["in_channels"] * width)
+    trunk["out_channels"] = _scaled(trunk["out_channels"], backbone)
+    trunk["layer_nums"] = _scaled(trunk["layer_nums"], depth)
+    neck["in_channels"] = list(trunk["out_channels"])
+    neck["out_channels"] = _scaled(neck["out_channels"], backbone)
+    _head(small[prefix + "bbox_head"], neck["out_channels"], head)
+    return small
+
+
+def _encoder(voxel: dict[str, Any], middle: dict[str, Any], factor: float) -> float:
+    """Scale the encoders in place; returns by how much the BEV map became narrower."""
+    if "Scatter" in middle["type"]:
+        before = middle["in_channels"]
+        voxel["feat_channels"] = _scaled(voxel["feat_channels"], factor)
+        middle["in_channels"] = voxel["feat_channels"][-1]
+        return float(middle["in_channels"] / before)
+    if "Sparse" not in middle["type"]:
+        raise ValueError(f"the widths of a {middle['type']} are not known here; use `changes`")
+    sizes = {key: middle.get(key, value) for key, value in _SPARSE_DEFAULTS.items()}
+    middle.update({key: _scaled(value, factor) for key, value in sizes.items()})
+    return float(middle["output_channels"] / sizes["output_channels"])
+
+
+def _head(head: dict[str, Any], incoming: int | Sequence[int], factor: float) -> None:
+    """Scale a head in place and let it take what the neck gives."""
+    width = incoming if isinstance(incoming, int) else sum(incoming)
+    if "feat_channels" in head:
+        head["feat_channels"] = width
+    head["in_channels"] = width
+    if "share_conv_channel" in head:
+        head["share_conv_channel"] = _scaled(head["share_conv_channel"], factor)
+        separate = head.setdefault("separate_head", {"type": "SeparateHead"})
+        separate["head_conv"] = _scaled(separate.get("head_conv", 64), factor)
+
+
+def _scaled(value: Any, factor: float) -> Any:
+    """Numbers of any nesting, rounded, at least 1."""
+    if isinstance(value, list | tuple):
+        return type(value)(_scaled(item, factor) for item in value)
+    return max(1, round(value * factor))

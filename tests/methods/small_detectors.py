@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Unmodified mmdet3d detectors small enough for tests of methods, and a batch for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from lidistill.models.detectors.mmdet3d import mmdet3d_detector
+from tests.ops import detector_cases
+
+RANGE = detector_cases.RANGE
+SHIPPED = {name: f"mmdet3d::{path}" for name, path in detector_cases.CONFIGS.items()}
+
+
+def pillars(width: int = 16, voxel: float = 0.64, seed: int = 0) -> nn.Module:
+    """PointPillars on a coarse grid; ``width`` channels a pillar."""
+    torch.manual_seed(seed)
+    return mmdet3d_detector(
+        SHIPPED["pointpillars"],
+        RANGE,
+        (voxel, voxel, 4),
+        dict(
+            data_preprocessor=dict(voxel_layer=dict(max_voxels=(1600, 1600))),
+            voxel_encoder=dict(feat_channels=[width]),
+            middle_encoder=dict(in_channels=width),
+            backbone=dict(in_channels=width, out_channels=[width] * 3, layer_nums=[1, 1, 1]),
+            neck=dict(in_channels=[width] * 3, out_channels=[width] * 3),
+            bbox_head=dict(in_channels=3 * width, feat_channels=3 * width),
+        ),
+    )
+
+
+def second(width: int = 16, seed: int = 0) -> nn.Module:
+    """SECOND; ``width`` channels in its BEV backbone."""
+    torch.manual_seed(seed)
+    return mmdet3d_detector(
+        SHIPPED["second"],
+        RANGE,
+        (0.4, 0.4, 0.1),
+        dict(
+            data_preprocessor=dict(voxel_layer=dict(max_voxels=(2000, 2000))),
+            backbone=dict(out_channels=[width, 2 * width], layer_nums=[1, 1]),
+            neck=dict(in_channels=[width, 2 * width], out_channels=[width, width]),
+            bbox_head=dict(in_channels=2 * width, feat_channels=2 * width),
+        ),
+    )
+
+
+def centerpoint(width: int = 16, seed: int = 0) -> nn.Module:
+    """CenterPoint with sparse convolutions; ``width`` channels in its BEV backbone."""
+    torch.manual_seed(seed)
+    return mmdet3d_detector(
+        SHIPPED["centerpoint"],
+        RANGE,
+        (0.4, 0.4, 0.1),
+        dict(
+            data_preprocessor=dict(voxel_layer=dict(max_voxels=(2000, 2000))),
+            pts_backbone=dict(out_channels=[width, 2 * width], layer_nums=[1, 1]),
+            pts_neck=dict(in_channels=[width, 2 * width], out_channels=[width, width]),
+            pts_bbox_head=dict(in_channels=2 * width, share_conv_channel=8),
+        ),
+    )
+
+
+def batch(name: str = "pointpillars", samples: int = 2) -> dict[str, Any]:
+    """Cars and ground, with boxes, as mmdet3d's loaders collate it."""
+    return detector_cases.make_batch(name, samples)
