@@ -85,7 +85,8 @@ class SuperpixelStore:
             raise io.DataError(
                 "This superpixel store is unfinished.",
                 path=self.folder,
-                fix="run the command that began it once more; it continues where it stopped.",
+                fix="run the command that began it once more; it continues where it stopped. Of a "
+                "store made in shares, --dry-run --shard 1/N lists those that are missing.",
             )
         different = {
             key: self.parameters.get(key)

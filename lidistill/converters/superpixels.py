@@ -12,7 +12,6 @@ job an image.
 from __future__ import annotations
 
 import functools
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -24,6 +23,7 @@ from numpy.typing import NDArray
 
 from lidistill import io
 from lidistill.converters.slic import SlicParameters, slic_labels
+from lidistill.converters.superpixel_plan import Plan, plan_regions
 from lidistill.converters.superpixel_store import (
     TOOL,
     Job,
@@ -81,31 +81,6 @@ class SlicSource:
     def labels(self, job: Job) -> NDArray[np.integer]:
         """Superpixels of one image."""
         return slic_labels(io.read_image(job.image, job.token), self.parameters)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What a run would do.
-
-    Attributes:
-        images: Images named by the info files.
-        done: How many of them are in the store.
-        seconds_each: Measured on one image, one process.
-        bytes_each: Size of that image's file.
-    """
-
-    images: int
-    done: int
-    seconds_each: float
-    bytes_each: int
-
-    def hours(self, jobs: int) -> float:
-        """Wall-clock hours for the rest with so many processes."""
-        return (self.images - self.done) * self.seconds_each / max(1, jobs) / 3600
-
-    def gigabytes(self) -> float:
-        """Disk space for the rest."""
-        return (self.images - self.done) * self.bytes_each / 1e9
 
 
 def make_superpixels(
@@ -180,31 +155,8 @@ def plan_superpixels(
     parameters: SlicParameters,
     prefix: Mapping[str, str] | None = None,
 ) -> Plan:
-    """Count the work of `make_superpixels` and measure it on one image, writing nothing."""
+    """Count the work of `make_superpixels` and measure it on a few images, writing nothing."""
     return plan_regions(SlicSource(parameters), info_files, data_root, out_dir, prefix)
-
-
-def plan_regions(
-    source: RegionSource,
-    info_files: str | Path | Sequence[str | Path],
-    data_root: str | Path,
-    out_dir: str | Path,
-    prefix: Mapping[str, str] | None = None,
-) -> Plan:
-    """Count the work of `make_regions` and measure it on one image, writing nothing."""
-    wanted = find_jobs(listed(info_files), data_root, prefix)
-    missing = source.prepare(missing_jobs(wanted, Path(out_dir)))
-    done = len(wanted) - len(missing)
-    if not missing:
-        return Plan(len(wanted), done, 0.0, 0)
-    import cv2
-
-    source.labels(missing[0])  # the first call loads libraries
-    start = time.perf_counter()
-    labels = source.labels(missing[0])
-    seconds = time.perf_counter() - start
-    _, encoded = cv2.imencode(".png", labels.astype(np.uint16))
-    return Plan(len(wanted), done, seconds, len(encoded))
 
 
 def _write_one(job: Job, store: Path, source: RegionSource) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from lidistill.converters.superpixel_plan import Plan, Share
     from lidistill.converters.superpixels import RegionSource
 
 HELP = "compute superpixels of all camera images, or import masks, once, into a store"
@@ -43,7 +44,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--jobs", type=int, default=None, help="processes; default: all cores")
     parser.add_argument("--engine", choices=("loky", "ray", "dask"), default="loky")
     parser.add_argument(
-        "--shard", default="1/1", metavar="I/N", help="do the I-th of N shares, on this machine"
+        "--shard",
+        default="1/1",
+        metavar="I/N",
+        help="do the I-th of N shares, on this machine; with --dry-run: which shares are missing",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="count the work, estimate time and disk, and stop"
@@ -55,19 +59,16 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lidistill import io
+    from lidistill.converters.superpixel_plan import shares_of
+    from lidistill.converters.superpixel_store import find_jobs, listed
     from lidistill.converters.superpixels import make_regions, plan_regions
 
     console = Console()
     source = source_of(args)
     part, parts = shard_of(args.shard)
     if args.dry_run:
-        jobs = args.jobs or io.available_cpus()
-        plan = plan_regions(source, args.infos, args.data_root, args.out)
-        console.print(f"{plan.images} images, {plan.done} of them done")
-        console.print(
-            f"to do: about {plan.hours(jobs * parts):.2f} h with {jobs * parts} processes "
-            f"({plan.seconds_each:.2f} s an image), {plan.gigabytes():.3f} GB in {args.out}"
-        )
+        plan = plan_regions(source, args.infos, args.data_root, args.out, parts=parts)
+        _show_plan(plan, plan.shares[part - 1], args.jobs or io.available_cpus(), args.out)
         return 0
     count = make_regions(
         source,
@@ -79,10 +80,45 @@ def run(args: argparse.Namespace) -> int:
         shard=(part, parts),
     )
     if io.read_manifest(args.out)["count"] == 0:
+        wanted = find_jobs(listed(args.infos), args.data_root)
         console.print(f"{count} images done now; the store waits for the other shares: {args.out}")
+        _show_unfinished([s for s in shares_of(wanted, Path(args.out), parts) if s.missing])
         return 0
     console.print(f"{count} images done now; the store is complete: {args.out}")
     return 0
+
+
+def _show_plan(plan: Plan, own: Share, jobs: int, out: str) -> None:
+    """What there is to do, here and everywhere, and whether it fits on the disk."""
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    console.print(f"{plan.images:,} images, {plan.done:,} of them done")
+    if not plan.measured:
+        return
+    console.print(
+        f"{plan.seconds_each:.2f} s and {plan.bytes_each / 1e3:.0f} kB an image "
+        f"(mean of {plan.measured}, one process)"
+    )
+    if own.parts > 1:
+        hours = plan.hours(jobs, own.missing)
+        console.print(f"share {own}: about {hours:.2f} h with {jobs} processes here")
+    total = jobs * own.parts
+    console.print(f"to do: about {plan.hours(total):.2f} h with {total} processes")
+    free = plan.free_bytes / 1e9
+    console.print(f"disk: {plan.gigabytes():.3f} GB more in {out}; {free:.1f} GB are free")
+    if plan.gigabytes() > free:
+        console.print("[bold red]That does not fit[/]: give an --out folder on another disk.")
+    if own.parts > 1:
+        _show_unfinished(plan.unfinished())
+
+
+def _show_unfinished(shares: list[Share]) -> None:
+    from rich.console import Console
+
+    if shares:
+        words = ", ".join(map(str, shares))
+        Console(soft_wrap=True).print(f"missing: {words}; run the command with --shard for each")
 
 
 def source_of(args: argparse.Namespace) -> RegionSource:
