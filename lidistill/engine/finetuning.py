@@ -150,8 +150,7 @@ def _digest(path: Path) -> str:
     """Short hash of a file: a run from other weights is another run."""
     if not path.is_file():
         raise FileNotFoundError(f"no checkpoint at {path}; train it first or correct the path")
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _number(value: float | None) -> float:

@@ -37,6 +37,6 @@ optim_wrapper = dict(
     paramwise_cfg=dict(custom_keys={"head.": dict(lr_mult=100)}),  # 2.0
 )
 param_scheduler = [dict(type=CosineAnnealingLR, by_epoch=False, begin=0)]
-default_hooks.update(checkpoint=dict(type=EpochCheckpointHook))
+default_hooks["checkpoint"] = dict(type=EpochCheckpointHook)
 val_cfg = dict(type=SegmentationValLoop)
 test_cfg = dict(type=SegmentationTestLoop)
