@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``lidistill create_data``: raw nuScenes or KITTI to info files."""
+"""``lidistill create_data``: raw nuScenes, KITTI or SemanticKITTI to info files."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from pathlib import Path
 from lidistill.converters.kitti import POINT_FOLDERS, convert_kitti
 from lidistill.converters.nuscenes import convert_nuscenes
 from lidistill.converters.nuscenes_tables import find_versions
+from lidistill.converters.semantic_kitti import convert_semantic_kitti
 from lidistill.io import DataError, available_cpus, read_manifest
 from lidistill.parallel import ENGINES
 
-HELP = "turn raw nuScenes or KITTI into info files"
+HELP = "turn raw nuScenes, KITTI or SemanticKITTI into info files"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -45,6 +46,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out frames of which a file is missing",
     )
+    semantic = _command(commands, "semantickitti", "SemanticKITTI, or any data set in its layout")
+    semantic.add_argument(
+        "--skip-incomplete",
+        action="store_true",
+        help="leave out sequences and scans of which a file is missing",
+    )
 
 
 def _command(
@@ -64,6 +71,9 @@ def _command(
         default="loky",
         help="loky: processes on this machine; ray, dask: an existing cluster",
     )
+    parser.add_argument(
+        "--restart", action="store_true", help="convert again what was converted from the same data"
+    )
     return parser
 
 
@@ -79,6 +89,15 @@ def run(args: argparse.Namespace) -> int:
             engine=args.engine,
             max_sweeps=args.max_sweeps,
             skip_incomplete=args.skip_incomplete,
+            restart=args.restart,
+        )
+    elif args.dataset == "semantickitti":
+        written = convert_semantic_kitti(
+            args.root,
+            args.out_dir,
+            jobs=args.jobs,
+            engine=args.engine,
+            skip_incomplete=args.skip_incomplete,
         )
     else:
         written = convert_kitti(
@@ -89,6 +108,7 @@ def run(args: argparse.Namespace) -> int:
             points=args.points,
             with_plane=args.with_plane,
             skip_incomplete=args.skip_incomplete,
+            restart=args.restart,
         )
     _show(written)
     return 0

@@ -13,7 +13,7 @@ from lidistill.converters.infos import INFO_VERSION, KITTI_CLASSES, write_infos
 from lidistill.converters.kitti_files import DONT_CARE, MissingFileError, read_frame_list
 from lidistill.converters.kitti_info import FrameOptions, frame_info
 from lidistill.converters.kitti_tracks import Origin, find_origins
-from lidistill.converters.parts import PartStore
+from lidistill.converters.parts import PartStore, finished_before, remember
 from lidistill.io import DataError, dump_pickle, parallel
 
 LOGGER = logging.getLogger("lidistill.create_data")
@@ -30,6 +30,7 @@ def convert_kitti(
     points: str = "velodyne",
     with_plane: bool = False,
     skip_incomplete: bool = False,
+    restart: bool = False,
 ) -> dict[str, Path]:
     """Writes ``kitti_infos_<split>.pkl`` for train, val, trainval and test.
 
@@ -44,7 +45,9 @@ def convert_kitti(
         engine: loky, ray or dask.
         points: Folder of the point clouds: velodyne, or velodyne_reduced (cut to the image).
         with_plane: Add the ground planes of ``training/planes/``.
-        skip_incomplete: Leave out frames of which a file is missing, instead of an error.
+        skip_incomplete: Leave out frames of which a file is missing, instead of an error; then
+            every run looks again.
+        restart: Convert again what was finished from the same folders with the same parameters.
 
     Returns:
         Split name -> info file.
@@ -66,12 +69,16 @@ def convert_kitti(
     }
     shards = _shards(splits)
     folders = {part: _point_folder(root, part, points) for part in ("training", "testing")}
-    fingerprint = {
+    asked = {
         **parameters,
         "root": str(root.resolve()),
-        "shards": shards,
+        "splits": splits,
         "folders": {str(p): p.stat().st_mtime_ns for p in sorted(root.glob("t*ing/*"))},
     }
+    fingerprint = {**asked, "shards": shards}
+    known = finished_before(target / WORK_FOLDER, asked, restart)
+    if known is not None:
+        return known
     with PartStore(target / WORK_FOLDER, fingerprint) as store:
         missing = store.missing(shards)
         if len(missing) < len(shards):
@@ -111,6 +118,8 @@ def convert_kitti(
             path=root,
             fix="extract KITTI's archives into the data root.",
         )
+    if not skip_incomplete:
+        remember(target / WORK_FOLDER, asked, written)
     return written
 
 

@@ -18,7 +18,7 @@ from lidistill.converters.infos import (
 from lidistill.converters.nuscenes_info import MissingFileError, SceneOptions, scene_infos
 from lidistill.converters.nuscenes_splits import Split, find_splits
 from lidistill.converters.nuscenes_tables import NuScenesTables, SceneRecords, table_files
-from lidistill.converters.parts import PartStore
+from lidistill.converters.parts import PartStore, finished_before, remember
 from lidistill.io import DataError, dump_pickle, parallel
 
 LOGGER = logging.getLogger("lidistill.create_data")
@@ -33,12 +33,14 @@ def convert_nuscenes(
     engine: str = "loky",
     max_sweeps: int = 10,
     skip_incomplete: bool = False,
+    restart: bool = False,
 ) -> dict[str, Path]:
     """Writes ``lidistill_infos_<split>.pkl`` for each split that has scenes in the tables.
 
     The files follow mmdet3d's v1.1 schema, so its NuScenesDataset reads them; more fields stand
     beside its own. Scenes are independent jobs: a killed run continues where it stopped, and ends
-    with the same bytes as one that ran through.
+    with the same bytes as one that ran through. What was converted before, from the same tables
+    with the same parameters, is left as it is.
 
     Args:
         root: The data root: holds samples/, sweeps/ and the tables' folder.
@@ -48,7 +50,9 @@ def convert_nuscenes(
         jobs: Processes; None takes every core.
         engine: loky, ray or dask.
         max_sweeps: LiDAR sweeps to list before each keyframe.
-        skip_incomplete: Leave out scenes of which a file is missing, instead of an error.
+        skip_incomplete: Leave out scenes of which a file is missing, instead of an error; then
+            every run looks again.
+        restart: Convert again what was finished.
 
     Returns:
         Split name (train, val, test, or a custom name) -> info file.
@@ -59,8 +63,6 @@ def convert_nuscenes(
     root = Path(root)
     if max_sweeps < 0:
         raise ValueError(f"max_sweeps: expected 0 or more, got {max_sweeps}.")
-    tables = NuScenesTables(root, version)
-    splits = find_splits(root, version, [scene["name"] for scene in tables.scenes])
     target = Path(out_dir) if out_dir is not None else root
     parameters = {
         "version": version,
@@ -68,11 +70,19 @@ def convert_nuscenes(
         "skip_incomplete": skip_incomplete,
         "info_version": INFO_VERSION,
     }
-    fingerprint = {
+    asked = {
         **parameters,
         "root": str(root.resolve()),
-        "splits": {split.name: [split.devkit_name, *split.scenes] for split in splits},
         "tables": {p.name: _signature(p) for p in table_files(root / version)},
+    }
+    known = finished_before(target / WORK_FOLDER, asked, restart)
+    if known is not None:
+        return known
+    tables = NuScenesTables(root, version)
+    splits = find_splits(root, version, [scene["name"] for scene in tables.scenes])
+    fingerprint = {
+        **asked,
+        "splits": {split.name: [split.devkit_name, *split.scenes] for split in splits},
     }
     with PartStore(target / WORK_FOLDER, fingerprint) as store:
         for split in splits:
@@ -87,6 +97,8 @@ def convert_nuscenes(
             write_infos(path, metainfo, frames, extra, f"{root} {version}")
             written[split.name] = path
         store.finish()
+    if not skip_incomplete:
+        remember(target / WORK_FOLDER, asked, written)
     _report_left_out(tables, splits)
     return written
 

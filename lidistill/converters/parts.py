@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Mapping
@@ -12,7 +14,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lidistill.io import DataError, dump_pickle, load_pickle, read_json, write_json
+from lidistill import __version__
+from lidistill.io import (
+    DataError,
+    dump_pickle,
+    load_pickle,
+    manifest_path,
+    read_json,
+    write_json,
+)
+
+LOGGER = logging.getLogger("lidistill.create_data")
 
 
 class PartStore:
@@ -96,3 +108,51 @@ class PartStore:
     def finish(self) -> None:
         """Removes the folder: everything is in the product now."""
         shutil.rmtree(self.folder)
+
+
+def remember(folder: Path, asked: Mapping[str, Any], written: Mapping[str, Path]) -> None:
+    """Note beside a job's folder what was asked and what came out, for :func:`finished_before`.
+
+    A file of its own, because it holds time stamps of the input: the product and its manifest are
+    the same bytes wherever they are made.
+
+    Args:
+        folder: The hidden folder of the job.
+        asked: Everything that the product depends on; JSON values.
+        written: Name -> file of the product.
+    """
+    files = {name: [path.name, path.stat().st_size] for name, path in written.items()}
+    note = {"lidistill_version": __version__, "asked": dict(asked), "files": files}
+    write_json(_note_of(folder), note)
+
+
+def finished_before(
+    folder: Path, asked: Mapping[str, Any], restart: bool = False
+) -> dict[str, Path] | None:
+    """The files of a job that was finished for the same input and parameters, or None.
+
+    Args:
+        folder: See :func:`remember`.
+        asked: See there.
+        restart: Do it again: None, and parts of an interrupted run are thrown away.
+    """
+    if restart:
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    with contextlib.suppress(DataError, KeyError, TypeError, ValueError, OSError):
+        note = read_json(_note_of(folder))
+        # through JSON, as the note went: tuples come back as lists
+        same = note["asked"] == json.loads(json.dumps(dict(asked)))
+        files = {name: folder.parent / file for name, (file, _) in note["files"].items()}
+        whole = all(
+            files[name].stat().st_size == size and manifest_path(files[name]).is_file()
+            for name, (_, size) in note["files"].items()
+        )
+        if same and whole and note["lidistill_version"] == __version__:
+            LOGGER.info("converted before, from the same data; --restart does it again")
+            return files
+    return None
+
+
+def _note_of(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.done.json")

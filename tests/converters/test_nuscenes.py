@@ -260,6 +260,35 @@ module.convert_nuscenes(sys.argv[1], "v1.0-fake", sys.argv[2])
 """
 
 
+def test_what_is_converted_stays_until_the_data_or_the_wish_changes(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs: list[int] = []
+    real = sys.modules["lidistill.converters.nuscenes"]._convert_scenes
+    monkeypatch.setattr(
+        "lidistill.converters.nuscenes._convert_scenes", lambda *a: runs.append(1) or real(*a)
+    )
+
+    def converts(**options: Any) -> bool:
+        runs.clear()
+        written = convert_nuscenes(copy, VERSION, tmp_path / "o", **options)
+        assert all(path.is_file() for path in written.values())
+        return bool(runs)
+
+    assert converts()
+    assert not converts()
+    assert converts(restart=True)
+    assert converts(max_sweeps=2)
+    assert not converts(max_sweeps=2)
+    table = copy / VERSION / "scene.json"
+    os.utime(table, (1, 1))
+    assert converts(max_sweeps=2)
+    (tmp_path / "o" / "lidistill_infos_val.pkl").write_bytes(b"cut off")
+    assert converts(max_sweeps=2)
+    assert converts(max_sweeps=2, skip_incomplete=True)
+    assert converts(max_sweeps=2, skip_incomplete=True)  # the missing files may be there by now
+
+
 @pytest.mark.parametrize("after", [0, 1, 2])
 def test_kill_between_scenes(fake: Path, out: Path, tmp_path: Path, after: int) -> None:
     command = [sys.executable, "-c", KILLED, str(fake), str(tmp_path), str(after)]

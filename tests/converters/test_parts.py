@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from lidistill.converters.parts import PartStore
+from lidistill.converters.parts import PartStore, finished_before, remember
 from lidistill.io import DataError
 
 
@@ -50,3 +50,19 @@ def test_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match=r"(?s)can be written.*--out-dir"):
         PartStore(tmp_path / "file" / ".work", {}).__enter__()
+
+
+def test_a_finished_job_is_remembered(tmp_path: Path) -> None:
+    folder, asked = tmp_path / ".work", {"a": (1, 2)}
+    assert finished_before(folder, asked) is None
+    product = tmp_path / "x.pkl"
+    product.write_bytes(b"12")
+    (tmp_path / "x.pkl.manifest.json").write_text("{}")
+    remember(folder, asked, {"train": product})
+    assert finished_before(folder, asked) == {"train": product}
+    assert finished_before(folder, {"a": 2}) is None
+    assert finished_before(folder, asked, restart=True) is None
+    product.write_bytes(b"123")
+    assert finished_before(folder, asked) is None
+    (tmp_path / ".work.done.json").write_text("[")
+    assert finished_before(folder, asked) is None
