@@ -27,6 +27,22 @@ def test_dilated_network_equals_the_plain_one_at_its_cells(depth):
     assert isinstance(dilated, ImageTeacher)
 
 
+@pytest.mark.parametrize("stride", [8, 16])
+def test_strides_between_agree_at_their_cells(stride):
+    torch.manual_seed(0)
+    plain = ResNetTeacher(18, stride=32, base_channels=8).eval()
+    finer = ResNetTeacher(18, stride=stride, base_channels=8).eval()
+    finer.load_state_dict(plain.state_dict())
+    images = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        low, high = plain(images), finer(images)
+    step = 32 // stride
+    assert high.shape == (1, 64, 64 // stride, 96 // stride)
+    torch.testing.assert_close(high[:, :, ::step, ::step], low, atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match="expected 4, 8, 16 or 32, got 12"):
+        ResNetTeacher(18, stride=12)
+
+
 @pytest.mark.parametrize("path", parity_files("slidr", "state_dict_keys*.json"))
 def test_names_and_shapes_of_the_release(path):
     expected = json.loads(path.read_text())["model_images_resnet50_dilation"]["keys"]
