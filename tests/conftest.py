@@ -45,3 +45,19 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("tiny_world")
     generate(out, layout="both", preset="tiny", seed=0)
     return out
+
+
+@pytest.fixture(scope="session")
+def converted_world(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny world with info files: ``<dir>/nuscenes`` and ``<dir>/kitti``. Read only."""
+    from lidistill.converters.kitti import convert_kitti
+    from lidistill.converters.nuscenes import convert_nuscenes
+
+    out = tmp_path_factory.mktemp("converted_world")
+    for layout in ("nuscenes", "kitti"):
+        (out / layout).mkdir()
+        for path in (tiny_world / layout).iterdir():
+            (out / layout / path.name).symlink_to(path)
+    convert_nuscenes(out / "nuscenes", "v1.0-mini")
+    convert_kitti(out / "kitti")
+    return out

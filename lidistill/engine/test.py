@@ -10,8 +10,10 @@ from typing import Any
 from lidistill import compat
 from lidistill.engine.config import load_config
 from lidistill.engine.stages import fill_stage_checkpoints
+from lidistill.hooks.pretrained import set_pretrained
 
 HELP = "evaluate a checkpoint by the protocol of its config (SLidR: linear probe)"
+PROBES = ("linear", "knn")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -23,11 +25,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--data-root", help="use the dataset here instead of the config's data_root"
     )
     parser.add_argument("--seed", type=int, help="initial weights, where the checkpoint is 'none'")
+    parser.add_argument(
+        "--probe",
+        choices=PROBES,
+        help="another probe of a pretraining than the config's; knn trains nothing",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Entry of the verb."""
-    evaluate(args.config, args.checkpoint, args.work_dir, args.data_root, args.seed)
+    evaluate(
+        args.config, args.checkpoint, args.work_dir, args.data_root, args.seed, probe=args.probe
+    )
     return 0
 
 
@@ -37,12 +46,22 @@ def evaluate(
     work_dir: str | None = None,
     data_root: str | None = None,
     seed: int | None = None,
+    *,
+    probe: str | None = None,
 ) -> dict[str, Any]:
     """Run the config's test loop on a checkpoint.
 
+    Args:
+        config: it was trained with.
+        checkpoint: file, or ``none`` for the random initial weights.
+        work_dir: where results go; the checkpoint's folder by default.
+        data_root: replaces the config's.
+        seed: replaces ``randomness.seed``.
+        probe: of :data:`PROBES`, in place of the probe that a pretraining config names.
+
     Raises:
         FileNotFoundError: no such config or checkpoint.
-        ValueError: the config names no test protocol.
+        ValueError: the config names no test protocol, or no probe that another could replace.
     """
     from mmengine.runner import Runner
 
@@ -52,6 +71,8 @@ def evaluate(
     cfg = load_config(config, data_root=data_root)
     if cfg.get("test_cfg") is None:
         raise ValueError(f"{config} has no test_cfg; SLidR configs name LinearProbeLoop there")
+    if probe is not None:
+        set_probe(cfg, probe)
     random_weights = checkpoint == "none"
     default = Path("work_dirs") / Path(config).stem / "random" if random_weights else None
     cfg.work_dir = str(work_dir or default or Path(checkpoint).parent)
@@ -65,11 +86,29 @@ def evaluate(
     return dict(runner.test())
 
 
+def set_probe(cfg: Any, name: str) -> None:
+    """Probe another way than the config says.
+
+    Raises:
+        ValueError: the config does not probe, or the probe is unknown.
+    """
+    from lidistill.engine import probing
+
+    loops = {"linear": probing.LinearProbeLoop, "knn": probing.KnnProbeLoop}
+    if name not in loops or not issubclass(cfg.test_cfg.type, probing.LinearProbeLoop):
+        raise ValueError(
+            f"expected a probe of {', '.join(loops)} and a pretraining config whose test_cfg names "
+            f"one, got {name!r} and {cfg.test_cfg.type.__name__}"
+        )
+    cfg.test_cfg.type = loops[name]
+
+
 def drop_teacher_checkpoints(cfg: Any) -> None:
     """The model is tested with the weights it is given: no others are read.
 
-    These are its teachers', and what a segmentor was fine-tuned from.
+    These are its teachers', and what a segmentor or detector was fine-tuned from.
     """
+    set_pretrained(cfg, None)
     model = cfg.model
     model.pop("checkpoint", None)
     teachers = [model.get("teacher"), *(model.get("teachers") or {}).values()]

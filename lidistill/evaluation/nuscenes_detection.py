@@ -146,7 +146,7 @@ def to_global(
                 "velocity": velocity[row, :2].tolist(),
                 "detection_name": name,
                 "detection_score": float(scores[row]),
-                "attribute_name": attribute_of(name, float(np.hypot(*velocity[row]))),
+                "attribute_name": attribute_of(name, float(np.hypot(*velocity[row, :2]))),
             }
         )
     return entries[: config.max_boxes_per_sample]

@@ -5,8 +5,14 @@ Libraries behind them (spconv, mmdet, transformers) are imported when a network 
 """
 
 from lidistill.models.backbones.bev_reader import BEVAtVoxels
+from lidistill.models.backbones.mmdet3d_encoders import (
+    MinkUNetAtVoxels,
+    PillarsAtVoxels,
+    SparseEncoderMap,
+)
 from lidistill.models.backbones.sparse_unet import SparseUNet
 from lidistill.models.backbones.voxelnet import VoxelNet
+from lidistill.models.detectors.mmdet3d import detector_part, mmdet3d_detector
 from lidistill.models.teachers.colour import LocalColour
 from lidistill.models.teachers.pretrain import DenseImageContrast, SupervisedImageTeacher
 from lidistill.models.teachers.resnet import ResNetTeacher
@@ -17,10 +23,15 @@ __all__ = [
     "BEVAtVoxels",
     "DenseImageContrast",
     "LocalColour",
+    "MinkUNetAtVoxels",
+    "PillarsAtVoxels",
     "ResNetTeacher",
     "SmallImageNet",
+    "SparseEncoderMap",
     "SparseUNet",
     "SupervisedImageTeacher",
     "ViTTeacher",
     "VoxelNet",
+    "detector_part",
+    "mmdet3d_detector",
 ]

@@ -63,6 +63,33 @@ def mmdet3d_detector(
     return detector
 
 
+@MODELS.register_module()
+def detector_part(detector: Mapping[str, Any], part: str) -> nn.Module:
+    """Build one part of a detector alone, to pretrain it: the encoder and nothing behind it.
+
+    Args:
+        detector: arguments of :func:`mmdet3d_detector`; its ``type`` is ignored.
+        part: key of the model config: ``pts_middle_encoder``, ``backbone``, ...
+
+    Raises:
+        ValueError: the model has no such part; lists those that it has.
+    """
+    from mmengine.config import ConfigDict
+    from mmengine.registry import DefaultScope
+
+    compat.apply()
+    from mmdet3d.registry import MODELS as MMDET3D_MODELS
+
+    arguments = {key: value for key, value in detector.items() if key != "type"}
+    model = adapt_model(read_model_config(arguments.pop("config")), **arguments)
+    if not isinstance(model.get(part), Mapping):
+        parts = [key for key, value in model.items() if value_type(value)]
+        raise ValueError(f"{model['type']} has no part {part!r}; it has {', '.join(parts)}")
+    with DefaultScope.overwrite_default_scope("mmdet3d"):
+        module: nn.Module = MMDET3D_MODELS.build(ConfigDict(model[part]))
+    return module
+
+
 def adapt_model(
     model: Mapping[str, Any],
     point_range: Sequence[float] | None = None,

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mmdet3d's data sets under seeded draws; boxes without points; points beside the image."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import Dataset
+
+from lidistill import compat
+from lidistill.converters.infos import load_infos
+from lidistill.datasets.detections import (
+    DropEmptyBoxes,
+    KeepPointsInImage,
+    SeededDetections,
+    choose_scenes,
+    seeded,
+)
+from lidistill.datasets.sampler import Draw
+
+compat.apply()
+from mmdet3d.structures import LiDARInstance3DBoxes, LiDARPoints  # noqa: E402
+
+
+class Foreign(Dataset):
+    """Draws from every global generator, as mmdet3d's transforms do; sample 2 has no box."""
+
+    metainfo = {"classes": ("car",)}  # noqa: RUF012
+
+    def __len__(self):
+        return 6
+
+    def get_data_info(self, index):
+        return {"scene_name": f"scene-{index // 2}"}
+
+    def prepare_data(self, index):
+        drawn = (random.random(), np.random.rand(), float(torch.rand(())))  # noqa: NPY002
+        return None if index == 2 else (index, drawn)
+
+
+def test_a_draw_decides_everything():
+    frames = SeededDetections(Foreign())
+    assert frames[Draw(1, 5)] == frames[Draw(1, 5)]
+    assert frames[Draw(1, 5)][1] != frames[Draw(1, 6)][1]
+    assert len(set(frames[Draw(1, 5)][1])) == 3
+    assert frames.metainfo == {"classes": ("car",)}
+
+
+def test_global_generators_are_left_as_they_were():
+    states = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]  # noqa: NPY002
+    with pytest.raises(KeyError), seeded(2**40):
+        raise KeyError(random.random() + np.random.rand() + torch.rand(()))  # noqa: NPY002
+    after = [random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()]  # noqa: NPY002
+    assert states == after
+
+
+def test_a_sample_without_boxes_gives_way():
+    assert SeededDetections(Foreign())[Draw(2, 0)][0] == 3
+    only = Foreign()
+    only.prepare_data = lambda index: None
+    with pytest.raises(ValueError, match="no sample"):
+        SeededDetections(only)[Draw(0, 0)]
+
+
+def test_scenes():
+    frames = SeededDetections(Foreign(), scenes=1)
+    assert frames.indices == [0, 1]
+    assert SeededDetections(Foreign(), scenes=["scene-2"]).indices == [4, 5]
+    names = [f"s{k}" for k in range(10)]
+    assert choose_scenes(names, 3) == ["s0", "s3", "s6"]
+    assert choose_scenes(names, 10) == choose_scenes(names, None) == names
+    with pytest.raises(ValueError, match="1 to 10"):
+        choose_scenes(names, 11)
+    with pytest.raises(ValueError, match="no scenes"):
+        choose_scenes(names, ["x"])
+    unnamed = Foreign()
+    unnamed.get_data_info = lambda index: {}
+    with pytest.raises(ValueError, match="create_data"):
+        SeededDetections(unnamed, scenes=1)
+
+
+@pytest.mark.parametrize("minimum", [1, 5])
+def test_empty_boxes_are_dropped(minimum):
+    rng = np.random.default_rng(0)
+    boxes = np.concatenate(
+        [rng.uniform(-5, 5, (40, 3)), rng.uniform(0.2, 1.5, (40, 3)), rng.uniform(-3, 3, (40, 1))],
+        axis=1,
+    ).astype(np.float32)
+    points = rng.uniform(-5, 5, (3000, 4)).astype(np.float32)
+    results = {
+        "points": LiDARPoints(torch.from_numpy(points), points_dim=4),
+        "gt_bboxes_3d": LiDARInstance3DBoxes(torch.from_numpy(boxes)),  # z is the bottom
+        "gt_labels_3d": np.arange(40),
+    }
+    expected = []
+    for index, (x, y, z, length, width, height, yaw) in enumerate(boxes.astype(float)):
+        count = 0
+        for px, py, pz in points[:, :3].astype(float):
+            along = (px - x) * np.cos(yaw) + (py - y) * np.sin(yaw)
+            across = (py - y) * np.cos(yaw) - (px - x) * np.sin(yaw)
+            inside = abs(along) <= length / 2 and abs(across) <= width / 2
+            count += inside and z <= pz <= z + height
+        if count >= minimum:
+            expected.append(index)
+    kept = DropEmptyBoxes(minimum)(results)
+    assert kept["gt_labels_3d"].tolist() == expected
+    assert 0 < len(expected) < 40
+    np.testing.assert_array_equal(kept["gt_bboxes_3d"].tensor.numpy(), boxes[expected])
+    nothing = {**results, "gt_bboxes_3d": results["gt_bboxes_3d"][:0]}
+    assert len(DropEmptyBoxes()(nothing)["gt_bboxes_3d"]) == 0
+
+
+def test_points_beside_the_image_go(converted_world):
+    root = converted_world / "kitti"
+    frame = load_infos(root / "kitti_infos_train.pkl").frames[0]
+    path = root / "training/velodyne" / frame["lidar_points"]["lidar_path"]
+    points = np.fromfile(path, np.float32).reshape(-1, 4)
+    results = {"points": LiDARPoints(torch.from_numpy(points), points_dim=4), **frame}
+    kept = KeepPointsInImage()(results)["points"].tensor.numpy()
+    image = frame["images"]["CAM2"]
+    matrix = np.array(image["lidar2img"])
+    expected = []
+    for row in points[::50].astype(float):
+        u, v, depth = (matrix @ [*row[:3], 1])[:3]
+        if 0 < depth < 100 and 0 < u / depth < image["width"] and 0 < v / depth < image["height"]:
+            expected.append(row)
+    assert 0.05 * len(points) < len(kept) < 0.4 * len(points)
+    np.testing.assert_allclose(KeepPointsInImage()(
+        {"points": LiDARPoints(torch.from_numpy(points[::50].copy()), points_dim=4), **frame}
+    )["points"].tensor.numpy(), np.array(expected), rtol=1e-6)  # fmt: skip
