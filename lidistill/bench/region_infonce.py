@@ -66,7 +66,7 @@ class _Scene:
         generator = torch.Generator().manual_seed(0)
         height, width = hw
         self.hw = hw
-        self.labels = _wobbly_grid(images, height, width)
+        self.labels = wobbly_grid(images, height, width)
         self.point_features = functional.normalize(
             torch.randn(num_points, channels, generator=generator), dim=1
         ).requires_grad_()
@@ -152,30 +152,8 @@ class _Scene:
         return self._run(loss, self.lowres)
 
     def _one_hot_loss(self, pixel_map: Tensor) -> Tensor:
-        images = len(self.labels)
-        total, pixels = images * 150, self.labels.numel()
-        ids = self.labels + 150 * torch.arange(images)[:, None, None]
-        pairs = len(self.pair_point)
-        at_pairs = ids[self.pair_image, self.rowcol[:, 0], self.rowcol[:, 1]]
-        ones = torch.ones(pixels)
-        by_pair = torch.sparse_coo_tensor(
-            torch.stack([at_pairs, torch.arange(pairs)]),
-            ones[:pairs],
-            (total, pairs),
-            check_invariants=False,
-        ).coalesce()
-        by_pixel = torch.sparse_coo_tensor(
-            torch.stack([ids.flatten(), torch.arange(pixels)]),
-            ones,
-            (total, pixels),
-            check_invariants=False,
-        ).coalesce()
-        k = by_pair @ self.point_features[self.pair_point]
-        k = k / (torch.sparse.sum(by_pair, 1).to_dense()[:, None] + 1e-6)
-        q = by_pixel @ pixel_map.permute(0, 2, 3, 1).flatten(0, 2)
-        q = q / (torch.sparse.sum(by_pixel, 1).to_dense()[:, None] + 1e-6)
-        kept = torch.where(k[:, 0] != 0)[0]
-        return functional.cross_entropy(k[kept] @ q[kept].T / TEMPERATURE, torch.arange(len(kept)))
+        pairs = (self.pair_point, self.pair_image, self.rowcol)
+        return authors_region_loss(self.point_features, pixel_map, self.labels, pairs)
 
     def _indexed_loss(self, pixel_map: Tensor) -> Tensor:
         k = self.point_features[self.pair_point][self.chosen]
@@ -184,7 +162,46 @@ class _Scene:
         return functional.cross_entropy(k @ q.T / TEMPERATURE, torch.arange(len(k)))
 
 
-def _wobbly_grid(images: int, height: int, width: int) -> Tensor:
+def authors_region_loss(
+    point_features: Tensor, pixel_map: Tensor, labels: Tensor, pairs: tuple[Tensor, Tensor, Tensor]
+) -> Tensor:
+    """SLidR's loss by one-hot sparse matrices, as the release computes it.
+
+    Args:
+        point_features: (V, D).
+        pixel_map: (B, D, H, W), at full size.
+        labels: (B, H, W) superpixels below 150.
+        pairs: (P,) row of the point features, (P,) image, (P, 2) row and column.
+    """
+    pair_point, pair_image, rowcol = pairs
+    device = pixel_map.device
+    images = len(labels)
+    total, pixels = images * 150, labels.numel()
+    ids = labels + 150 * torch.arange(images, device=device)[:, None, None]
+    at_pairs = ids[pair_image, rowcol[:, 0], rowcol[:, 1]]
+    ones = torch.ones(max(pixels, len(pair_point)), device=device)
+    by_pair = torch.sparse_coo_tensor(
+        torch.stack([at_pairs, torch.arange(len(pair_point), device=device)]),
+        ones[: len(pair_point)],
+        (total, len(pair_point)),
+        check_invariants=False,
+    ).coalesce()
+    by_pixel = torch.sparse_coo_tensor(
+        torch.stack([ids.flatten(), torch.arange(pixels, device=device)]),
+        ones[:pixels],
+        (total, pixels),
+        check_invariants=False,
+    ).coalesce()
+    k = by_pair @ point_features[pair_point]
+    k = k / (torch.sparse.sum(by_pair, 1).to_dense()[:, None] + 1e-6)
+    q = by_pixel @ pixel_map.permute(0, 2, 3, 1).flatten(0, 2)
+    q = q / (torch.sparse.sum(by_pixel, 1).to_dense()[:, None] + 1e-6)
+    kept = torch.where(k[:, 0] != 0)[0]
+    logits = k[kept] @ q[kept].T / TEMPERATURE
+    return functional.cross_entropy(logits, torch.arange(len(kept), device=device))
+
+
+def wobbly_grid(images: int, height: int, width: int) -> Tensor:
     """Superpixel-like labels below 150: a 10 x 15 grid with wavy borders, (B, H, W) uint8."""
     row = torch.arange(height)[:, None].float()
     column = torch.arange(width)[None].float()
