@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lidistill.compat import checkpoints, mmcv_points, spconv_layers
+from lidistill.compat import checkpoints, mmcv_points, noise, spconv_layers
 from lidistill.compat.imports import when_imported
 
 
@@ -100,7 +100,8 @@ _ACTIVE: dict[str, bool] = {}
 
 
 def apply() -> None:
-    """Put every bridge in place; again and again is fine."""
+    """Put every bridge in place and hush known messages; again and again is fine."""
+    noise.hush()
     for name, (_, install) in _INSTALLERS.items():
         if not _ACTIVE.get(name):
             _ACTIVE[name] = install()

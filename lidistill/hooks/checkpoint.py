@@ -10,6 +10,7 @@ from mmengine.fileio import LocalBackend
 from mmengine.fileio.backends import backends, register_backend
 from mmengine.hooks import CheckpointHook
 
+from lidistill.compat.noise import hush_logger
 from lidistill.io import atomic_write
 from lidistill.registry import HOOKS
 
@@ -68,6 +69,7 @@ class AtomicCheckpointHook(CheckpointHook):
                 "remove it to go on from an earlier one, or add --restart"
             )
         self.interval = -(-self.asked_interval // batches) * batches
+        hush_logger(runner.logger)
         super().before_train(runner)
 
 
