@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """One file a paper. Importing this package registers every method."""
 
+from lidistill.methods.feature_kd import FeatureKD
+from lidistill.methods.pointdistiller import PointDistiller
 from lidistill.methods.ppkt import PPKT
 from lidistill.methods.scalr import ScaLR
 from lidistill.methods.slidr import SLidR
 from lidistill.methods.stslidr import STSLidR
 
-__all__ = ["PPKT", "SLidR", "STSLidR", "ScaLR"]
+__all__ = ["PPKT", "FeatureKD", "PointDistiller", "SLidR", "STSLidR", "ScaLR"]

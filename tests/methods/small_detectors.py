@@ -68,3 +68,18 @@ def centerpoint(width: int = 16, seed: int = 0) -> nn.Module:
 def batch(name: str = "pointpillars", samples: int = 2) -> dict[str, Any]:
     """Cars and ground, with boxes, as mmdet3d's loaders collate it."""
     return detector_cases.make_batch(name, samples)
+
+
+def settle(detector: nn.Module, name: str) -> nn.Module:
+    """Batch norms take the statistics of the batch, else untrained features fade to 1e-7."""
+    norms = [m for m in detector.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    detector.train()
+    with torch.no_grad():
+        data = detector.data_preprocessor(batch(name), True)
+        detector.extract_feat(data["inputs"])
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+    return detector

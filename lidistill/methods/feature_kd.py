@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The knowledge-distillation zoo on any detector, assembled in the config.
+
+FitNets (https://arxiv.org/abs/1412.6550), AT (1612.03928), RKD (1904.05068), SP (1907.09682), NST
+(1707.01219), PKT (1803.10837), CWD (2011.13256), PKD (2207.02039), VID (1904.05835), DIST
+(2205.10536), MGD (2205.01529), V_kD (2403.06213), Hinton's (1503.02531) and SparseKD's (2205.15156)
+logit distillation; each loss names its paper in ``lidistill/losses``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from inspect import signature
+from typing import Any
+
+from torch import Tensor, nn
+
+from lidistill.distill.choices import Choice, Scene
+from lidistill.distill.connectors import check_widths
+from lidistill.distill.detectors import as_tap, detector_pair
+from lidistill.distill.distiller import Distiller
+from lidistill.distill.outputs import FeatureMap
+from lidistill.distill.places import Places, match_places, point_range
+from lidistill.distill.schedules import Schedule, as_schedule
+from lidistill.distill.taps import Tap
+from lidistill.losses import relation, response
+from lidistill.losses.contrastive import zero_loss
+from lidistill.registry import MODELS
+
+ANY_WIDTH = ("attention_transfer", *(n for n in vars(relation) if not n.startswith("_")))
+
+
+@dataclass(frozen=True)
+class Term:
+    """One loss term.
+
+    Attributes:
+        loss: function of (student rows, teacher rows, weights) from ``lidistill.losses``, or
+            ``dict(type=function, ...)`` with further arguments.
+        tap: module path inside the student.
+        teacher_tap: module path inside the teacher; None = the student's.
+        teacher: the teacher's name.
+        places: which places count, one after the other; see :mod:`lidistill.distill.choices`.
+        connector: module, or config of one, from the student's width to the teacher's. One with
+            2D convolutions is applied to the map, any other to the chosen rows.
+        weight: number or schedule.
+    """
+
+    loss: Callable[..., Tensor] | dict
+    tap: str | Tap | dict
+    teacher_tap: str | Tap | dict | None = None
+    teacher: str = "teacher"
+    places: Sequence[Choice | dict] = ()
+    connector: nn.Module | dict | None = None
+    weight: float | Schedule | dict = 1.0
+
+
+@MODELS.register_module()
+class FeatureKD(Distiller):
+    """Any number of terms, each a loss between one tap of the student and one of a teacher.
+
+    Args:
+        student: detector, or config of one; it keeps its own data preprocessor and losses.
+        teachers: name -> ``dict(model=..., checkpoint=...)``.
+        terms: name -> :class:`Term` or its fields.
+
+    Differs from the authors' releases: every loss takes chosen places with weights; maps and voxels
+    of unequal size are matched in metres; logits are copied before mmdet3d's in-place sigmoid.
+    """
+
+    def __init__(
+        self,
+        student: nn.Module | dict,
+        teachers: Mapping[str, dict],
+        terms: Mapping[str, Term | dict],
+    ) -> None:
+        built = {n: Term(**term) if isinstance(term, dict) else term for n, term in terms.items()}
+        losses = {name: _function(term.loss) for name, term in built.items()}
+        taps = {}
+        for name, term in built.items():
+            logits = losses[name].func.__module__ == response.__name__
+            tap = _cloned(term.tap) if logits else term.tap
+            taps[name] = (tap, term.teacher, term.teacher_tap)
+        super().__init__(
+            **detector_pair(student, teachers, taps),
+            connectors={n: t.connector for n, t in built.items() if t.connector is not None},
+            weights={name: as_schedule(term.weight) for name, term in built.items()},
+        )
+        self.losses = losses
+        self.choices = {name: [_choice(c) for c in term.places] for name, term in built.items()}
+        self.teacher_of = {name: term.teacher for name, term in built.items()}
+        self.student_range = point_range(self.student)
+        self.teacher_ranges = {n: point_range(t.model) for n, t in self.teachers.items()}
+
+    def distill_losses(
+        self, student: Any, teachers: dict[str, Any], batch: Any
+    ) -> dict[str, Tensor]:
+        """For each term: match places, choose, adapt the student's width, compare."""
+        scene = Scene.of(batch)
+        found = {}
+        for name, loss in self.losses.items():
+            teacher = self.teacher_of[name]
+            connector = dict(self.connectors.items()).get(name)
+            own, target = getattr(student, name), getattr(teachers[teacher], name)
+            if isinstance(own, FeatureMap) and connector is not None and takes_maps(connector):
+                own, connector = FeatureMap(connector(own.features), own.grid), None
+            ranges = self.student_range, self.teacher_ranges[teacher]
+            places = match_places(own, target, ranges)
+            everything = len(places)
+            for choose in self.choices[name]:
+                places = choose(places, scene)
+            self.observe(f"{name}_coverage", len(places) / max(everything, 1))
+            found[name] = self.compare(name, loss, places, connector)
+        return found
+
+    def compare(
+        self, name: str, loss: partial[Tensor], places: Places, connector: nn.Module | None
+    ) -> Tensor:
+        """One term on the chosen rows; zero with gradient where none was chosen."""
+        if len(places) == 0:
+            trained = () if connector is None else connector.parameters()
+            return zero_loss(places.student, *trained)
+        own = places.student if connector is None else connector(places.student)
+        if loss.func.__name__ not in ANY_WIDTH:
+            check_widths(own.shape[1], places.teacher.shape[1], f"term {name!r}")
+        wanted = signature(loss.func).parameters
+        extra: dict[str, Any] = {}
+        if "sample" in wanted:
+            extra["sample"] = places.sample
+        if "log_scale" in wanted:
+            extra["log_scale"] = getattr(connector, "log_scale", None)
+            if extra["log_scale"] is None:
+                raise ValueError(
+                    f"term {name!r}: {loss.func.__name__} needs a connector with variances, "
+                    "lidistill.distill.edge_conv.Gaussian"
+                )
+        return loss(own, places.teacher, weights=places.weights, **extra)
+
+
+def takes_maps(connector: nn.Module) -> bool:
+    """Whether a connector works on maps (B, C, H, W) instead of rows."""
+    return any(isinstance(module, nn.Conv2d) for module in connector.modules())
+
+
+def _function(loss: Callable[..., Tensor] | dict) -> partial[Tensor]:
+    arguments = dict(loss) if isinstance(loss, Mapping) else {"type": loss}
+    function = arguments.pop("type")
+    known = list(signature(function).parameters)
+    unknown = sorted(set(arguments) - set(known))
+    if unknown:
+        raise ValueError(f"{function.__name__} has no arguments {unknown}; it has {known}")
+    if "target" in known:
+        raise ValueError(
+            f"{function.__name__} needs the true class of every place, which a detection head does "
+            "not have; use bernoulli_kd or pivotal_logits"
+        )
+    return partial(function, **arguments)
+
+
+def _choice(choice: Choice | dict) -> Choice:
+    if not isinstance(choice, Mapping):
+        return choice
+    arguments = dict(choice)
+    built: Choice = arguments.pop("type")(**arguments)
+    return built
+
+
+def _cloned(tap: str | Tap | dict) -> Tap:
+    """Logits are copied at once: mmdet3d's ``clip_sigmoid`` overwrites them."""
+    found = Tap.parse(as_tap(tap))
+    return Tap(found.path, found.index, found.grid, clone=True)
