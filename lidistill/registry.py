@@ -20,13 +20,21 @@ DATASETS = Registry(
     "dataset",
     parent=_DATASETS,
     scope="lidistill",
-    locations=["lidistill.datasets.pairs_dataset", "lidistill.datasets.images"],
+    locations=[
+        "lidistill.datasets.pairs_dataset",
+        "lidistill.datasets.images",
+        "lidistill.datasets.scans",
+    ],
 )
 TRANSFORMS = Registry(
     "transform",
     parent=_TRANSFORMS,
     scope="lidistill",
-    locations=["lidistill.datasets.loading", "lidistill.datasets.transforms"],
+    locations=[
+        "lidistill.datasets.loading",
+        "lidistill.datasets.transforms",
+        "lidistill.datasets.scan_transforms",
+    ],
 )
 HOOKS = Registry("hook", parent=_HOOKS, scope="lidistill", locations=["lidistill.hooks"])
 METRICS = Registry("metric", parent=_METRICS, scope="lidistill", locations=["lidistill.evaluation"])

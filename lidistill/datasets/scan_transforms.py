@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lidistill import io
+from lidistill.converters.semantic_kitti_labels import UNKNOWN, semantic_kitti_label_table
 from lidistill.datasets.frame import Frame
 from lidistill.registry import TRANSFORMS
 
@@ -39,6 +40,55 @@ class MapPointLabels:
                 fix="these are labels of another data set, or mapped already: check the pipeline.",
             )
         frame.point_labels = self.table[labels]
+        return frame
+
+
+@TRANSFORMS.register_module()
+class LoadSemanticKittiLabels:
+    """Read the class of each point from a ``.label`` file: 19 classes, 0 is ignored.
+
+    A file holds 32 bits a point: the label in the lower 16, the instance in the upper.
+
+    Args:
+        table: ``table[stored label] = class``; None takes the benchmark's,
+            :func:`lidistill.converters.semantic_kitti_labels.semantic_kitti_label_table`.
+    """
+
+    def __init__(self, table: Sequence[int] | None = None) -> None:
+        chosen = semantic_kitti_label_table() if table is None else table
+        self.table = np.asarray(chosen, dtype=np.uint8)
+
+    def __call__(self, frame: Frame) -> Frame:
+        """Fill ``point_labels`` (N,) uint8."""
+        path = frame.labels_path
+        fix = "extract data_odometry_labels.zip and run lidistill create_data semantickitti again."
+        if path is None or not path.is_file():
+            problem = "the info file names none" if path is None else "file not found"
+            raise io.DataError(
+                f"No labels for this scan: {problem}.", path=path, token=frame.token, fix=fix
+            )
+        stored = np.fromfile(path, dtype="<u4") & 0xFFFF
+        expected = frame.lidar_path.stat().st_size // (4 * frame.num_point_features)
+        if path.stat().st_size != 4 * expected:
+            raise io.DataError(
+                f"Expected a 4-byte label for each of {expected} points, got "
+                f"{path.stat().st_size} bytes.",
+                path=path,
+                token=frame.token,
+                fix=fix,
+            )
+        known = stored < len(self.table)
+        known[known] = self.table[stored[known]] != UNKNOWN
+        if not known.all():
+            values = ", ".join(map(str, np.unique(stored[~known])[:5]))
+            raise io.DataError(
+                f"Labels that the table does not know: {values}.",
+                path=path,
+                token=frame.token,
+                fix="give LoadSemanticKittiLabels(table=...) this data set's own map.",
+            )
+        labels = self.table[stored]
+        frame.point_labels = labels if frame.point_index is None else labels[frame.point_index]
         return frame
 
 

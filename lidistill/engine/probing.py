@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The linear probe as mmengine's test loop, and its controls, on the student of a Distiller."""
+"""Probes as mmengine's test loops, and their controls, on the student of a Distiller."""
 
 from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mmengine.runner.base_loop import BaseLoop
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
 from lidistill.evaluation.batch_norm import calibrate_batch_norm
+from lidistill.evaluation.knn_probe import knn_probe
 from lidistill.evaluation.label_maps import NUSCENES_CLASSES, nuscenes_label_table
 from lidistill.evaluation.linear_probe import linear_probe, mlp_probe
 from lidistill.evaluation.point_samples import frame_features, raw_inputs, voxels_to_points
@@ -48,8 +49,9 @@ def probe_student(
     train: Collection[PairBatch] | Batches,
     val: Iterable[PairBatch],
     settings: ProbeSettings | None = None,
+    probe: Callable[..., ProbeResult] = linear_probe,
 ) -> ProbeResult:
-    """Linear probe of the student's point features on nuScenes' 16 lidarseg classes.
+    """Probe the student's point features on nuScenes' 16 lidarseg classes.
 
     The student's batch-norm statistics are recomputed on the training frames first, for random,
     pretrained and control networks alike, so that none is favoured by how its statistics came.
@@ -60,6 +62,8 @@ def probe_student(
         train: batches with point labels; read twice.
         val: batches with point labels.
         settings: budget and rules of the probe.
+        probe: :func:`~lidistill.evaluation.linear_probe.linear_probe`, or
+            :func:`~lidistill.evaluation.knn_probe.knn_probe`, which trains nothing.
     """
     model = copy.deepcopy(model).eval()
 
@@ -69,7 +73,7 @@ def probe_student(
 
     calibrate_student(model, train)
     table = nuscenes_label_table()
-    return linear_probe(
+    return probe(
         frame_features(train, features, table),
         frame_features(val, features, table),
         len(NUSCENES_CLASSES),
@@ -122,6 +126,9 @@ class LinearProbeLoop(BaseLoop):
         settings: see :class:`~lidistill.evaluation.probe_result.ProbeSettings`.
     """
 
+    name = "linear_probe"
+    probe = staticmethod(linear_probe)
+
     def __init__(
         self,
         runner: Any,
@@ -139,17 +146,26 @@ class LinearProbeLoop(BaseLoop):
         self.settings = ProbeSettings(**(settings or {}))
 
     def run(self) -> dict[str, float]:
-        """Probe, log, and write ``linear_probe.json`` into the work directory."""
+        """Probe, log, and write ``<name>.json`` into the work directory."""
         model = self.runner.model
         model = model.module if is_model_wrapper(model) else model
         device = next(model.parameters()).device
         train = Batches(self.train_dataloader, device)
-        result = probe_student(model, train, Batches(self.dataloader, device), self.settings)
-        metrics = {"linear_probe/mIoU": result.miou}
-        metrics |= {f"linear_probe/{name}": value for name, value in iou_by_class(result).items()}
+        val = Batches(self.dataloader, device)
+        result = probe_student(model, train, val, self.settings, self.probe)
+        metrics = {f"{self.name}/mIoU": result.miou}
+        metrics |= {f"{self.name}/{name}": value for name, value in iou_by_class(result).items()}
         write_json(
-            Path(self.runner.work_dir) / "linear_probe.json",
+            Path(self.runner.work_dir) / f"{self.name}.json",
             {"protocol": result.protocol, **metrics},
         )
         self.runner.logger.info(f"{result.protocol}: mIoU {result.miou:.4f}")
         return metrics
+
+
+@LOOPS.register_module()
+class KnnProbeLoop(LinearProbeLoop):
+    """``lidistill test --probe knn``: the nearest-neighbour probe of a pretraining checkpoint."""
+
+    name = "knn_probe"
+    probe = staticmethod(knn_probe)

@@ -74,13 +74,43 @@ def sample_points(
             features.append(frame_features[torch.from_numpy(drawn)].float())
             labels.append(torch.full((len(drawn),), int(label), dtype=torch.int64))
             stands_for.append(torch.full((len(drawn),), len(found) / len(drawn)))
+    return _joined(features, labels, stands_for, number, points)
+
+
+def sample_points_uniformly(
+    frames: Iterable[FrameFeatures], per_frame: int, seed: int = 0, ignore: int | None = IGNORE
+) -> PointSample:
+    """Draw at most ``per_frame`` labelled points from each frame, whatever their class.
+
+    Arguments and errors as :func:`sample_points`; rare classes may get no point.
+    """
+    features, labels, stands_for = [], [], []
+    number, points = 0, 0
+    for number, (frame_features, frame_labels) in enumerate(checked(frames), start=1):
+        classes = frame_labels.cpu().numpy()
+        found = np.flatnonzero(classes != ignore) if ignore is not None else np.arange(len(classes))
+        if not len(found):
+            continue
+        rng = np.random.default_rng([seed, number])
+        drawn = np.sort(rng.choice(found, min(per_frame, len(found)), replace=False))
+        points += len(found)
+        features.append(frame_features[torch.from_numpy(drawn)].float())
+        labels.append(frame_labels[torch.from_numpy(drawn)])
+        stands_for.append(torch.full((len(drawn),), len(found) / len(drawn)))
+    return _joined(features, labels, stands_for, number, points)
+
+
+def _joined(
+    features: list[Tensor], labels: list[Tensor], stands_for: list[Tensor], frames: int, points: int
+) -> PointSample:
+    """The draws of all frames as one sample; an error where there is none."""
     if not features:
         raise ValueError(
-            f"no labelled point in {number} frames: a probe needs frames with lidarseg labels "
+            f"no labelled point in {frames} frames: a probe needs frames with lidarseg labels "
             "(info file with pts_semantic_mask_path, pipeline with LoadPointLabels)"
         )
     return PointSample(
-        torch.cat(features), torch.cat(labels), torch.cat(stands_for), frames=number, points=points
+        torch.cat(features), torch.cat(labels), torch.cat(stands_for), frames=frames, points=points
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -31,7 +31,10 @@ class ProbeSettings:
             ``1 - class_balance``: 0 = as in the data, 1 = all classes equal.
         hidden: width of the MLP's hidden layer.
         neighbours: of the nearest-neighbour probe.
-        bank_per_class: training points of one class and frame that it compares with.
+        temperature: of its votes; 0.07 is the usual value for contrastive features.
+        bank: how the points it compares with are drawn: by ``class``, or ``uniform``.
+        bank_per_class: training points of one class and frame, where drawn by class.
+        bank_per_frame: training points of one frame, where drawn uniformly.
         val_points: validation points a frame that it scores; the other probes score all.
         seed: of the draw of points, the initial weights and the order of batches.
         protocol: how mIoU is read, see :mod:`lidistill.evaluation.miou`.
@@ -46,7 +49,10 @@ class ProbeSettings:
     class_balance: float = 0.5
     hidden: int = 64
     neighbours: int = 20
+    temperature: float = 0.07
+    bank: Literal["class", "uniform"] = "class"
     bank_per_class: int = 20
+    bank_per_frame: int = 200
     val_points: int = 1024
     seed: int = 0
     protocol: Protocol = "nuscenes"

@@ -15,8 +15,10 @@ from lidistill.compat import apply
 from lidistill.converters.infos import NUSCENES_CLASSES, load_infos
 from lidistill.converters.kitti import convert_kitti
 from lidistill.converters.nuscenes import convert_nuscenes
+from lidistill.converters.semantic_kitti import convert_semantic_kitti
 from tests.converters.fake_kitti import write_fake_kitti
 from tests.converters.fake_nuscenes import SIZE, write_fake_nuscenes
+from tests.converters.fake_semantic_kitti import write_fake_semantic_kitti
 
 apply()
 from mmdet3d.datasets import KittiDataset, NuScenesDataset, Seg3DDataset  # noqa: E402
@@ -290,3 +292,19 @@ def test_real_kitti(realdata_dir: Path, tmp_path: Path) -> None:
         inside = _points_in(sample["inputs"]["points"].numpy(), boxes)
         counts = [i["num_lidar_pts"] for i in frame["instances"] if i["bbox_label_3d"] >= 0]
         np.testing.assert_allclose(inside, counts, atol=2)
+
+
+def test_semantic_kitti(tmp_path: Path) -> None:
+    root = write_fake_semantic_kitti(tmp_path / "kitti")
+    convert_semantic_kitti(root)
+    dataset = _LidarSeg(
+        str(root),
+        "semantickitti_infos_train.pkl",
+        metainfo={"classes": _LidarSeg.METAINFO["classes"]},
+        data_prefix={"pts": "", "pts_semantic_mask": ""},
+        pipeline=[_points(4)],
+    )
+    info = dataset.get_data_info(4)
+    assert info["pts_semantic_mask_path"] == str(root / "sequences/02/labels/000001.label")
+    points = np.fromfile(root / "sequences/02/velodyne/000001.bin", dtype=np.float32)
+    np.testing.assert_array_equal(dataset[4]["points"].tensor.numpy().ravel(), points)

@@ -1,15 +1,28 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import logging
 
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.runner import ValLoop
 from torch import nn
 
 from lidistill.distill.connectors import ProjectionMap
-from lidistill.engine.probing import Batches, iou_by_class, probe_raw_inputs, probe_student
+from lidistill.engine.probing import (
+    Batches,
+    KnnProbeLoop,
+    LinearProbeLoop,
+    iou_by_class,
+    probe_raw_inputs,
+    probe_student,
+)
+from lidistill.engine.test import set_probe
+from lidistill.evaluation.knn_probe import knn_probe
 from lidistill.evaluation.label_maps import NUSCENES_FINE_CLASSES
 from lidistill.evaluation.probe_result import ProbeSettings
+from lidistill.io import read_json
 from lidistill.methods import SLidR
 from tests.toy_pairs import make_batch
 
@@ -82,3 +95,43 @@ def test_unlabelled_frames_are_an_error():
 def test_batches_unwraps_the_loader():
     batch = make_batch()
     assert [b.tokens for b in Batches([{"inputs": batch}], "cpu")] == [batch.tokens]
+
+
+def test_nearest_neighbours_read_the_class_too():
+    batches = labelled_batches()
+    result = probe_student(make_model(), batches[:2], batches[2:], QUICK, knn_probe)
+    assert result.miou > 0.8
+    assert "nearest neighbours" in result.protocol
+    assert "evenly spaced training frames" in result.protocol
+
+
+class Runner:
+    """As much of mmengine's runner as a probe loop needs."""
+
+    seed = 0
+
+    def __init__(self, folder) -> None:
+        self.work_dir, self.model = str(folder), make_model()
+        self.logger = logging.getLogger("probe")
+
+
+@pytest.mark.parametrize("loop", [LinearProbeLoop, KnnProbeLoop])
+def test_loops_write_their_numbers_with_the_protocol(loop, tmp_path):
+    batches = [{"inputs": batch} for batch in labelled_batches()]
+    settings = {"steps": 100, "batch_size": 256, "learning_rate": 0.1}
+    metrics = loop(Runner(tmp_path), batches[2:], batches[:2], settings=settings).run()
+    assert metrics[f"{loop.name}/mIoU"] > 0.8
+    assert metrics[f"{loop.name}/car"] > 0.8
+    written = read_json(tmp_path / f"{loop.name}.json")
+    assert written[f"{loop.name}/mIoU"] == metrics[f"{loop.name}/mIoU"]
+    assert ("nearest" in written["protocol"]) == (loop is KnnProbeLoop)
+
+
+def test_a_probe_replaces_a_probe_only():
+    config = Config({"test_cfg": {"type": LinearProbeLoop}})
+    set_probe(config, "knn")
+    assert config.test_cfg.type is KnnProbeLoop
+    with pytest.raises(ValueError, match="got 'mlp' and KnnProbeLoop"):
+        set_probe(config, "mlp")
+    with pytest.raises(ValueError, match="got 'knn' and ValLoop"):
+        set_probe(Config({"test_cfg": {"type": ValLoop}}), "knn")

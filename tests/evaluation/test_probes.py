@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from lidistill.evaluation.knn_probe import TEMPERATURE, knn_probe
+from lidistill.evaluation import knn_probe as knn_module
+from lidistill.evaluation.knn_probe import knn_probe
 from lidistill.evaluation.linear_probe import linear_probe, mlp_probe
-from lidistill.evaluation.point_samples import sample_points
+from lidistill.evaluation.point_samples import sample_points, sample_points_uniformly
 from lidistill.evaluation.probe_result import ProbeSettings, Standardiser, point_weights
 
 QUICK = ProbeSettings(steps=120, batch_size=512, per_class=60, bank_per_class=60, val_points=150)
@@ -87,10 +88,17 @@ def test_linear_probe_equals_a_naive_fit():
     assert np.abs(ours - confusion).sum() <= 4  # float32 against float64: points on the border
 
 
-def test_knn_probe_equals_a_naive_loop():
-    settings = dataclasses.replace(QUICK, bank_per_class=30, val_points=10_000, neighbours=5)
+@pytest.mark.parametrize(
+    ("bank", "temperature", "block"), [("class", 0.07, 2**24), ("uniform", 0.3, 200)]
+)
+def test_knn_probe_equals_a_naive_loop(bank, temperature, block, monkeypatch):
+    monkeypatch.setattr(knn_module, "BLOCK", block)
+    settings = dataclasses.replace(
+        QUICK, bank=bank, temperature=temperature, bank_per_class=30, bank_per_frame=80,
+        val_points=10_000, neighbours=5,
+    )  # fmt: skip
     train, val = clouds(0, count=1, spread=1.5), clouds(1, count=1, points=60, spread=1.5)
-    sample = sample_points(train, 30, 0)
+    sample = sample_points(train, 30, 0) if bank == "class" else sample_points_uniformly(train, 80)
     standardise, weights = Standardiser(sample), point_weights(sample, 4, 0.5)
     bank = standardise(sample.features)
     confusion = np.zeros((4, 4), dtype=np.int64)
@@ -103,7 +111,7 @@ def test_knn_probe_equals_a_naive_loop():
         )[:5]
         votes = np.zeros(4)
         for distance, i in near:
-            votes[sample.labels[i]] += float(weights[i]) * np.exp((-distance - 1) / TEMPERATURE)
+            votes[sample.labels[i]] += float(weights[i]) * np.exp((-distance - 1) / temperature)
         confusion[label, votes.argmax()] += 1
     ours = knn_probe(train, val, 4, settings).confusion
     assert np.abs(ours - confusion).sum() <= 2  # at most one near-tie, decided by rounding
@@ -198,3 +206,20 @@ def test_result_is_json():
     plain = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert plain["iou"][0] is None
     assert plain["miou"] == result.miou
+
+
+def test_uniform_draw_stands_for_all_points():
+    frames = clouds(0)
+    sample = sample_points_uniformly(frames, 50, seed=1)
+    labelled = sum(int((labels != 0).sum()) for _, labels in frames)
+    assert (len(sample.labels), sample.frames, sample.points) == (150, 3, labelled)
+    assert float(sample.stands_for.sum()) == pytest.approx(labelled)
+    assert 0 not in sample.labels
+    again = sample_points_uniformly(frames, 50, seed=1)
+    assert torch.equal(sample.features, again.features)
+    everything = sample_points_uniformly(frames, 10_000, ignore=None)
+    assert torch.equal(everything.labels, torch.cat([labels for _, labels in frames]))
+    with pytest.raises(ValueError, match="no labelled point in 1 frames"):
+        sample_points_uniformly([(torch.ones(3, 2), torch.zeros(3))], 5)
+    with pytest.raises(ValueError, match="'class' or 'uniform', got 'all'"):
+        knn_probe(frames, frames, 4, dataclasses.replace(QUICK, bank="all"))
