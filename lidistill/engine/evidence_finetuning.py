@@ -32,8 +32,7 @@ def make_plan(work_dir: Path) -> EvidencePlan:
     starts["permuted regions"] = stage("permuted", "image_teacher")
     for name, (plain, _) in METHODS.items():
         starts[name] = stage(plain, "image_teacher")
-    for name, (_, labelled) in METHODS.items():
-        starts[f"{name}, labelled teacher"] = stage(labelled, "labelled_teacher")
+    starts["SLidR, labelled teacher"] = stage(METHODS["SLidR"][1], "labelled_teacher")
     folder = work_dir / "finetuning" / "runs"
     rows = [
         _row(folder, name, start, labels) for labels in SCENES for name, start in starts.items()
