@@ -10,7 +10,6 @@ import pytest
 import torch
 
 from lidistill.datasets import scans
-from lidistill.engine.config import load_config
 from lidistill.engine.epochs import EpochCheckpointHook, ResumableEpochLoop
 from lidistill.engine.finetuning import finetune
 from lidistill.engine.test import evaluate
@@ -159,27 +158,3 @@ def test_short_epochs_still_have_an_iteration():
     runner = SimpleNamespace(visualizer=SimpleNamespace(dataset_meta=None))
     loop = ResumableEpochLoop(runner, Loader(), max_epochs=5)
     assert (loop.max_iters, loop.epoch_iters, loop.val_interval) == (5, 1, 1)
-
-
-DOWNSTREAM = sorted((ROOT / "configs/slidr/downstream").glob("*.py"))
-
-
-@pytest.mark.parametrize("path", DOWNSTREAM, ids=lambda path: path.stem)
-def test_downstream_configs_are_leaves_and_read(path):
-    assert len(path.read_text().splitlines()) <= 80
-    config = load_config(path)
-    assert config.get("stages") or config.test_cfg is not None
-
-
-def test_twin_differs_in_its_start_and_learning_rates_only():
-    tuned, random = (
-        load_config(ROOT / f"configs/slidr/downstream/minkunet_nuscenes{suffix}.py").to_dict()
-        for suffix in ("", "_random")
-    )
-    assert tuned["model"].pop("checkpoint") == "stage://pretrain"
-    assert random["model"].pop("checkpoint") is None
-    assert tuned["optim_wrapper"]["optimizer"].pop("lr") == 0.02
-    assert random["optim_wrapper"]["optimizer"].pop("lr") == 0.05
-    assert tuned["optim_wrapper"].pop("paramwise_cfg")["custom_keys"]["head."]["lr_mult"] == 100
-    assert random["optim_wrapper"].pop("paramwise_cfg") is None
-    assert tuned == random

@@ -8,7 +8,7 @@ stages = [
     dict(name="pretrain", config="../demo_pretrain.py"),
     dict(name="finetune", config="demo_finetune.py", options=one_scene),
     dict(
-        name="finetune_random",
+        name="finetune_scratch",
         config="demo_finetune.py",
         options={**one_scene, "model.checkpoint": None},
     ),

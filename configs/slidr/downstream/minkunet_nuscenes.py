@@ -4,7 +4,7 @@
 Give the pretraining: ``--cfg-options model.checkpoint=FILE``. Other fractions by the number of
 scenes, ``train_dataloader.dataset.scenes``: 35 (5 %), 70 (10 %), 175 (25 %), None (100 %); the
 authors' learning rates for those are not public. Twin without pretraining:
-``minkunet_nuscenes_random.py``.
+``minkunet_nuscenes_scratch.py``.
 Numbers: SLidR authors' ``config/semseg_nuscenes.yaml`` and README; 100 epochs: research notes.
 """
 

@@ -2,7 +2,7 @@
 """Fine-tune MinkUNet-34 on 1 % of SemanticKITTI's labels (every 100th scan), from a pretraining.
 
 Give the pretraining (on nuScenes, in the paper): ``--cfg-options model.checkpoint=FILE``; its twin
-is ``minkunet_semantickitti_random.py``. Other fractions: ``train_dataloader.dataset.every_scan``.
+is ``minkunet_semantickitti_scratch.py``. Other fractions: ``train_dataloader.dataset.every_scan``.
 Numbers: SLidR authors' ``config/semseg_kitti.yaml``; head rate and epochs: research notes.
 """
 
