@@ -10,8 +10,6 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from lidistill.ops.precision import full_precision
-
 
 class Linear(nn.Linear):
     """(N, in) -> (N, out) rows; SLidR's 3D head."""
@@ -94,7 +92,7 @@ class ProjectionMap(nn.Module):
             embedding = F.interpolate(
                 embedding, scale_factor=self.upsample, mode="bilinear", align_corners=True
             )
-        return F.normalize(full_precision(embedding), dim=1)
+        return F.normalize(embedding, dim=1)
 
 
 def check_widths(student: int, teacher: int, where: str) -> None:

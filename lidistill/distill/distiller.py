@@ -16,6 +16,7 @@ from lidistill.distill.calls import call_model
 from lidistill.distill.schedules import Schedule, as_schedule
 from lidistill.distill.taps import Tap, TapSet
 from lidistill.distill.teacher import Teacher
+from lidistill.ops.precision import full_precision_of
 from lidistill.registry import MODELS
 
 
@@ -130,11 +131,18 @@ class Distiller(BaseModel):
         return self.weigh(self.forward_terms(batch))
 
     def forward_terms(self, batch: Any) -> ForwardTerms:
-        """Student, teachers and the method's terms on one raw batch."""
+        """Student, teachers and the method's terms on one raw batch.
+
+        Under autocast the student alone is half; what is tapped comes as float32, and connectors
+        and losses compute in it. A teacher has a type of its own.
+        """
         with self.student_taps.capture(self.student) as student:
             output = call_model(self.student, batch, self.student_inputs, "loss", training=True)
         teachers = {name: teacher(batch) for name, teacher in self.teachers.items()}
-        terms = self.distill_losses(student, teachers, batch)
+        device = next(self.parameters(), torch.zeros(0)).device
+        with torch.autocast(device.type, enabled=False):
+            student, teachers = full_precision_of((student, teachers))
+            terms = self.distill_losses(student, teachers, batch)
         return ForwardTerms(output if self.student_inputs is None else {}, terms, student, teachers)
 
     def weigh(self, result: ForwardTerms) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from lidistill.distill.schedules import Schedule
 from lidistill.distill.teacher import Teacher
 from lidistill.losses.contrastive import RegionPairs, select_regions
 from lidistill.ops.pixel_read import read_pixels, read_pixels_lowres
-from lidistill.ops.precision import full_precision
 from lidistill.ops.segment import label_map_mean, pool_map_regions_lowres, segment_mean
 
 VOXEL_INPUTS = ("voxel_features", "voxel_coords", "spatial_shape", "batch_size")
@@ -120,8 +119,8 @@ def views(connectors: nn.ModuleDict, student: Any, teachers: Mapping[str, Any]) 
         suffix = "" if name == ONE_TEACHER else f"_{name}"
         frozen = outputs.map.features.float()
         found[suffix] = View(
-            points=full_precision(connectors[f"point{suffix}"](student.voxels.features)),
-            pixels=full_precision(connectors[f"image{suffix}"](frozen)),
+            points=connectors[f"point{suffix}"](student.voxels.features),
+            pixels=connectors[f"image{suffix}"](frozen),
             frozen=frozen,
             suffix=suffix,
         )

@@ -28,8 +28,8 @@ class AuditHook(Hook):
         self._done = False
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Audit once."""
-        if self._done:
+        """Audit once; a resumed run was audited when it began."""
+        if self._done or runner.iter > 0:
             return
         self._done = True
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
