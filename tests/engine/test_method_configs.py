@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from lidistill import compat
+from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.distiller import Distiller
 from lidistill.engine.config import load_config
@@ -23,10 +24,13 @@ SMALL = (56, 112)  # multiples of 14, the patch of DINOv2
 
 
 def trains_a_method(path: Path) -> bool:
-    """Whether a config trains a Distiller: no list of stages, no image network alone."""
-    model = load_config(path).get("model")
+    """Whether a config trains a Distiller on pairs: no stages, no image network, no detectors."""
+    config = load_config(path)
+    model = config.get("model")
     kind = None if model is None else model["type"]
-    return isinstance(kind, type) and issubclass(kind, Distiller)
+    if not (isinstance(kind, type) and issubclass(kind, Distiller)):
+        return False
+    return config.train_dataloader.dataset.type is ImageLidarPairs
 
 
 CONFIGS = [
