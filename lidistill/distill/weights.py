@@ -43,7 +43,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         path: local file.
 
     Raises:
-        ValueError: some tensors are missing or differ in shape; the message counts what matched.
+        ValueError: some tensors are missing or differ in shape; the message counts and lists what
+            matched.
     """
     state = read_state_dict(path)
     wanted = model.state_dict()
@@ -60,7 +61,11 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
         lacking = [name for name in wanted if name not in best]
         raise ValueError(
             f"{path} does not fit {type(model).__name__}: {len(best)} of {len(wanted)} tensors "
-            f"matched by name and shape. Missing or unequal: {', '.join(lacking[:6])}"
-            f"{' ...' if len(lacking) > 6 else ''}. The file holds: {', '.join(list(state)[:6])}"
+            f"matched by name and shape. Matched: {_some(list(best))}. "
+            f"Missing or unequal: {_some(lacking)}. The file holds: {_some(list(state))}"
         )
     model.load_state_dict(best)
+
+
+def _some(names: list[str], count: int = 6) -> str:
+    return (", ".join(names[:count]) or "none") + (" ..." if len(names) > count else "")
