@@ -29,14 +29,16 @@ def embedding_picture(
     embeddings = _unit(point_embeddings)
     scale = FeaturePCA.fit(embeddings)
     cloud = bev_picture(points, scale.colours(embeddings), size=size)
-    cameras, width, height, rows = pixel_embeddings.transpose(0, 2, 3, 1), 0, 0, 0
+    cameras = pixel_embeddings.transpose(0, 2, 3, 1)  # (K, h, w, D)
     if not cameras.size:
         return cloud
     rows = -(-len(cameras) // 2)
     height = (size - 8 * (rows - 1)) // rows
     width = max(1, round(height * cameras.shape[2] / cameras.shape[1]))
     pictures = [
-        np.asarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST))
+        np.asarray(
+            cv2.resize(picture, (width, height), interpolation=cv2.INTER_NEAREST), dtype=np.uint8
+        )
         for picture in (
             scale.colours(_unit(camera.reshape(-1, camera.shape[-1]))).reshape(*camera.shape[:2], 3)
             for camera in cameras
