@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lidistill.losses.contrastive import zero_loss
-from lidistill.losses.rows import check_rows, row_weights, sample_sum, samples_of
+from lidistill.losses.rows import check_rows, measure_of, row_weights, sample_sum, samples_of
 
 
 def normalized_l2(point_features: Tensor, pixel_features: Tensor) -> Tensor:
@@ -89,7 +89,7 @@ def attention_transfer(
     if shares is None:
         return zero_loss(student, teacher)
     ids, count = samples_of(sample, student)
-    weight = shares * len(student)
+    weight = measure_of(shares)
 
     def attention(rows: Tensor) -> Tensor:
         values = rows.square().mean(1)  # (R,)
@@ -165,7 +165,8 @@ def pearson_knowledge(
     shares = row_weights(student, weights)
     if shares is None or len(student) < 2:
         return zero_loss(student, teacher)
-    unbiased = len(student) / (len(student) - 1)
+    count = measure_of(shares).sum()  # rows that count
+    unbiased = count / (count - 1).clamp(min=1e-6)
 
     def standardised(rows: Tensor) -> Tensor:
         centred = rows - shares @ rows

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lidistill.losses.contrastive import zero_loss
-from lidistill.losses.rows import check_rows, row_weights, sample_sum, samples_of
+from lidistill.losses.rows import check_rows, measure_of, row_weights, sample_sum, samples_of
 
 MAX_PLACES = 4096
 MAX_ANGLE_PLACES = 256
@@ -38,7 +38,13 @@ def similarity_preserving(
     shares = _pair_shares(student, weights)
     if shares is None:
         return zero_loss(student, teacher)
-    own, target = (F.normalize(rows @ rows.T, dim=1) for rows in (student, teacher))
+    measure = measure_of(shares)
+
+    def gram(rows: Tensor) -> Tensor:
+        products = rows @ rows.T
+        return products / (products.square() @ measure).clamp(min=1e-24).sqrt().unsqueeze(1)
+
+    own, target = gram(student), gram(teacher)
     return shares @ (own - target).square() @ shares
 
 
@@ -146,7 +152,7 @@ def neuron_selectivity(
     if shares is None:
         return zero_loss(student, teacher)
     ids, count = samples_of(sample, student)
-    weight = (shares * len(student)).unsqueeze(1)
+    weight = measure_of(shares).unsqueeze(1)
 
     def unit_maps(rows: Tensor) -> Tensor:
         norms = sample_sum(weight * rows.square(), ids, count).clamp(min=1e-24).sqrt()
@@ -183,10 +189,12 @@ def probabilistic_transfer(
     if shares is None:
         return zero_loss(student, teacher)
 
+    measure = measure_of(shares)
+
     def probabilities(rows: Tensor) -> Tensor:
         unit = rows / (torch.linalg.vector_norm(rows, dim=1, keepdim=True) + eps)
         similarity = (unit @ unit.T + 1) / 2
-        return similarity / (similarity @ shares).unsqueeze(1) / len(rows)
+        return similarity / (similarity @ measure).unsqueeze(1)
 
     target, own = probabilities(teacher), probabilities(student)
     divergence = target * ((target + eps) / (own + eps)).log()

@@ -59,6 +59,11 @@ def row_weights(rows: Tensor, weights: Tensor | None) -> Tensor | None:
     return weights / total if total > 0 else None
 
 
+def measure_of(shares: Tensor) -> Tensor:
+    """(R,) the shares, scaled so that equal ones become 1 and rows without weight do not count."""
+    return shares / shares.square().sum()
+
+
 def samples_of(sample: Tensor | None, rows: Tensor) -> tuple[Tensor, int]:
     """(R,) int64 samples renumbered without gaps, and their number."""
     if sample is None:
