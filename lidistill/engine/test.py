@@ -111,7 +111,8 @@ def drop_teacher_checkpoints(cfg: Any) -> None:
     set_pretrained(cfg, None)
     model = cfg.model
     model.pop("checkpoint", None)
-    teachers = [model.get("teacher"), *(model.get("teachers") or {}).values()]
-    for teacher in teachers:
+    one = model.get("teacher")
+    several = one.values() if isinstance(one, dict) and "model" not in one else ()
+    for teacher in (one, *several, *(model.get("teachers") or {}).values()):
         if isinstance(teacher, dict):
             teacher.pop("checkpoint", None)

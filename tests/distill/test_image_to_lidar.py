@@ -117,3 +117,15 @@ def test_close_gaps():
     assert count == 3
     assert ids.tolist() == [[[1, -1, 0], [0, 1, 2]]]
     assert close_gaps(torch.full((1, 2, 2), -1), 5)[1] == 0
+
+
+def test_checkpoints_of_all_teachers_are_dropped_for_a_test():
+    from mmengine.config import Config
+
+    from lidistill.engine.test import drop_teacher_checkpoints
+
+    teacher = {"model": {"type": "x"}, "checkpoint": "a.pth"}
+    for entry in (teacher, {"one": teacher, "two": teacher}):
+        cfg = Config({"model": {"teacher": entry}})
+        drop_teacher_checkpoints(cfg)
+        assert "a.pth" not in cfg.pretty_text
