@@ -76,16 +76,11 @@ def convert_semantic_kitti(
     sequences = [sequence for members in splits.values() for sequence in members]
     target = Path(out_dir) if out_dir is not None else root
     parameters = {"skip_incomplete": skip_incomplete, "info_version": INFO_VERSION}
-    fingerprint = {
-        **parameters,
-        "root": str(root.resolve()),
-        "sequences": {
-            f"{sequence.split}/{sequence.name}": [
-                folder.stat().st_mtime_ns for folder in sorted(sequence.folder.iterdir())
-            ]
-            for sequence in sequences
-        },
+    stamps = {
+        _part(sequence): [path.stat().st_mtime_ns for path in sorted(sequence.folder.iterdir())]
+        for sequence in sequences
     }
+    fingerprint = {**parameters, "root": str(root.resolve()), "sequences": stamps}
     with PartStore(target / WORK_FOLDER, fingerprint) as store:
         todo = store.missing(_part(sequence) for sequence in sequences)
         if len(todo) < len(sequences):
@@ -98,13 +93,9 @@ def convert_semantic_kitti(
             pass
         written = {}
         for split, members in splits.items():
-            frames = _merge(store, members)
-            if not frames:
-                raise DataError(
-                    f"No scan of split {split!r} has all its files.", path=root, fix=AGAIN
-                )
             path = target / f"semantickitti_infos_{split}.pkl"
             extra = {"split": split, "sequences": [sequence.name for sequence in members]}
+            frames = _merge(store, members, root)
             write_infos(path, _metainfo(split), frames, {**parameters, **extra}, str(root))
             written[split] = path
         store.finish()
@@ -278,7 +269,7 @@ def _matrices(rows: Sequence[str], path: Path) -> NDArray[np.float64]:
     return result
 
 
-def _merge(store: PartStore, members: Sequence[KittiSequence]) -> list[dict[str, Any]]:
+def _merge(store: PartStore, members: Sequence[KittiSequence], root: Path) -> list[dict[str, Any]]:
     frames: list[dict[str, Any]] = []
     for sequence in members:
         part = store.load(_part(sequence))
@@ -288,6 +279,10 @@ def _merge(store: PartStore, members: Sequence[KittiSequence]) -> list[dict[str,
             )
         for frame in part["frames"]:
             frames.append({"sample_idx": len(frames), **frame})
+    if not frames:
+        raise DataError(
+            f"No scan of split {members[0].split!r} has all its files.", path=root, fix=AGAIN
+        )
     return frames
 
 

@@ -126,23 +126,25 @@ def finetune(
     final = train(config, work_dir, data_root=str(data_root), seed=seed, options=given, quiet=True)
     with (Path(work_dir) / "console.log").open("a") as log, redirect_stdout(log):
         evaluate(config, str(final), str(work_dir), str(data_root), seed)
-    outcome = read_json(Path(work_dir) / OUTCOME)
     start = (
         "random weights" if checkpoint is None else f"pretrained weights ({given['pretrained']})"
     )
     labels = "all scenes" if scenes is None else f"labelled scenes: {scenes}"
     iterations = read_json(Path(work_dir) / "run.json")["iterations"]
-    confusion = np.array(outcome["confusion"], dtype=np.int64)
-    iou = np.array([math.nan, *(_number(value) for value in outcome["iou"].values())])
+    words = f"fine-tuned from {start}, {labels}, {iterations} iterations, seed {seed}"
+    return _result(read_json(Path(work_dir) / OUTCOME), words, final)
+
+
+def _result(outcome: dict[str, Any], words: str, checkpoint: Path) -> FinetuneResult:
+    """What the test loop wrote, as arrays."""
     return FinetuneResult(
         miou=_number(outcome["mIoU"]),
-        iou=iou,
-        confusion=confusion,
-        protocol=f"fine-tuned from {start}, {labels}, {iterations} iterations, seed {seed}; "
-        f"scored on {outcome['protocol']}",
+        iou=np.array([math.nan, *(_number(value) for value in outcome["iou"].values())]),
+        confusion=np.array(outcome["confusion"], dtype=np.int64),
+        protocol=f"{words}; scored on {outcome['protocol']}",
         val_frames=outcome["frames"],
         val_points=outcome["points"],
-        checkpoint=final,
+        checkpoint=checkpoint,
     )
 
 
