@@ -12,12 +12,18 @@ from numpy.typing import NDArray
 
 from lidistill.converters.infos import KITTI_CLASSES, load_infos
 from lidistill.converters.kitti_files import DONT_CARE, Labels
-from lidistill.evaluation.detections import boxes_of_sample
+from lidistill.evaluation.detections import boxes_of_sample, frames_by_file
 from lidistill.evaluation.kitti_ap import CLASSES, LOOSE, STRICT, KittiScores, kitti_ap
-from lidistill.geometry.boxes import boxes_to_corners, lidar_to_kitti_boxes
-from lidistill.geometry.frames import apply_transform
+from lidistill.geometry.boxes import (
+    boxes_to_corners,
+    kitti_to_lidar_boxes,
+    lidar_to_kitti_boxes,
+)
+from lidistill.geometry.frames import apply_transform, invert, make_transform
 from lidistill.registry import METRICS
 
+# An upright frame (x forward, y left, z up) to a camera's (x right, y down, z forward).
+CAMERA_FROM_UPRIGHT = make_transform([[0, -1, 0], [0, 0, -1], [1, 0, 0]], np.zeros(3))
 NEAR = 0.1  # metres in front of the camera; corners nearer than that have no pixel
 OVERLAPS = {"strict": STRICT, "loose": LOOSE}
 
@@ -65,11 +71,13 @@ def found_labels(
     image = frame["images"][camera]
     camera_from_lidar = np.asarray(image["lidar2cam"], dtype=np.float64)
     boxes = np.asarray(boxes, dtype=np.float64)[:, :7]
-    corners = apply_transform(camera_from_lidar, boxes_to_corners(boxes).reshape(-1, 3))
-    rectangles, seen = _rectangles(
-        corners.reshape(-1, 8, 3), np.asarray(image["cam2img"]), image["width"], image["height"]
-    )
-    rows = lidar_to_kitti_boxes(boxes[seen], camera_from_lidar)  # h w l x y z rotation_y
+    rows = lidar_to_kitti_boxes(boxes, camera_from_lidar)  # (M, 7) h w l x y z rotation_y
+    # KITTI's boxes stand upright in the camera's frame, not in the LiDAR's.
+    upright = boxes_to_corners(kitti_to_lidar_boxes(rows, invert(CAMERA_FROM_UPRIGHT)))
+    corners = apply_transform(CAMERA_FROM_UPRIGHT, upright.reshape(-1, 3)).reshape(-1, 8, 3)
+    projection = np.asarray(image["cam2img"])
+    rectangles, seen = _rectangles(corners, projection, image["width"], image["height"])
+    rows = rows[seen]
     return Labels(
         names=tuple(classes[int(label)] for label in np.asarray(labels)[seen]),
         truncated=np.zeros(len(rows)),
@@ -123,14 +131,14 @@ class KittiDetection(BaseMetric):
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Score all samples; the whole outcome stays in ``self.scores``."""
-        frames = {frame["sample_idx"]: frame for frame in load_infos(self.ann_file, "kitti").frames}
+        frames = frames_by_file(load_infos(self.ann_file, "kitti").frames)
         classes = (self.dataset_meta or {})["classes"]
-        truth = [true_labels(frames[index]) for index, *_ in results]
+        truth = [true_labels(frames[name]) for name, *_ in results]
         found = [
-            found_labels(frames[index], boxes, scores, labels, classes)
-            for index, boxes, scores, labels in results
+            found_labels(frames[name], boxes, scores, labels, classes)
+            for name, boxes, scores, labels in results
         ]
-        counted = [name for name in CLASSES if name in classes]
+        counted = [kind for kind in CLASSES if kind in classes]
         self.scores = kitti_ap(truth, found, counted, self.overlaps)
         means = {
             f"mAP/{metric}_R40_{level}": self.scores.mean(metric, "R40", level)

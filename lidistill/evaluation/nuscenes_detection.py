@@ -20,7 +20,7 @@ from mmengine.evaluator import BaseMetric
 from numpy.typing import NDArray
 
 from lidistill.converters.infos import InfoFile, load_infos
-from lidistill.evaluation.detections import boxes_of_sample
+from lidistill.evaluation.detections import boxes_of_sample, frames_by_file
 from lidistill.registry import METRICS
 
 CONFIG = "detection_cvpr_2019"
@@ -184,8 +184,11 @@ def evaluate_nuscenes(
         tables = NuScenes(version, str(root), verbose=False)
         try:
             evaluation = DetectionEval(tables, config, str(path), split, folder, verbose=False)
-        except AssertionError as error:
-            raise ValueError(f"{root} {version}, split {split}: {error}") from error
+        except (AssertionError, KeyError) as error:
+            raise ValueError(
+                f"{root} {version}, split {split}, {len(results)} keyframes of results: the devkit "
+                f"says {error!r}; give one entry (maybe empty) for every keyframe of the split"
+            ) from error
         if not any(evaluation.gt_boxes.boxes.values()):
             raise ValueError(f"split {split} of {root} {version} has no box with points in range")
         metrics, _ = evaluation.evaluate()
@@ -246,11 +249,11 @@ class NuScenesDetection(BaseMetric):
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Score all samples; the whole outcome stays in ``self.scores``."""
         infos: InfoFile = load_infos(self.ann_file, "nuscenes")
-        frames = {frame["sample_idx"]: frame for frame in infos.frames}
+        frames = frames_by_file(infos.frames)
         classes = (self.dataset_meta or {})["classes"]
         entries = {
-            frames[index]["token"]: to_global(frames[index], boxes, scores, labels, classes)
-            for index, boxes, scores, labels in results
+            frames[name]["token"]: to_global(frames[name], boxes, scores, labels, classes)
+            for name, boxes, scores, labels in results
         }
         version, split = infos.metainfo["version"], infos.metainfo["split"]
         self.scores = evaluate_nuscenes(self.data_root, version, split, entries)

@@ -10,13 +10,15 @@ with read_base():
 from lidistill.hooks.pretrained import PretrainedParts
 
 model = detector
-pretrained = dict(
-    type=PretrainedParts,
-    checkpoint="stage://pretrain",
-    parts=dict(
-        pts_voxel_encoder="student.voxel_encoder",
-        pts_backbone="student.backbone",
-        pts_neck="student.neck",
+custom_hooks = [
+    *custom_hooks,
+    dict(
+        type=PretrainedParts,
+        checkpoint="stage://pretrain",
+        parts=dict(
+            pts_voxel_encoder="student.voxel_encoder",
+            pts_backbone="student.backbone",
+            pts_neck="student.neck",
+        ),
     ),
-)
-custom_hooks = [*custom_hooks, pretrained]
+]

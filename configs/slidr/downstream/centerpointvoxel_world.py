@@ -10,9 +10,11 @@ with read_base():
 from lidistill.hooks.pretrained import PretrainedParts
 
 model = detector
-pretrained = dict(
-    type=PretrainedParts,
-    checkpoint="stage://pretrain",
-    parts=dict(pts_middle_encoder="student.encoder.encoder"),
-)
-custom_hooks = [*custom_hooks, pretrained]
+custom_hooks = [
+    *custom_hooks,
+    dict(
+        type=PretrainedParts,
+        checkpoint="stage://pretrain",
+        parts=dict(pts_middle_encoder="student.encoder.encoder"),
+    ),
+]

@@ -128,7 +128,9 @@ class MinkUNetAtVoxels(nn.Module):
     def forward(self, voxel_features: Tensor, voxel_coords: Tensor) -> Tensor:
         """(V, C) features of voxels (V, F) at (V, 4) (batch, z, y, x), in their order.
 
-        mmdet3d's segmentors hand x y z over; the batch must be in ascending order.
+        mmdet3d's segmentors hand x y z over; the batch must be in ascending order. mmdet3d makes
+        the grid as large as the farthest voxels ask for, so those at an odd border meet no
+        coarser level.
         """
         features = pad_columns(voxel_features, self.pad_channels)
         out: Tensor = self.backbone(features, voxel_coords[:, [0, 3, 2, 1]].contiguous())
