@@ -254,7 +254,7 @@ def is_whole(batch: Any, size: tuple[int, int], tolerance: float = 1e-3) -> Tens
 
 
 def whole_from_file(file_size: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, 3, 3) plain resize (`crop_resize_affine`) of files of (B, 2) rows, columns to ``size``."""
+    """(B, 3, 3) plain resize (`crop_resize_affine`) of files (B, 2), rows and columns, to size."""
     scale = torch.tensor(size, device=file_size.device).double() / file_size.double()  # (B, 2)
     affine = torch.zeros(len(file_size), 3, 3, dtype=torch.float64, device=file_size.device)
     affine[:, 0, 0], affine[:, 1, 1], affine[:, 2, 2] = scale[:, 1], scale[:, 0], 1.0
