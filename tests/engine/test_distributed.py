@@ -27,7 +27,9 @@ def launch(script: str, work_dir: Path, *words: str, **variables: str) -> None:
         "PYTHONPATH": str(ROOT), **variables,
     }  # fmt: skip
     command = [str(ROOT / "tools" / script), *words, "--work-dir", str(work_dir)]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=500
+    )
     assert done.returncode == 0, done.stderr[-3000:]
 
 
