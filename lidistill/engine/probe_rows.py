@@ -36,15 +36,17 @@ class ProbeRows:
 
     Attributes:
         runs: checkpoints, ``runs/seed_<seed>/<stage>``.
+        staged: config that has the stages.
     """
 
     runs: Path
+    staged: Path = STAGED
 
     def checkpoint(self, stage: str, teacher: str | None, seed: int) -> Path:
-        """Final checkpoint of a stage of :data:`STAGED`, after that of its teacher."""
+        """Final checkpoint of a stage, after that of its teacher."""
         stages = [stage] if teacher is None else [teacher, stage]
         return train(
-            STAGED,
+            self.staged,
             self.runs / f"seed_{seed}",
             data_root=str(world_root()),
             seed=seed,
@@ -60,7 +62,7 @@ class ProbeRows:
             name,
             lambda seed: probe(self.checkpoint(stage, teacher, seed), seed),
             twin=RANDOM,
-            config=f"{STAGED}, stage {stage}",
+            config=f"{self.staged}, stage {stage}",
             note=note,
         )
 

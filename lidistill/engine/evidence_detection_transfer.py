@@ -1,0 +1,93 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CenterPoint on the embedded world, its pillars, backbone and neck pretrained by SLidR or not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lidistill.engine.detection import detection_transfer
+from lidistill.engine.probe_rows import DATASET, ProbeRows, world_root
+from lidistill.engine.train import train
+from lidistill.evaluation.evidence_run import EvidencePlan, Row
+from lidistill.evaluation.nuscenes_detection import DetectionScores
+
+PRETRAIN = Path("configs/slidr/centerpoint_world_pretrain.py")
+CONFIG = Path("configs/slidr/downstream/centerpoint_world.py")
+ITERS = 500
+SCRATCH_LONGER = 800
+"""Iterations of the equal-compute control: the plain detector, trained for the time of both."""
+FEW = 2
+"""Labelled scenes, of ten."""
+
+
+def make_plan(work_dir: Path) -> EvidencePlan:
+    """Rows of the table; image teachers are those of ``lidistill evidence slidr``.
+
+    Args:
+        work_dir: pretraining and detectors in ``<work_dir>/detection_transfer/runs``.
+    """
+    folder = work_dir / "detection_transfer" / "runs"
+    probes = ProbeRows(work_dir / "runs")
+
+    def pretrained(seed: int) -> Path:
+        teacher = probes.checkpoint("image_teacher", None, seed)
+        return train(
+            PRETRAIN,
+            folder / f"seed_{seed}" / "pretrain",
+            data_root=str(world_root()),
+            seed=seed,
+            options={"model.teacher.checkpoint": str(teacher)},
+            quiet=True,
+        )
+
+    def row(name: str, start: Any = None, twin: str | None = None, **settings: Any) -> Row:
+        return Row(name, _run(folder, name, start, **settings), twin, str(CONFIG))
+
+    few = f"{FEW} scenes"
+    return EvidencePlan(
+        method="detection_transfer",
+        dataset=DATASET,
+        metric="mAP of nuScenes' detection benchmark",
+        rows=[
+            row(f"random start, {few}", scenes=FEW),
+            row(f"SLidR, {few}", pretrained, f"random start, {few}", scenes=FEW),
+            row("random start, all scenes"),
+            row("SLidR, all scenes", pretrained, "random start, all scenes"),
+            row(
+                "random start, all scenes, trained longer",
+                twin="random start, all scenes",
+                iters=SCRATCH_LONGER,
+            ),
+        ],
+    )
+
+
+def _run(
+    folder: Path,
+    name: str,
+    start: Callable[[int], Path] | None,
+    scenes: int | None = None,
+    iters: int = ITERS,
+) -> Callable[[int], dict[str, Any]]:
+    def run(seed: int) -> dict[str, Any]:
+        scores = detection_transfer(
+            CONFIG,
+            folder / f"seed_{seed}" / name.replace(", ", "_").replace(" ", "_"),
+            data_root=world_root(),
+            checkpoint=None if start is None else start(seed),
+            scenes=scenes,
+            seed=seed,
+            iters=iters,
+        )
+        if not isinstance(scores, DetectionScores):
+            raise TypeError(f"expected nuScenes' scores from {CONFIG}, got {type(scores).__name__}")
+        return {
+            "value": scores.map,
+            "n": scores.boxes,
+            "per_class": scores.ap,
+            "protocol": scores.protocol,
+        }
+
+    return run
