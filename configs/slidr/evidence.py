@@ -8,6 +8,7 @@ stages = [
     dict(name="labelled_teacher", config="evidence_teacher_labels.py"),
     dict(name="pretrain", config="demo_pretrain.py"),
     dict(name="permuted", config="demo_permuted.py"),
+    dict(name="noise", config="demo_pretrain.py", options={"model.noise_targets": True}),
     dict(name="from_colour", config="evidence_from_colour.py"),
     dict(name="from_labels", config="demo_pretrain.py", options=from_labels),
     dict(name="ppkt", config="../ppkt/demo_pretrain.py"),

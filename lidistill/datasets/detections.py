@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lidistill.datasets.labelled import Scenes, choose_scenes
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.geometry.frames import apply_transform
 from lidistill.registry import DATASETS, TRANSFORMS
@@ -32,28 +33,6 @@ def seeded(seed: int) -> Iterator[None]:
             np.random.set_state(numpy)  # noqa: NPY002
 
 
-def choose_scenes(names: Sequence[str], scenes: int | Sequence[str] | None) -> list[str]:
-    """Scenes to train on.
-
-    Args:
-        names: of all scenes, in the data set's order.
-        scenes: names; or how many, evenly spaced from the first on; None for all.
-
-    Raises:
-        ValueError: more scenes than there are, or names that are not there.
-    """
-    if scenes is None:
-        return list(names)
-    if isinstance(scenes, int):
-        if not 1 <= scenes <= len(names):
-            raise ValueError(f"expected 1 to {len(names)} scenes, got {scenes}")
-        return [names[index * len(names) // scenes] for index in range(scenes)]
-    unknown = set(scenes) - set(names)
-    if unknown:
-        raise ValueError(f"no scenes {sorted(unknown)}; there are: {', '.join(names)}")
-    return list(scenes)
-
-
 @DATASETS.register_module()
 class SeededDetections(Dataset):
     """A data set of mmdet3d whose random augmentations depend on the draw alone.
@@ -63,11 +42,12 @@ class SeededDetections(Dataset):
 
     Args:
         dataset: config of the data set, or the data set; its strings mean mmdet3d's classes.
-        scenes: see :func:`choose_scenes`; needs ``scene_name`` in the info file.
+        scenes: see :func:`lidistill.datasets.labelled.choose_scenes`; None takes all. Needs
+            ``scene_name`` in the info file.
     """
 
     def __init__(
-        self, dataset: Dataset | Mapping[str, Any], scenes: int | Sequence[str] | None = None
+        self, dataset: Dataset | Mapping[str, Any], scenes: Scenes | None = None
     ) -> None:
         if isinstance(dataset, Mapping):
             from mmengine.registry import DefaultScope
@@ -80,7 +60,7 @@ class SeededDetections(Dataset):
         self.dataset: Any = dataset
         self.indices = self._indices(scenes)
 
-    def _indices(self, scenes: int | Sequence[str] | None) -> list[int]:
+    def _indices(self, scenes: Scenes | None) -> list[int]:
         everything = list(range(len(self.dataset)))
         if scenes is None:
             return everything

@@ -33,6 +33,11 @@ def make_plan(work_dir: Path) -> EvidencePlan:
                 "permuted",
                 note="negative control: image features permuted over the regions of the batch",
             ),
+            rows.pretrained(
+                "noise targets",
+                "noise",
+                note="control of the control: random directions in place of image features",
+            ),
             raw_inputs,
             rows.pretrained(
                 "SLidR from plain colour",

@@ -30,6 +30,8 @@ class SLidR(Distiller):
         permute_regions: negative control: give every region the image feature of a random region
             of the batch. Nothing can be learned from it. (Within a sample would not do: the
             student then still learns which sample a region comes from, and gains from it.)
+        noise_targets: negative control: random directions in place of image features, so that
+            nothing of the images reaches the student. What it gains, training alone brings.
         compat_channel0: the release's rule for which regions count (first channel not exactly 0).
         region_scope: ``image``, or ``sample`` where the cameras of a sample share their regions;
             see :meth:`lidistill.distill.regions.SuperpixelRegions.from_batch`.
@@ -48,6 +50,7 @@ class SLidR(Distiller):
         self,
         temperature: float = 0.07,
         permute_regions: bool = False,
+        noise_targets: bool = False,
         compat_channel0: bool = False,
         region_scope: str = "image",
         negatives: Negatives = "rank",
@@ -56,6 +59,7 @@ class SLidR(Distiller):
         super().__init__(**image_to_lidar(**networks))
         self.temperature = temperature
         self.permute_regions = permute_regions
+        self.noise_targets = noise_targets
         self.compat_channel0 = compat_channel0
         self.region_scope = region_scope
         self.negatives = negatives
@@ -79,6 +83,8 @@ class SLidR(Distiller):
         images = pooled.pixel_regions
         if self.permute_regions:
             images = images[torch.randperm(len(images), device=images.device)]
+        if self.noise_targets:
+            images = F.normalize(torch.randn_like(images), dim=1)
         self.watch(pooled.point_regions, images, view.suffix)
         return region_infonce(
             pooled.point_regions, images, self.temperature, negatives=self.negatives

@@ -16,7 +16,6 @@ from lidistill.datasets.detections import (
     DropEmptyBoxes,
     KeepPointsInImage,
     SeededDetections,
-    choose_scenes,
     seeded,
 )
 from lidistill.datasets.sampler import Draw
@@ -63,23 +62,6 @@ def test_a_sample_without_boxes_gives_way():
     only.prepare_data = lambda index: None
     with pytest.raises(ValueError, match="no sample"):
         SeededDetections(only)[Draw(0, 0)]
-
-
-def test_scenes():
-    frames = SeededDetections(Foreign(), scenes=1)
-    assert frames.indices == [0, 1]
-    assert SeededDetections(Foreign(), scenes=["scene-2"]).indices == [4, 5]
-    names = [f"s{k}" for k in range(10)]
-    assert choose_scenes(names, 3) == ["s0", "s3", "s6"]
-    assert choose_scenes(names, 10) == choose_scenes(names, None) == names
-    with pytest.raises(ValueError, match="1 to 10"):
-        choose_scenes(names, 11)
-    with pytest.raises(ValueError, match="no scenes"):
-        choose_scenes(names, ["x"])
-    unnamed = Foreign()
-    unnamed.get_data_info = lambda index: {}
-    with pytest.raises(ValueError, match="create_data"):
-        SeededDetections(unnamed, scenes=1)
 
 
 @pytest.mark.parametrize("minimum", [1, 5])
@@ -131,3 +113,12 @@ def test_points_beside_the_image_go(converted_world):
     np.testing.assert_allclose(KeepPointsInImage()(
         {"points": LiDARPoints(torch.from_numpy(points[::50].copy()), points_dim=4), **frame}
     )["points"].tensor.numpy(), np.array(expected), rtol=1e-6)  # fmt: skip
+
+
+def test_scenes():
+    assert SeededDetections(Foreign(), scenes=1).indices == [4, 5]  # the authors' rule: the n-th
+    assert SeededDetections(Foreign(), scenes=["scene-2"]).indices == [4, 5]
+    unnamed = Foreign()
+    unnamed.get_data_info = lambda index: {}
+    with pytest.raises(ValueError, match="create_data"):
+        SeededDetections(unnamed, scenes=1)

@@ -102,6 +102,18 @@ def test_negative_control_takes_other_regions():
     assert round(true, 6) not in losses
 
 
+def test_noise_targets_hold_nothing_of_the_images():
+    control, batch = make_slidr(noise_targets=True), make_batch()
+    other = dataclasses.replace(batch, images=torch.rand_like(batch.images))
+    losses = []
+    for images in (batch, other):
+        torch.manual_seed(0)
+        losses.append(control(images, mode="loss")["loss_infonce"])
+    torch.testing.assert_close(*losses)
+    control(batch, mode="loss")["loss_infonce"].backward()
+    assert any(p.grad is not None and p.grad.any() for p in control.student.parameters())
+
+
 def test_missing_superpixels_say_what_to_do():
     batch = dataclasses.replace(make_batch(), superpixels=None)
     with pytest.raises(ValueError, match="lidistill superpixels"):
