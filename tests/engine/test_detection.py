@@ -28,6 +28,8 @@ CONFIGS = [
 ]
 WORLD = [path for path in CONFIGS if path.parent.stem == "detection" and "world" in path.stem]
 
+TWINS = [path for path in CONFIGS if path.stem.endswith("_scratch")]
+
 
 def layout_of(path: Path) -> str:
     return "kitti" if load_config(path).data_root.endswith("kitti") else "nuscenes"
@@ -58,11 +60,9 @@ def test_config_fits_together(path, converted_world):
     assert (PretrainedParts in names) == ("downstream" in str(path) and "scratch" not in path.stem)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
-def test_twins_differ_in_the_pretraining_only(path):
-    twin = path.with_name(f"{path.stem}_scratch.py")
-    if not twin.exists():
-        pytest.skip("no twin")
+@pytest.mark.parametrize("twin", TWINS, ids=lambda path: path.stem)
+def test_twins_differ_in_the_pretraining_only(twin):
+    path = twin.with_name(f"{twin.stem.removesuffix('_scratch')}.py")
     first, second = load_config(path), load_config(twin)
     set_pretrained(first, None)
     for key in ("model", "train_dataloader", "optim_wrapper", "param_scheduler", "randomness"):

@@ -162,3 +162,22 @@ CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*/*.py"))
 def test_every_config_of_the_project_names_only_things_that_exist(path):
     for built in find_built(load_config(path).to_dict()):
         assert not built.place.startswith(("unknown", "cannot")), built
+
+
+def test_text_of_a_config_is_laid_out_once(monkeypatch):
+    from mmengine.config import config as module
+
+    calls: list[str] = []
+    format_code = module.FormatCode
+
+    def counted(text, *args, **kwargs):
+        calls.append(text)
+        return format_code(text, *args, **kwargs)
+
+    monkeypatch.setattr(module, "FormatCode", counted)
+    config = load_config(Path(__file__).with_name("toy_config.py"))
+    texts = {config.pretty_text for _ in range(3)}
+    assert len(texts) == len(calls) == 1
+    config.max_iters = 3
+    assert config.pretty_text not in texts
+    assert len(calls) == 2
