@@ -2,7 +2,7 @@
 """CenterPoint (0.1 m voxels) on nuScenes from a checkpoint of centerpointencoder_r50_nuscenes.
 
 Give it: ``--cfg-options custom_hooks.4.checkpoint=FILE``. Fewer labels:
-``train_dataloader.dataset.scenes=70`` takes 70 scenes, evenly spaced (10 %).
+``train_dataloader.dataset.scenes=70`` takes 70 scenes, the authors' 10 %.
 """
 
 from mmengine.config import read_base
