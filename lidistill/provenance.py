@@ -12,6 +12,8 @@ import psutil
 from lidistill.parallel import available_cpus
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+RECORDS = ("docs/evidence", "docs/benchmarks.json")
+"""What commands write about other code: a fresh record does not make the code another one."""
 
 
 def commit(checkout: Path = CHECKOUT) -> str:
@@ -21,20 +23,22 @@ def commit(checkout: Path = CHECKOUT) -> str:
         checkout: Its folder.
 
     Returns:
-        The short hash, with ``-dirty`` where tracked files differ from it; ``"unknown"`` outside of
-        a git checkout (an installed wheel) or without git.
+        The short hash, with ``-dirty`` where tracked files other than :data:`RECORDS` differ from
+        it; ``"unknown"`` outside of a git checkout (an installed wheel) or without git.
     """
     try:
-        done = subprocess.run(
-            ["git", "-C", str(checkout), "describe", "--always", "--dirty", "--abbrev=10"],
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=20,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        name = _git(checkout, "describe", "--always", "--abbrev=10", "--exclude=*")
+        others = (f":(exclude){record}" for record in RECORDS)
+        changed = _git(checkout, "status", "--porcelain", "-uno", "--", ".", *others)
+    except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    return f"{name}-dirty" if changed else name
+
+
+def _git(checkout: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(checkout), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
+    return done.stdout.strip()
 
 
 def hardware() -> str:

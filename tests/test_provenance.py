@@ -28,6 +28,16 @@ def test_commit_is_the_hash_and_says_when_files_differ(tmp_path):
     assert provenance.commit(tmp_path).endswith("-dirty")
 
 
+def test_a_fresh_record_is_no_other_code(tmp_path):
+    git(tmp_path, "init", "-q")
+    (tmp_path / "docs/evidence").mkdir(parents=True)
+    (tmp_path / "docs/evidence/slidr.json").write_text("{}")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "-q", "-m", "first")
+    (tmp_path / "docs/evidence/slidr.json").write_text("{ }")
+    assert provenance.commit(tmp_path) == git(tmp_path, "rev-parse", "--short=10", "HEAD")
+
+
 def test_commit_outside_of_a_checkout(tmp_path, monkeypatch):
     assert provenance.commit(tmp_path) == "unknown"
     monkeypatch.setenv("PATH", str(tmp_path))  # no git at all
