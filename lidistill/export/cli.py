@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-HELP = "hand a pretrained student on: plain, SLidR, OpenPCDet or mmdet3d"
+HELP = "hand a student on: plain, a detector for mmdet3d alone, SLidR, OpenPCDet or mmdet3d"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +16,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_output(parser)
     parser.add_argument(
         "--to",
-        choices=("student", "slidr", "openpcdet", "mmdet3d"),
+        choices=("student", "detector", "slidr", "openpcdet", "mmdet3d"),
         default="student",
-        help="student: its tensors as they are; slidr: model_points; openpcdet: backbone_3d of "
+        help="student: its tensors as they are; detector: weights and config of a detector, for "
+        "mmdet3d alone; slidr: model_points; openpcdet: backbone_3d of "
         "VoxelBackBone8x; mmdet3d: SparseEncoder or MinkUNetBackbone",
     )
     parser.add_argument(
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="input channels of the other network; added ones get zero weights",
     )
+    parser.add_argument("--config", type=Path, help="of the training, for --to detector")
 
 
 def add_output(parser: argparse.ArgumentParser) -> None:
@@ -58,7 +60,9 @@ def run(args: argparse.Namespace) -> int:
     from lidistill.export.exporting import export_student
 
     out = output_of(args)
-    report = export_student(args.checkpoint, out, args.to, args.prefix, args.in_channels)
+    report = export_student(
+        args.checkpoint, out, args.to, args.prefix, args.in_channels, args.config
+    )
     sys.stdout.write(report.text() + written(out))
     return 0
 

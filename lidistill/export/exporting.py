@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Hand a student on to the projects that use it: plain, SLidR, OpenPCDet, mmdet3d."""
+"""Hand a student on: plain, a detector of mmdet3d, a part for SLidR, OpenPCDet or mmdet3d."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
+from lidistill.export.detectors import export_detector
 from lidistill.export.files import Content, check_output, read_content, write_parts
 from lidistill.export.layouts import (
     LIDISTILL,
@@ -76,7 +77,7 @@ GOALS: dict[str, dict[type[nn.Module], Goal]] = {
         ),
     },
 }
-FORMATS = ("student", *GOALS)
+FORMATS = ("student", "detector", *GOALS)
 _FIRST = {SparseUNet: "conv0p1s1.weight", VoxelNet: "conv_input.0.weight"}
 
 
@@ -86,6 +87,7 @@ def export_student(
     to: str,
     prefix: str | None = None,
     in_channels: int | None = None,
+    config: str | Path | None = None,
 ) -> Report:
     """Convert the student of a checkpoint for another project.
 
@@ -96,6 +98,7 @@ def export_student(
         prefix: what stands before every name, in place of the format's own.
         in_channels: input channels of the other network, at least the student's: the added ones
             get zero weights.
+        config: of the training; ``detector`` needs it, the others do not take it.
 
     Returns:
         What became of every tensor.
@@ -106,6 +109,17 @@ def export_student(
     """
     if to not in FORMATS:
         raise ValueError(f"expected one of the formats {', '.join(FORMATS)}, got {to!r}")
+    if (to == "detector") != (config is not None):
+        raise ValueError(
+            f"expected the config of the training with detector, and with it alone: "
+            f"--to detector --config CONFIG; got --to {to} and config {config}"
+        )
+    if config is not None:
+        if prefix is not None or in_channels is not None:
+            raise ValueError(
+                "a detector keeps its names and channels; drop --prefix, --in-channels"
+            )
+        return export_detector(path, out, config)
     target = check_output(path, out)
     if to != "student" and target is not None and target.suffix == ".safetensors":
         raise ValueError(f"{to} reads torch files: name the output .pth instead of {out}")

@@ -77,7 +77,13 @@ def with_versions(state: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
 
 
 def write_parts(
-    out: Path, parts: Parts, place: str, source: Path, tool: str, parameters: Mapping[str, Any]
+    out: Path,
+    parts: Parts,
+    place: str,
+    source: Path,
+    tool: str,
+    parameters: Mapping[str, Any],
+    notes: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a checkpoint and the manifest beside it, each whole or not at all.
 
@@ -88,6 +94,7 @@ def write_parts(
         source: the file they came from.
         tool: the verb.
         parameters: its options.
+        notes: what a torch file says in ``meta`` beside its origin.
     """
     state = {name: part.tensor for name, part in parts.items()}
     with atomic_write(out) as temporary:
@@ -98,6 +105,7 @@ def write_parts(
             save_file(whole, temporary, {"lidistill_version": __version__})
         else:
             meta = {"lidistill_version": __version__, "tool": tool, "source": str(source)}
+            meta |= notes or {}
             torch.save({place: with_versions(state), "meta": meta}, temporary)
     write_manifest(out, tool, parameters, len(state), str(source))
 

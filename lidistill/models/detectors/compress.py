@@ -62,6 +62,30 @@ def compressed_detector(
     return mmdet3d_detector(compress(teacher, **factors))
 
 
+def detector_config(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The plain mmdet3d config of what :func:`compressed_detector` or ``mmdet3d_detector`` builds.
+
+    Args:
+        model: config of one of the two, as it stands in a config of ours.
+
+    Raises:
+        ValueError: a model of another kind.
+    """
+    kind = model.get("type")
+    kind = MODELS.get(kind) if isinstance(kind, str) else kind
+    builders = (mmdet3d_detector, compressed_detector)
+    if kind not in builders:
+        raise ValueError(
+            f"expected a detector by {' or '.join(b.__name__ for b in builders)}, got "
+            f"{getattr(kind, '__name__', model.get('type'))}"
+        )
+    given = {key: value for key, value in model.items() if key != "type"}
+    names = ("point_range", "voxel_size", "changes")
+    arguments = {name: given.pop(name) for name in names if name in given}
+    full = adapt_model(read_model_config(given.pop("config")), **arguments)
+    return compress(full, **given) if kind is compressed_detector else full
+
+
 def compress(
     model: Mapping[str, Any],
     encoder: float = 1.0,
