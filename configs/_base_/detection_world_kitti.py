@@ -11,7 +11,7 @@ with read_base():
 data_root = "data/world/kitti"
 epochs = 12
 train_frames = 200  # preset bench
-batch_size = 4
+batch_size = 2
 max_iters = epochs * train_frames // batch_size
 point_range = (0.0, -20.48, -3.0, 40.96, 20.48, 1.0)
 

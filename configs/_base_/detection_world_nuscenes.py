@@ -14,7 +14,7 @@ with read_base():
 data_root = "data/world/nuscenes"
 epochs = 12
 train_frames = 200  # preset bench
-batch_size = 4
+batch_size = 2
 max_iters = epochs * train_frames // batch_size
 point_range = (-38.4, -38.4, -5.0, 38.4, 38.4, 3.0)
 

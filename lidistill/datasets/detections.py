@@ -46,9 +46,7 @@ class SeededDetections(Dataset):
             ``scene_name`` in the info file.
     """
 
-    def __init__(
-        self, dataset: Dataset | Mapping[str, Any], scenes: Scenes | None = None
-    ) -> None:
+    def __init__(self, dataset: Dataset | Mapping[str, Any], scenes: Scenes | None = None) -> None:
         if isinstance(dataset, Mapping):
             from mmengine.registry import DefaultScope
 
