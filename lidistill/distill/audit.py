@@ -31,6 +31,7 @@ class AuditReport:
         gradient_norms: term -> group (``"student"``, ``"connectors.<name>"``) -> L2 norm.
         shares: term -> its share of the summed gradient norms into the student.
         features: ``"student.<tap>"`` / ``"<teacher>.<tap>"`` -> (mean, standard deviation).
+        shapes: the same -> shape of the tapped tensor.
         coverage: what the method observed about its regions, e.g. regions kept.
     """
 
@@ -38,6 +39,7 @@ class AuditReport:
     gradient_norms: dict[str, dict[str, float]] = field(default_factory=dict)
     shares: dict[str, float] = field(default_factory=dict)
     features: dict[str, tuple[float, float]] = field(default_factory=dict)
+    shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     coverage: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -59,8 +61,9 @@ def audit(distiller: Distiller, batch: Any) -> AuditReport:
     """Audit one raw batch (already on the model's device).
 
     Raises:
-        AuditError: a term gives the student no gradient; or a teacher has gradients enabled, is in
-            train mode, or is inside the checkpoint.
+        AuditError: a term gives the student no gradient (a term of value 0 may, beside a teacher
+            that follows the student: at first the two are one); or a teacher has gradients enabled,
+            is in train mode, or is inside the checkpoint.
     """
     check_teachers(distiller)
     groups = {"student": list(distiller.student.parameters())}
@@ -80,12 +83,17 @@ def audit(distiller: Distiller, batch: Any) -> AuditReport:
             report.gradient_norms[term] = {
                 group: _gradient_norm(value, parameters) for group, parameters in groups.items()
             }
-    report.features = dict(_feature_statistics(result))
+    for name, tensor in _tapped(result):
+        report.shapes[name] = tuple(tensor.shape)
+        values = tensor.detach().float()
+        if values.numel() > 1:
+            report.features[name] = (float(values.mean()), float(values.std()))
     total = sum(norms["student"] for norms in report.gradient_norms.values())
     for term, norms in report.gradient_norms.items():
         report.shares[term] = norms["student"] / total if total else 0.0
+    follows = any(teacher.follows_student for teacher in distiller.teachers.values())
     for term, norms in report.gradient_norms.items():
-        if norms["student"] == 0.0:
+        if norms["student"] == 0.0 and not (follows and report.values[term] == 0.0):
             raise AuditError(
                 f"term {term!r} gives the student no gradient on the first batch (value "
                 f"{report.values[term]:.4g}); it would train nothing. Check its taps and weights\n"
@@ -121,10 +129,10 @@ def _gradient_norm(value: torch.Tensor, parameters: Sequence[torch.Tensor]) -> f
     return sum(squares) ** 0.5
 
 
-def _feature_statistics(result: Any) -> Iterator[tuple[str, tuple[float, float]]]:
+def _tapped(result: Any) -> Iterator[tuple[str, torch.Tensor]]:
     for side, outputs in {"student": result.student, **result.teachers}.items():
         for tap in dataclasses.fields(outputs):
-            features = getattr(getattr(outputs, tap.name), "features", None)
-            if isinstance(features, torch.Tensor) and features.numel() > 1:
-                values = features.detach().float()
-                yield f"{side}.{tap.name}", (float(values.mean()), float(values.std()))
+            output = getattr(outputs, tap.name)
+            features = getattr(output, "features", output)
+            if isinstance(features, torch.Tensor):
+                yield f"{side}.{tap.name}", features

@@ -11,7 +11,7 @@ from torch import nn
 from lidistill.distill.taps import Tap
 from lidistill.registry import MODELS
 
-TapPair = tuple[str | Tap | dict, str, str | Tap | dict | None]
+TapPair = tuple[str | Tap | dict | None, str, str | Tap | dict | None]
 
 
 def detector_pair(
@@ -25,7 +25,7 @@ def detector_pair(
         student: detector, or config of one.
         teachers: name -> ``dict(model=..., checkpoint=...)``, further arguments of Teacher.
         taps: name -> (path in the student, teacher's name, path in that teacher or None for the
-            same).
+            same); None in place of the student's path taps the teacher alone.
 
     Raises:
         ValueError: a tap names an unknown teacher; a teacher without taps.
@@ -35,8 +35,12 @@ def detector_pair(
     for name, (tap, teacher, teacher_tap) in taps.items():
         if teacher not in targets:
             raise ValueError(f"{name} names the teacher {teacher!r}; there are {sorted(targets)}")
-        own[name] = as_tap(tap)
-        targets[teacher][name] = as_tap(tap if teacher_tap is None else teacher_tap)
+        if tap is not None:
+            own[name] = as_tap(tap)
+        wanted = tap if teacher_tap is None else teacher_tap
+        if wanted is None:
+            raise ValueError(f"{name} taps neither the student nor the teacher {teacher!r}")
+        targets[teacher][name] = as_tap(wanted)
     idle = [name for name, found in targets.items() if not found]
     if idle:
         raise ValueError(f"nothing is taken from the teachers {idle}; remove them or tap them")

@@ -107,6 +107,10 @@ class Distiller(BaseModel):
             batch: the raw batch on the device.
         """
 
+    def student_batch(self, batch: Any, _teachers: dict[str, Any]) -> Any:
+        """What the student is trained on: the batch, unless a method changes its labels."""
+        return batch
+
     def observe(self, name: str, value: float) -> None:
         """Log a number beside the losses and in the audit (regions kept, pairs used, ...)."""
         self.observations[name] = float(value)
@@ -136,9 +140,10 @@ class Distiller(BaseModel):
         Under autocast the student alone is half; what is tapped comes as float32, and connectors
         and losses compute in it. A teacher has a type of its own.
         """
-        with self.student_taps.capture(self.student) as student:
-            output = call_model(self.student, batch, self.student_inputs, "loss", training=True)
         teachers = {name: teacher(batch) for name, teacher in self.teachers.items()}
+        seen = self.student_batch(batch, teachers)
+        with self.student_taps.capture(self.student) as student:
+            output = call_model(self.student, seen, self.student_inputs, "loss", training=True)
         device = next(self.parameters(), torch.zeros(0)).device
         with torch.autocast(device.type, enabled=False):
             student, teachers = full_precision_of((student, teachers))

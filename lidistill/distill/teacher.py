@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -15,6 +15,9 @@ from lidistill.distill.calls import call_model
 from lidistill.distill.taps import Tap, TapSet
 from lidistill.registry import MODELS
 
+if TYPE_CHECKING:
+    from lidistill.distill.replay import ReplayCache
+
 
 class Teacher:
     """A frozen model, its taps and the way it is called.
@@ -23,13 +26,19 @@ class Teacher:
     parameter count of the Distiller see the student and the connectors only. The Distiller moves it
     between devices. It is always in eval mode, without gradients.
 
+    Attributes:
+        follows_student: its weights follow the student's between steps; set by
+            :class:`lidistill.hooks.ema_teacher.EMATeacherHook`.
+
     Args:
         model: module, or config of one.
         taps: name -> module path (see :class:`lidistill.distill.taps.Tap`).
         inputs: batch fields for a plain module; None for an mmengine model.
         checkpoint: local file with the teacher's weights; None keeps the model as built.
         autocast: ``"bfloat16"`` or ``"float16"`` to run the teacher in that type; None for float32.
-        cache: a :class:`lidistill.distill.cache.TeacherCache` of its maps, or its arguments.
+        cache: a :class:`lidistill.distill.cache.TeacherCache` of its maps or a detector's
+            :class:`lidistill.distill.replay.ReplayCache`, or their arguments with ``type``, which
+            may be left out for the first.
 
     Raises:
         FileNotFoundError: no checkpoint there.
@@ -43,13 +52,14 @@ class Teacher:
         inputs: Sequence[str] | None = None,
         checkpoint: str | None = None,
         autocast: str | None = None,
-        cache: TeacherCache | Mapping[str, Any] | None = None,
+        cache: TeacherCache | ReplayCache | Mapping[str, Any] | None = None,
     ) -> None:
         self.model: nn.Module = MODELS.build(model) if isinstance(model, dict) else model
         self.taps = TapSet(self.model, taps)
         self.inputs = inputs
         self.autocast = autocast
-        self.cache = TeacherCache(**cache) if isinstance(cache, Mapping) else cache
+        self.follows_student = False
+        self.cache = _built(cache) if isinstance(cache, Mapping) else cache
         if checkpoint is not None:
             from lidistill.distill.weights import load_weights
 
@@ -91,3 +101,10 @@ class Teacher:
     def __deepcopy__(self, _memo: dict) -> Teacher:
         """A copied Distiller (EMA) shares its teachers."""
         return self
+
+
+def _built(cache: Mapping[str, Any]) -> TeacherCache | ReplayCache:
+    arguments = dict(cache)
+    kind = arguments.pop("type", TeacherCache)
+    built: TeacherCache | ReplayCache = kind(**arguments)
+    return built

@@ -21,7 +21,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from mmengine.config import Config
+from mmengine.config import Config, ConfigDict
+from mmengine.config.lazy import LazyAttr, LazyObject
 
 from lidistill.engine.config import load_config, map_strings
 from lidistill.io import read_json, write_json
@@ -42,8 +43,24 @@ def load_stage(
     """
     path = config.parent / stage["config"]
     content = load_config(path, data_root=data_root)
-    content.merge_from_dict(dict(stage.get("options", {})))
+    lazy = stage._to_lazy_dict() if isinstance(stage, ConfigDict) else stage
+    classes: dict[str, Any] = {}
+    content.merge_from_dict(_set_aside(dict(lazy.get("options", {})), classes))
+    map_strings(content._cfg_dict, lambda text: classes.get(text, text))
     return path, content
+
+
+def _set_aside(value: Any, classes: dict[str, Any]) -> Any:
+    """Names in place of lazy classes: merging imports them, and then a config has no text."""
+    if isinstance(value, LazyAttr | LazyObject):
+        name = f"class://{value}"
+        classes[name] = value
+        return name
+    if isinstance(value, Mapping):
+        return {key: _set_aside(item, classes) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_set_aside(item, classes) for item in value)
+    return value
 
 
 def fingerprint(cfg: Config) -> str:

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 
 from lidistill.distill.choices import Choice, Scene
 from lidistill.distill.connectors import check_widths
-from lidistill.distill.detectors import as_tap, detector_pair
+from lidistill.distill.detectors import TapPair, as_tap, detector_pair
 from lidistill.distill.distiller import Distiller
+from lidistill.distill.labels import TeacherBoxes, add_teacher_boxes
 from lidistill.distill.outputs import FeatureMap
 from lidistill.distill.places import Places, match_places, point_range
 from lidistill.distill.schedules import Schedule, as_schedule
@@ -29,6 +30,7 @@ from lidistill.losses import relation, response
 from lidistill.losses.contrastive import zero_loss
 from lidistill.registry import MODELS
 
+PREDICTED = "_predicted"
 ANY_WIDTH = ("attention_transfer", *(n for n in vars(relation) if not n.startswith("_")))
 
 
@@ -65,6 +67,9 @@ class FeatureKD(Distiller):
         student: detector, or config of one; it keeps its own data preprocessor and losses.
         teachers: name -> ``dict(model=..., checkpoint=...)``.
         terms: name -> :class:`Term` or its fields.
+        labels: :class:`lidistill.distill.labels.TeacherBoxes` or its fields: a teacher's boxes that
+            the student is trained on beside the ground truth (SparseKD's label KD). Choices of
+            places see the ground truth alone.
 
     Differs from the authors' releases: every loss takes chosen places with weights; maps and voxels
     of unequal size are matched in metres; logits are copied before mmdet3d's in-place sigmoid.
@@ -75,24 +80,37 @@ class FeatureKD(Distiller):
         student: nn.Module | dict,
         teachers: Mapping[str, dict],
         terms: Mapping[str, Term | dict],
+        labels: TeacherBoxes | dict | None = None,
     ) -> None:
+        self_labels = TeacherBoxes(**labels) if isinstance(labels, dict) else labels
         built = {n: Term(**term) if isinstance(term, dict) else term for n, term in terms.items()}
         losses = {name: _function(term.loss) for name, term in built.items()}
-        taps = {}
+        taps: dict[str, TapPair] = {}
         for name, term in built.items():
             logits = losses[name].func.__module__ == response.__name__
             tap = _cloned(term.tap) if logits else term.tap
             taps[name] = (tap, term.teacher, term.teacher_tap)
+        if self_labels is not None:
+            taps[PREDICTED] = (None, self_labels.teacher, "")
         super().__init__(
             **detector_pair(student, teachers, taps),
             connectors={n: t.connector for n, t in built.items() if t.connector is not None},
             weights={name: as_schedule(term.weight) for name, term in built.items()},
         )
-        self.losses = losses
+        self.losses, self.labels = losses, self_labels
         self.choices = {name: [_choice(c) for c in term.places] for name, term in built.items()}
         self.teacher_of = {name: term.teacher for name, term in built.items()}
         self.student_range = point_range(self.student)
         self.teacher_ranges = {n: point_range(t.model) for n, t in self.teachers.items()}
+
+    def student_batch(self, batch: Any, teachers: dict[str, Any]) -> Any:
+        """The batch with the boxes that the teacher is sure of among its labels."""
+        if self.labels is None:
+            return batch
+        predictions = getattr(teachers[self.labels.teacher], PREDICTED)
+        samples, added = add_teacher_boxes(batch["data_samples"], predictions, self.labels)
+        self.observe("teacher_boxes", added)
+        return {**batch, "data_samples": samples}
 
     def distill_losses(
         self, student: Any, teachers: dict[str, Any], batch: Any

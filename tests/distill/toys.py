@@ -63,3 +63,23 @@ class ToyMethod(Distiller):
 
 def toy_batch(rows: int = 8) -> ToyBatch:
     return ToyBatch(torch.randn(rows, 3, generator=torch.Generator().manual_seed(0)))
+
+
+class SelfTaught(Distiller):
+    """The student and a teacher of its kind, compared before and behind their norms."""
+
+    def __init__(self, width: int = 4, **teacher: Any) -> None:
+        teacher = {"taps": {"hidden": "first", "out": ""}, "inputs": ("rows",), **teacher}
+        super().__init__(
+            student=ToyNet(4),
+            student_taps={"hidden": "first", "out": ""},
+            student_inputs=("rows",),
+            teachers={"mean": Teacher(ToyNet(width), **teacher)},
+        )
+
+    def distill_losses(self, student: Any, teachers: dict, batch: ToyBatch) -> dict:
+        mean = teachers["mean"]
+        return {
+            "hidden": (student.hidden.features - mean.hidden.features).square().mean(),
+            "out": (student.out.features - mean.out.features).square().mean(),
+        }
