@@ -4,6 +4,7 @@
 VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.lidistill-setup
+TEST_JOBS ?= auto
 PYTEST_ARGS ?=
 
 .PHONY: help setup demo test lint docs bench evidence-slidr mmcv clean
@@ -29,7 +30,7 @@ demo: $(STAMP)
 	$(VENV)/bin/lidistill demo
 
 test: $(STAMP)
-	$(PY) -m pytest $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(TEST_JOBS) --dist loadfile $(PYTEST_ARGS)
 
 lint: $(STAMP)
 	$(PY) -m ruff check .
