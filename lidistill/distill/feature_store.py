@@ -19,6 +19,7 @@ from lidistill import io
 TOOL = "lidistill cache_teacher"
 GIB = 2**30
 _SIDE_FILES = 256  # what .npy spends on its header, at most
+_TYPES = {False: np.float16, True: np.float32}
 
 
 class FeatureStore:
@@ -91,7 +92,7 @@ class FeatureStore:
         """Whether all maps of an image are there."""
         return all(self.path(token, tap).is_file() for tap in taps)
 
-    def read(self, token: str, tap: str) -> NDArray[np.float16] | None:
+    def read(self, token: str, tap: str, exact: bool = False) -> NDArray[np.floating] | None:
         """One map (C, h, w), or None; a damaged file is removed and counts as missing."""
         path = self.path(token, tap)
         try:
@@ -100,19 +101,27 @@ class FeatureStore:
             return None
         except Exception:  # cut by a power failure: numpy raises nearly anything
             values = None
-        if values is None or values.ndim != 3 or values.dtype != np.float16:
+        if values is None or values.ndim != 3 or values.dtype != _TYPES[exact]:
             path.unlink(missing_ok=True)
             return None
         return np.asarray(values)
 
-    def write(self, token: str, tap: str, values: NDArray[np.floating]) -> bool:
+    def write(
+        self, token: str, tap: str, values: NDArray[np.floating], exact: bool = False
+    ) -> bool:
         """Keep one map; False where it is there already or the budget does not allow it.
+
+        Args:
+            token: of the sample.
+            tap: its name.
+            values: (C, h, w).
+            exact: in single precision: metres and cells, which half precision would move.
 
         Raises:
             ValueError: The map is no (C, h, w), or not finite in half precision.
         """
         with np.errstate(over="ignore"):
-            half = np.asarray(values, dtype=np.float16)
+            half = np.asarray(values, dtype=_TYPES[exact])
         if half.ndim != 3 or not np.isfinite(half).all():
             raise ValueError(
                 f"expected a finite map (C, h, w) for {token}, got {half.shape} with "

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``lidistill cache_teacher``: the frozen image network's maps of all images, once, onto disk."""
+"""``lidistill cache_teacher``: what a frozen teacher says of all images or scans, onto disk."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 import time
 from typing import Any
 
-HELP = "run a config's frozen image teacher once over all images and keep its maps"
+HELP = "run a config's frozen teacher once over all images or scans and keep what it says"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,8 +24,12 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lidistill.converters.superpixels_cli import shard_of
+    from lidistill.engine.cache_detections import cache_detections, replayed_teacher
     from lidistill.engine.whole_images import open_config
 
+    name = replayed_teacher(args)
+    if name is not None:
+        return cache_detections(args, name)
     part, parts = shard_of(args.shard)
     dataset, teacher = open_config(args)
     cache = teacher.cache
