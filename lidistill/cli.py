@@ -31,6 +31,7 @@ VERBS = {
     "import_weights": "lidistill.export.import_cli",
     "export": "lidistill.export.cli",
     "show_config": "lidistill.engine.show_config",
+    "dry_run": "lidistill.engine.dry_run",
     "demo": "lidistill.demo",
     "report": "lidistill.visualization.cli",
     "bench": "lidistill.bench.run",

@@ -32,6 +32,7 @@ class AuditReport:
         shares: term -> its share of the summed gradient norms into the student.
         features: ``"student.<tap>"`` / ``"<teacher>.<tap>"`` -> (mean, standard deviation).
         shapes: the same -> shape of the tapped tensor.
+        cells: the same -> cells of a map (y, x) or of sparse voxels (z, y, x).
         coverage: what the method observed about its regions, e.g. regions kept.
     """
 
@@ -40,6 +41,7 @@ class AuditReport:
     shares: dict[str, float] = field(default_factory=dict)
     features: dict[str, tuple[float, float]] = field(default_factory=dict)
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    cells: dict[str, tuple[int, ...]] = field(default_factory=dict)
     coverage: dict[str, float] = field(default_factory=dict)
 
     def __str__(self) -> str:
@@ -83,8 +85,10 @@ def audit(distiller: Distiller, batch: Any) -> AuditReport:
             report.gradient_norms[term] = {
                 group: _gradient_norm(value, parameters) for group, parameters in groups.items()
             }
-    for name, tensor in _tapped(result):
+    for name, tensor, cells in _tapped(result):
         report.shapes[name] = tuple(tensor.shape)
+        if cells:
+            report.cells[name] = cells
         values = tensor.detach().float()
         if values.numel() > 1:
             report.features[name] = (float(values.mean()), float(values.std()))
@@ -129,10 +133,11 @@ def _gradient_norm(value: torch.Tensor, parameters: Sequence[torch.Tensor]) -> f
     return sum(squares) ** 0.5
 
 
-def _tapped(result: Any) -> Iterator[tuple[str, torch.Tensor]]:
+def _tapped(result: Any) -> Iterator[tuple[str, torch.Tensor, tuple[int, ...]]]:
     for side, outputs in {"student": result.student, **result.teachers}.items():
         for tap in dataclasses.fields(outputs):
             output = getattr(outputs, tap.name)
             features = getattr(output, "features", output)
             if isinstance(features, torch.Tensor):
-                yield f"{side}.{tap.name}", features
+                cells = getattr(output, "spatial_shape", features.shape[2:])
+                yield f"{side}.{tap.name}", features, tuple(int(size) for size in cells)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Label distillation: what a teacher is sure of joins the ground truth the student is trained on."""
+"""Label distillation: boxes that a teacher is sure of join the student's ground truth."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from lidistill.ops.rotated_iou import rotated_iou
 class TeacherBoxes:
     """Which of a teacher's boxes become labels.
 
-    Source: SparseKD, https://arxiv.org/abs/2205.15156, "label KD": boxes of score above 0.6 join the
-    ground truth before assignment, all of them.
+    Source: SparseKD, https://arxiv.org/abs/2205.15156, "label KD": all boxes of score above 0.6
+    join the ground truth before assignment.
 
     Attributes:
         teacher: its name; it is run to its end and finds boxes by its own test settings, whose
@@ -115,7 +115,7 @@ def _check(truth: Any, found: Any) -> None:
     own, theirs = truth.bboxes_3d, found.bboxes_3d
     if type(own) is not type(theirs) or own.box_dim != theirs.box_dim:
         raise ValueError(
-            f"expected the teacher's boxes in the form of the ground truth, {type(own).__name__} of "
+            f"expected the teacher's boxes in the form of the labels, {type(own).__name__} of "
             f"{own.box_dim} numbers, got {type(theirs).__name__} of {theirs.box_dim}; take a "
             "teacher trained on this dataset"
         )

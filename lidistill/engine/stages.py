@@ -50,6 +50,33 @@ def load_stage(
     return path, content
 
 
+def stage_names(content: Config) -> list[str]:
+    """Names of a config's stages, none for a plain one."""
+    return [stage["name"] for stage in content.get("stages") or ()]
+
+
+def choose_stage(
+    config: Path, content: Config, name: str | None = None, data_root: str | None = None
+) -> tuple[Path, Config]:
+    """One stage of a staged config; of any other, the config itself.
+
+    Args:
+        config: the file.
+        content: what it holds.
+        name: the stage; None for the last.
+        data_root: see :func:`lidistill.engine.config.load_config`.
+
+    Raises:
+        ValueError: there is no such stage, or there are none.
+    """
+    stages = {stage["name"]: stage for stage in content.get("stages") or ()}
+    if not stages and name is None:
+        return config, content
+    if name is not None and name not in stages:
+        raise ValueError(f"{config} has no stage {name!r}; it has {list(stages)}")
+    return load_stage(config, stages[name or list(stages)[-1]], data_root)
+
+
 def _set_aside(value: Any, classes: dict[str, Any]) -> Any:
     """Names in place of lazy classes: merging imports them, and then a config has no text."""
     if isinstance(value, LazyAttr | LazyObject):

@@ -9,7 +9,7 @@ from typing import Any
 
 from lidistill import compat
 from lidistill.engine.config import load_config
-from lidistill.engine.stages import fill_stage_checkpoints
+from lidistill.engine.stages import choose_stage, fill_stage_checkpoints, stage_names
 from lidistill.hooks.pretrained import set_pretrained
 
 HELP = "evaluate a checkpoint by the protocol of its config (SLidR: linear probe)"
@@ -30,12 +30,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=PROBES,
         help="another probe of a pretraining than the config's; knn trains nothing",
     )
+    parser.add_argument(
+        "--stage", help="of a staged config (default: that of the checkpoint's folder, or the last)"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Entry of the verb."""
     evaluate(
-        args.config, args.checkpoint, args.work_dir, args.data_root, args.seed, probe=args.probe
+        args.config,
+        args.checkpoint,
+        args.work_dir,
+        args.data_root,
+        args.seed,
+        probe=args.probe,
+        stage=args.stage,
     )
     return 0
 
@@ -48,6 +57,7 @@ def evaluate(
     seed: int | None = None,
     *,
     probe: str | None = None,
+    stage: str | None = None,
 ) -> dict[str, Any]:
     """Run the config's test loop on a checkpoint.
 
@@ -58,6 +68,7 @@ def evaluate(
         data_root: replaces the config's.
         seed: replaces ``randomness.seed``.
         probe: of :data:`PROBES`, in place of the probe that a pretraining config names.
+        stage: of a staged config; None for the one in whose folder the checkpoint is, or the last.
 
     Raises:
         FileNotFoundError: no such config or checkpoint.
@@ -69,6 +80,9 @@ def evaluate(
 
     compat.apply()
     cfg = load_config(config, data_root=data_root)
+    if stage is None and Path(checkpoint).parent.name in stage_names(cfg):
+        stage = Path(checkpoint).parent.name
+    _, cfg = choose_stage(Path(config), cfg, stage, data_root)
     if cfg.get("test_cfg") is None:
         raise ValueError(f"{config} has no test_cfg; SLidR configs name LinearProbeLoop there")
     if probe is not None:
@@ -79,6 +93,8 @@ def evaluate(
     if seed is not None:
         cfg.merge_from_dict({"randomness.seed": seed})
     drop_teacher_checkpoints(cfg)
+    if not random_weights:
+        leave_teachers_out(cfg)
     fill_stage_checkpoints(cfg, {})
     runner = Runner.from_cfg(cfg)
     if not random_weights:
@@ -111,8 +127,28 @@ def drop_teacher_checkpoints(cfg: Any) -> None:
     set_pretrained(cfg, None)
     model = cfg.model
     model.pop("checkpoint", None)
+    for teacher in teachers_of(model):
+        teacher.pop("checkpoint", None)
+
+
+def teachers_of(model: Any) -> list[Any]:
+    """The dictionaries of a model config that describe teachers."""
     one = model.get("teacher")
     several = one.values() if isinstance(one, dict) and "model" not in one else ()
-    for teacher in (one, *several, *(model.get("teachers") or {}).values()):
-        if isinstance(teacher, dict):
-            teacher.pop("checkpoint", None)
+    found = (one, *several, *(model.get("teachers") or {}).values())
+    return [teacher for teacher in found if isinstance(teacher, dict)]
+
+
+def leave_teachers_out(cfg: Any) -> None:
+    """Test the student of a distilled detector by itself: no teacher is built, in place.
+
+    Nothing changes for a config whose test is a probe of its own, or whose student is no config.
+    """
+    from mmengine.runner import TestLoop
+
+    from lidistill.distill.distiller import Distiller
+
+    kind, student = cfg.model.get("type"), cfg.model.get("student")
+    distils = isinstance(kind, type) and issubclass(kind, Distiller)
+    if distils and cfg.test_cfg.get("type") is TestLoop and isinstance(student, dict):
+        cfg.model = student

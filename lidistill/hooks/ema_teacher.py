@@ -22,8 +22,8 @@ KEY = "teachers"
 class EMATeacherHook(Hook):
     """Let a teacher follow the student: after each step, ``t = m t + (1 - m) s``.
 
-    The teacher is the student's network, named like any other in ``teachers`` of the method, without
-    a checkpoint. It begins as the student does. Within a step it is as frozen as any teacher.
+    The teacher is the student's network, named like any other in ``teachers`` of the method,
+    without a checkpoint. It begins as the student does; within a step it is as frozen as any other.
     Running statistics of batch norms are averaged like weights; whole numbers are copied. Where
     several batches make one step, it moves once a step.
 

@@ -3,45 +3,113 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from lidistill.distill.audit import audit
 from lidistill.distill.distiller import Distiller
+from lidistill.distill.weights import read_state_dict
 from lidistill.engine.config import load_config
+from lidistill.engine.stages import choose_stage, fingerprint, load_stage
+from lidistill.engine.test import evaluate, leave_teachers_out, teachers_of
+from lidistill.engine.train import train
 from lidistill.registry import MODELS
 from tests.ops import detector_cases
 
 ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = [
+ALL = [
     path
     for name in ("pointdistiller", "feature_kd")
-    for path in (ROOT / "configs" / name).iterdir()
+    for path in sorted((ROOT / "configs" / name).iterdir())
     if path.suffix == ".py"
 ]
+STAGED = [path for path in ALL if "stages = [" in path.read_text()]
+CONFIGS = [path for path in ALL if path not in STAGED]
+CHAIN = ROOT / "configs/feature_kd/teacher_assistant_world.py"
+AS_LARGE = ("mean_teacher_world",)  # taught by itself
 
 
-def build(path: Path) -> Distiller:
+def build(model: dict) -> Distiller:
     """The config's model with random teachers."""
-    model = load_config(path).model
-    for teacher in [model["teacher"]] if "teacher" in model else model["teachers"].values():
+    for teacher in teachers_of(model):
         teacher["checkpoint"] = None
     return MODELS.build(model).train()
 
 
-@pytest.mark.parametrize(
-    "path", sorted(CONFIGS), ids=lambda path: f"{path.parent.name}/{path.stem}"
-)
+def size(module: torch.nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")
 def test_config(path):
-    method = build(path)
-    (teacher,) = method.teachers.values()
-    sizes = [sum(p.numel() for p in m.parameters()) for m in (method.student, teacher.model)]
-    assert sizes[0] < sizes[1] / 2.5
+    method = build(load_config(path).model)
+    largest = max(size(teacher.model) for teacher in method.teachers.values())
+    assert path.stem in AS_LARGE or size(method.student) < largest / 2.5
     if not path.stem.endswith("world"):
         return  # the paper's sizes take half a minute a step
-    batch = detector_cases.make_batch("centerpoint" if "centerpoint" in path.stem else "kitti")
-    if "centerpoint" in path.stem:
+    batch = detector_cases.make_batch("kitti")
+    if "centerpoint" in str(load_config(path).detector.config):
+        batch = detector_cases.make_batch("centerpoint")
         batch["inputs"]["points"] = [points[:, :4] for points in batch["inputs"]["points"]]
     report = audit(method, batch)
     assert all(norms["student"] > 0 for norms in report.gradient_norms.values())
+
+
+@pytest.mark.parametrize("path", STAGED, ids=lambda path: path.stem)
+def test_chain_fits_together(path):
+    """Each stage's teacher is the network that the stage before it trains, tensor by tensor."""
+    content = load_config(path)
+    made: dict[str, dict] = {}
+    for stage in content.stages:
+        _, cfg = load_stage(path, stage)
+        assert fingerprint(cfg) == fingerprint(load_stage(path, stage)[1])
+        sources = [teacher.get("checkpoint", "") for teacher in teachers_of(cfg.model)]
+        model = build(cfg.model)
+        student = getattr(model, "student", model)
+        made[stage["name"]] = {n: t.shape for n, t in student.state_dict().items()}
+        for source, teacher in zip(sources, getattr(model, "teachers", {}).values(), strict=True):
+            shapes = {n: t.shape for n, t in teacher.model.state_dict().items()}
+            assert shapes == made[source.removeprefix("stage://")]
+    names, sizes = list(made), [sum(s.numel() for s in made[name].values()) for name in made]
+    assert len(names) == 3
+    assert sizes == sorted(sizes, reverse=True)
+
+
+def test_a_stage_is_chosen_by_name():
+    content = load_config(CHAIN)
+    assert choose_stage(CHAIN, content)[1].model.teachers.teacher.checkpoint == "stage://assistant"
+    assert choose_stage(CHAIN, content, "assistant")[1].model.student.encoder == 0.75
+    with pytest.raises(ValueError, match=r"no stage 'third'; it has \['teacher', 'assistant'"):
+        choose_stage(CHAIN, content, "third")
+
+
+def test_a_test_builds_no_teacher():
+    cfg = load_config(ROOT / "configs/feature_kd/two_teachers_world.py")
+    for teacher in teachers_of(cfg.model):
+        teacher.model.config = "no/such/file.py"  # as on a machine that has the student alone
+    leave_teachers_out(cfg)
+    student = MODELS.build(cfg.model)
+    assert type(student).__module__.startswith("mmdet3d.")
+    probed = load_config(ROOT / "configs/slidr/demo_pretrain.py")
+    before = probed.model.type
+    leave_teachers_out(probed)
+    assert probed.model.type is before
+
+
+@pytest.mark.slow
+def test_a_chain_trains_and_its_student_is_tested_alone(converted_world, tmp_path):
+    root = str(converted_world / "kitti")
+    final = train(CHAIN, tmp_path, data_root=root, options={"iters": 1}, quiet=True)
+    assert final.parent.name == "student"
+    state = read_state_dict(final)
+    assert {name.split(".")[0] for name in state} == {"student", "connectors"}
+    assistant = read_state_dict(tmp_path / "assistant" / "iter_1.pth")
+    assert state["connectors.neck.weight"].shape == (72, 48, 1, 1)
+    assert assistant["connectors.neck.weight"].shape == (96, 72, 1, 1)
+    for name in ("teacher", "assistant"):
+        shutil.rmtree(tmp_path / name)
+    scores = evaluate(CHAIN, str(final), data_root=root)
+    assert any(name.startswith("kitti/") for name in scores)

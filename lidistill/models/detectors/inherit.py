@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Teacher-guided initialisation: a narrow detector begins with channels of a wide one.
 
-Source: SparseKD, Yang et al., NeurIPS 2022, https://arxiv.org/abs/2205.15156: the first channels, or
-those of the largest batch-norm gain. What a layer reads must be the channels that its predecessor
-kept, so both ways follow the channels through the detector.
+Source: SparseKD, Yang et al., NeurIPS 2022, https://arxiv.org/abs/2205.15156: the first channels,
+or those of the largest batch-norm gain. What a layer reads must be the channels that its
+predecessor kept, so both ways follow the channels through the detector.
 """
 
 from __future__ import annotations

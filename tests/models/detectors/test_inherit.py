@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Teacher-guided initialisation: a teacher with dead channels and the student without them agree."""
+"""Teacher-guided initialisation: a teacher with dead channels and a student without them agree."""
 
 from __future__ import annotations
 
@@ -133,6 +133,6 @@ def test_errors_say_what_is_known():
     model = small_detectors.pillars(8)
     with pytest.raises(ValueError, match=r"by must be one of \('first', 'gain'\), got 'last'"):
         inherit(model, model, by="last")
+    model.backbone = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="backbone with blocks"):
-        model.backbone = nn.Linear(2, 2)
         channel_flow(model)

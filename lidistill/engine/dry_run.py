@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lidistill dry_run``: build student and teachers, run one batch, say what there is to see."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lidistill.engine.config import add_config_arguments, load_config
+
+HELP = "build a config's models, run one batch, print taps, gradients, sizes and costs"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``lidistill dry_run``."""
+    add_config_arguments(parser)
+    parser.add_argument("--stage", help="of a staged config (default: the last)")
+    parser.add_argument(
+        "--data-root", help="use the dataset here instead of the config's data_root"
+    )
+    parser.add_argument(
+        "--synthetic",
+        type=int,
+        metavar="POINTS",
+        help="a made-up batch of two samples with so many points each, where there are no data",
+    )
+    parser.add_argument(
+        "--random-teachers", action="store_true", help="do not read the teachers' checkpoints"
+    )
+    parser.add_argument("--repeats", type=int, default=5, help="forward passes that are timed")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Entry of the verb."""
+    text = dry_run(
+        args.config,
+        args.cfg_options,
+        stage=args.stage,
+        data_root=args.data_root,
+        synthetic=args.synthetic,
+        random_teachers=args.random_teachers,
+        repeats=args.repeats,
+    )
+    sys.stdout.write(text)
+    return 0
+
+
+def dry_run(
+    config: str | Path,
+    options: list[str] | None = None,
+    *,
+    stage: str | None = None,
+    data_root: str | None = None,
+    synthetic: int | None = None,
+    random_teachers: bool = False,
+    repeats: int = 5,
+) -> str:
+    """Build everything, run one training batch, trains and writes nothing.
+
+    Args:
+        config: config file; of a staged one, one stage is built.
+        options: ``KEY=VALUE`` replacements.
+        stage: its name; None for the last.
+        data_root: replaces the config's.
+        synthetic: points of each sample of a made-up batch, in place of the data.
+        random_teachers: leave the teachers' weights as built.
+        repeats: timed passes.
+
+    Returns:
+        The report.
+
+    Raises:
+        FileNotFoundError: no data, or no checkpoint of a teacher; the message names the way out.
+        AuditError: see :func:`lidistill.distill.audit.audit`.
+    """
+    from lidistill import compat
+    from lidistill.distill.distiller import Distiller
+    from lidistill.engine.stages import choose_stage
+    from lidistill.registry import MODELS
+
+    compat.apply()
+    cfg = load_config(config, options or (), data_root=data_root)
+    path, cfg = choose_stage(Path(config), cfg, stage, data_root)
+    notes = _teachers_as_built(cfg.model, random_teachers)
+    torch.manual_seed(cfg.get("randomness", {}).get("seed") or 0)
+    model: nn.Module = MODELS.build(cfg.model)
+    if hasattr(model, "init_weights"):
+        model.init_weights()
+    batch = _synthetic(cfg, model, synthetic) if synthetic else _first_batch(cfg)
+    lines = [f"dry run of {path}: one batch of {_samples(batch)}", *notes]
+    if isinstance(model, Distiller):
+        lines += distillation_lines(model, batch)
+    lines += list(cost_lines(model, batch, repeats))
+    return "\n".join(lines) + "\n"
+
+
+def distillation_lines(model: Any, batch: Any) -> list[str]:
+    """Taps with shapes, strides and coverage; then the audit."""
+    from lidistill.distill.audit import audit
+
+    model.train()
+    report = audit(model, model.data_preprocessor(batch, True))
+    sides = {"student": (model.student, model.student_taps)}
+    sides |= {name: (teacher.model, teacher.taps) for name, teacher in model.teachers.items()}
+    lines = ["taps"]
+    for side, (owner, taps) in sides.items():
+        for name, tap in taps.taps.items():
+            key = f"{side}.{name}"
+            form = _form(report.shapes.get(key), report.cells.get(key), owner)
+            item = "" if tap.index is None else f"[{tap.index}]"
+            where = f"{tap.path or '(the whole model)'}{item}"
+            lines.append(f"  {key}: {where}, {form}")
+    return [*lines, str(report)]
+
+
+def cost_lines(model: nn.Module, batch: Any, repeats: int) -> Iterator[str]:
+    """Parameters, multiply-adds and the student's time, for one sample."""
+    from lidistill.distill.calls import call_model
+    from lidistill.distill.cost import counted, median_time, parameters
+
+    model.eval()
+    student = getattr(model, "student", model)
+    inputs = getattr(model, "student_inputs", None)
+    one, samples = _one_sample(batch)
+    yield "cost of one sample (GMAC: 1e9 multiply-adds of linear maps and convolutions, alone)"
+
+    def predict() -> Any:
+        with torch.no_grad():
+            return call_model(student, one, inputs, "predict", training=False)
+
+    with counted(student) as costs:
+        predict()
+    total = sum(costs.values()) / samples
+    yield f"  student: {parameters(student) / 1e6:.3f} M parameters, {total / 1e9:.3f} GMAC"
+    for name, connector in getattr(model, "connectors", nn.ModuleDict()).items():
+        yield f"  connector {name}: {parameters(connector) / 1e6:.3f} M parameters, training only"
+    for name, teacher in getattr(model, "teachers", {}).items():
+        with counted(teacher.model) as costs:
+            teacher.run(one)
+        stopped = sum(costs.values()) / samples
+        with counted(teacher.model) as costs, torch.no_grad():
+            call_model(teacher.model, one, teacher.inputs, "predict", training=False)
+        whole = sum(costs.values()) / samples
+        yield (
+            f"  teacher {name}: {parameters(teacher.model) / 1e6:.3f} M parameters, "
+            f"{whole / 1e9:.3f} GMAC, of which {stopped / 1e9:.3f} up to its last tap"
+        )
+    seconds = median_time(predict, repeats) / samples
+    yield (
+        f"  student's latency: {1e3 * seconds:.1f} ms on the CPU, {torch.get_num_threads()} "
+        f"threads, median of {repeats}, voxelization and boxes included"
+    )
+
+
+def _form(shape: tuple[int, ...] | None, cells: tuple[int, ...] | None, owner: nn.Module) -> str:
+    if shape is None:
+        return "boxes and scores"
+    layer = getattr(getattr(owner, "data_preprocessor", None), "voxel_layer", None)
+    voxels = getattr(layer, "grid_shape", None)
+    width = shape[1] if len(shape) > 1 else 1
+    found = f"shape {shape}, width {width}"
+    if voxels is not None and cells:
+        found += f", stride {float(voxels[0]) / cells[-1]:g}"
+    return found
+
+
+def _teachers_as_built(model: Any, random_teachers: bool) -> list[str]:
+    """Take checkpoints out that are not wanted, or that a stage is yet to make."""
+    from lidistill.engine.stages import STAGE_PREFIX
+    from lidistill.engine.test import teachers_of
+
+    notes = []
+    for teacher in teachers_of(model):
+        checkpoint = teacher.get("checkpoint")
+        if checkpoint and (random_teachers or checkpoint.startswith(STAGE_PREFIX)):
+            teacher.pop("checkpoint")
+            notes.append(f"a teacher has random weights, not those of {checkpoint}")
+        elif checkpoint and not Path(checkpoint).is_file():
+            raise FileNotFoundError(
+                f"no teacher's checkpoint at {checkpoint}; train the teacher first, or add "
+                "--random-teachers"
+            )
+    return notes
+
+
+def _first_batch(cfg: Any) -> Any:
+    from mmengine.runner import Runner
+
+    loader = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False)
+    try:
+        return next(iter(Runner.build_dataloader(loader, seed=0)))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{error}; give the dataset with --data-root, or add --synthetic 20000 for a made-up "
+            "batch"
+        ) from error
+
+
+def _synthetic(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
+    """Noise on a plane with a few boxes, in the detector's range."""
+    from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+    from mmengine.structures import InstanceData
+
+    from lidistill.distill.places import point_range
+
+    student = getattr(model, "student", model)
+    covered = point_range(student)
+    if covered is None:
+        raise ValueError("--synthetic makes batches for detectors with a voxel layer; use data")
+    low, high = torch.tensor(covered[:3]), torch.tensor(covered[3:])
+    head = getattr(student, "pts_bbox_head", None)
+    numbers = _point_numbers(cfg)
+    made = torch.Generator().manual_seed(0)
+    clouds, samples = [], []
+    for _ in range(2):
+        xyz = low + (high - low) * torch.rand(points, 3, generator=made)
+        centres = low + (high - low) * (0.2 + 0.6 * torch.rand(6, 3, generator=made))
+        sizes = torch.tensor([3.9, 1.6, 1.5]).expand(6, 3)
+        near = centres[:, None] + (torch.rand(6, 50, 3, generator=made) - 0.5) * sizes[:, None]
+        xyz[: len(near) * 50] = near.reshape(-1, 3)[:points]
+        clouds.append(torch.cat([xyz, torch.rand(points, numbers - 3, generator=made)], 1))
+        boxes = torch.cat([centres, sizes, torch.rand(6, 1, generator=made)], 1)
+        boxes[:, 2] -= sizes[:, 2] / 2
+        if head is not None:  # CenterPoint's boxes have velocities
+            boxes = torch.cat([boxes, torch.zeros(6, 2)], 1)
+        meta = {"box_type_3d": LiDARInstance3DBoxes, "box_mode_3d": 0}
+        sample = Det3DDataSample(metainfo=meta)
+        sample.gt_instances_3d = InstanceData(
+            bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=boxes.shape[1]),
+            labels_3d=torch.arange(6) % len(cfg.get("classes", [0])),
+        )
+        samples.append(sample)
+    return {"inputs": {"points": clouds}, "data_samples": samples}
+
+
+def _point_numbers(node: Any) -> int:
+    """Numbers of a point, from the steps of the pipeline that read and add to it."""
+    if isinstance(node, Mapping):
+        used = node.get("use_dim")
+        if used is not None and "load_dim" in node:
+            count = used if isinstance(used, int) else len(used)
+            if count > 3:
+                return count
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        return max((_point_numbers(item) for item in node), default=4)
+    return 4
+
+
+def _one_sample(batch: Any) -> tuple[Any, int]:
+    """The first sample of mmdet3d's batches, any other batch as it is; and how many that are."""
+    if isinstance(batch, Mapping) and isinstance(batch.get("inputs"), Mapping):
+        inputs = {name: value[:1] for name, value in batch["inputs"].items()}
+        return {**batch, "inputs": inputs, "data_samples": batch["data_samples"][:1]}, 1
+    inner = batch["inputs"] if isinstance(batch, Mapping) else batch
+    return inner, int(getattr(inner, "batch_size", 1))
+
+
+def _samples(batch: Any) -> str:
+    samples = batch.get("data_samples") if isinstance(batch, Mapping) else None
+    if samples is None:
+        return f"{_one_sample(batch)[1]} samples"
+    points = batch["inputs"].get("points", ())
+    return f"{len(samples)} samples, {', '.join(str(len(cloud)) for cloud in points)} points"

@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A dry run says what there is to see, on made-up points where there are no data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lidistill import cli
+from lidistill.engine.dry_run import _point_numbers, dry_run
+
+ROOT = Path(__file__).resolve().parents[2]
+SPARSEKD = ROOT / "configs/feature_kd/sparsekd_world.py"
+
+
+def test_everything_is_reported(capsys):
+    words = ["dry_run", str(SPARSEKD), "--synthetic", "1500", "--random-teachers"]
+    assert cli.main([*words, "--repeats", "1"]) == 0
+    text = capsys.readouterr().out
+    tap = "pts_bbox_head.task_heads.0.heatmap"
+    for part in (
+        "2 samples, 1500, 1500 points",
+        "random weights, not those of work_dirs/centerpoint_pillar_world",
+        f"student.heatmap1: {tap}, shape (2, 5, 64, 64), width 5, stride 2",
+        f"teacher.heatmap1: {tap}, shape (2, 5, 64, 64), width 5, stride 2",
+        "teacher._predicted: (the whole model), boxes and scores",
+        "gradient norm: student",
+        "heatmap1_coverage",
+        "teacher_boxes: 0",
+        "M parameters",
+        "up to its last tap",
+        "student's latency",
+    ):
+        assert part in text
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"iter_\d+.pth.*--random-teachers"):
+        dry_run(SPARSEKD, synthetic=10)
+    with pytest.raises(FileNotFoundError, match="--synthetic 20000"):
+        dry_run(SPARSEKD, random_teachers=True, data_root=str(tmp_path / "none"))
+
+
+def test_numbers_of_a_point():
+    steps = [dict(load_dim=5, use_dim=5), dict(load_dim=5, use_dim=[0, 1, 2, 4])]
+    assert _point_numbers(dict(pipeline=steps)) == 5
+    assert _point_numbers(dict(pipeline=steps[1:])) == 4
