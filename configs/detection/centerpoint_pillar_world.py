@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CenterPoint on pillars, embedded world: some five minutes on one core."""
+"""CenterPoint on pillars, embedded world: 500 s of one busy core with its evaluation."""
 
 from mmengine.config import read_base
 

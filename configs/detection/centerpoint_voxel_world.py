@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CenterPoint on voxels, embedded world: some seven minutes on one core."""
+"""CenterPoint on voxels, embedded world."""
 
 from mmengine.config import read_base
 

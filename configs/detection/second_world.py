@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SECOND, embedded world in KITTI's layout: some five minutes on one core."""
+"""SECOND, embedded world in KITTI's layout."""
 
 from mmengine.config import read_base
 
