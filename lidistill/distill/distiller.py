@@ -67,6 +67,7 @@ class Distiller(BaseModel):
 
     student: nn.Module
     connectors: nn.ModuleDict
+    same_classes: frozenset[str] = frozenset()  # teachers whose labels or logits are compared
 
     def __init__(
         self,

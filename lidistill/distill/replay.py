@@ -90,7 +90,8 @@ class ReplayCache:
                     path=self.folder, token=missing[0],
                     fix=f"run: {TOOL} CONFIG (it fills the gaps), {LIVE}.",
                 )  # fmt: skip
-            setattr(outputs, tap, replayed(records, samples, point_range(teacher.model), device))
+            grid = grid_of(teacher.model), point_range(teacher.model)
+            setattr(outputs, tap, replayed(records, samples, grid, device))
         return outputs
 
     def keep(self, teacher: Teacher, batch: Any, outputs: Any) -> bool:
@@ -104,7 +105,7 @@ class ReplayCache:
         if any(Augmentation.of(sample).steps for sample in batch["data_samples"]):
             raise ValueError("expected samples as they are in the file, got augmented ones")
         for tap in teacher.taps.taps:
-            found = records_of(getattr(outputs, tap), tap, len(tokens))
+            found = records_of(getattr(outputs, tap), tap, len(tokens), grid_of(teacher.model))
             for token, record in zip(tokens, found, strict=True):
                 for name, values in record.items():
                     rows = values.detach().float().cpu().numpy()[None]
@@ -116,6 +117,7 @@ class ReplayCache:
         return all(read_record(store, token, tap) for tap in teacher.taps.taps)
 
 
+Grid = tuple[tuple[int, ...], Range | None]
 _RECORDS = (("boxes",), ("cells", "shape", "counts", "features"), ("xyz", "features"))
 
 
@@ -131,8 +133,22 @@ def token_of(sample: Any) -> str:
     return PurePath(path).name
 
 
-def records_of(output: Any, tap: str, samples: int) -> list[dict[str, Tensor]]:
+def grid_of(model: Any) -> tuple[int, ...]:
+    """Cells along z, y, x that a detector voxelizes into; empty for one that does not."""
+    layer = getattr(getattr(model, "data_preprocessor", None), "voxel_layer", None)
+    return tuple(int(size) for size in getattr(layer, "grid_shape", ()))[::-1]
+
+
+def records_of(
+    output: Any, tap: str, samples: int, grid: tuple[int, ...] = ()
+) -> list[dict[str, Tensor]]:
     """One tapped output taken apart into samples; see ``_RECORDS``.
+
+    Args:
+        output: of a tap.
+        tap: its name.
+        samples: of the batch.
+        grid: see :func:`grid_of`.
 
     Raises:
         ValueError: an output that cannot be replayed, with what to tap instead.
@@ -144,24 +160,9 @@ def records_of(output: Any, tap: str, samples: int) -> list[dict[str, Tensor]]:
                                  one.labels_3d[:, None].float()], 1)}
             for one in found
         ]  # fmt: skip
-    if isinstance(output, SparseVoxels) and output.spatial_shape:
-        records = []
-        for sample in range(samples):
-            rows = (output.coords[:, 0] == sample).nonzero().squeeze(1)
-            counts = (
-                output.counts[rows, None] if output.counts is not None else rows.new_empty(0, 0)
-            )
-            shape = torch.tensor(output.spatial_shape)[None]
-            cells = output.coords[rows, 1:]
-            records.append(
-                {
-                    "cells": cells,
-                    "shape": shape,
-                    "counts": counts,
-                    "features": output.features[rows],
-                }
-            )
-        return records
+    if isinstance(output, SparseVoxels):
+        _check_grid(output.spatial_shape, grid, tap)
+        return [_voxels_of(output, sample) for sample in range(samples)]
     if isinstance(output, Mapping) and {"fp_xyz", "fp_features"} <= output.keys():
         pairs = zip(output["fp_xyz"], output["fp_features"], strict=True)
         return [{"xyz": xyz, "features": features.T} for xyz, features in pairs]
@@ -171,6 +172,26 @@ def records_of(output: Any, tap: str, samples: int) -> list[dict[str, Tensor]]:
         "boxes (tap ''), voxels (a voxel encoder or sparse tensor) and points (a point backbone). "
         f"Tap one of these, {LIVE}"
     )
+
+
+def _check_grid(shape: tuple[int, ...], grid: tuple[int, ...], tap: str) -> None:
+    """Cells of a strided convolution lie around every second voxel: mirrored, around the others."""
+    if not grid or shape[1:] != grid[1:] or shape[0] not in (grid[0], grid[0] + 1):
+        raise ValueError(
+            f"tap {tap!r} gives voxels on a grid of {list(shape)} cells (z, y, x) and the teacher "
+            f"voxelizes into {list(grid)}; only the cells of its own voxels fall onto each other. "
+            f"Tap the voxel encoder or a sparse layer before the first stride, {LIVE}"
+        )
+
+
+def _voxels_of(output: SparseVoxels, sample: int) -> dict[str, Tensor]:
+    rows = (output.coords[:, 0] == sample).nonzero().squeeze(1)
+    return {
+        "cells": output.coords[rows, 1:],
+        "shape": torch.tensor(output.spatial_shape)[None],
+        "counts": rows.new_zeros(0, 1) if output.counts is None else output.counts[rows, None],
+        "features": output.features[rows],
+    }
 
 
 def read_record(store: FeatureStore, token: str, tap: str) -> dict[str, Tensor]:
@@ -187,7 +208,7 @@ def read_record(store: FeatureStore, token: str, tap: str) -> dict[str, Tensor]:
 def replayed(
     records: Sequence[Mapping[str, Tensor]],
     samples: Sequence[Any],
-    covered: Range | None,
+    grid: Grid,
     device: Any,
 ) -> Any:
     """The tapped output of a batch in the frame of its augmented samples.
@@ -195,7 +216,7 @@ def replayed(
     Args:
         records: of each sample, of one kind.
         samples: data samples of mmdet3d.
-        covered: range that the teacher voxelizes; for voxels.
+        grid: cells (z, y, x) and range (metres) that the teacher voxelizes; for voxels.
         device: of the result.
     """
     augmentations = [Augmentation.of(sample) for sample in samples]
@@ -210,23 +231,30 @@ def replayed(
         xyz = torch.stack([steps.points(record["xyz"]) for record, steps in pairs])
         features = torch.stack([record["features"].float().T for record in records])
         return {"fp_xyz": xyz.to(device), "fp_features": features.to(device)}
-    if covered is None:
-        raise ValueError(
-            f"voxels of a teacher without a voxel layer cannot be replayed; {LIVE[3:]}"
-        )
-    shape = tuple(int(size) for size in records[0]["shape"][0])
+    return _voxels(pairs, grid, device)
+
+
+def _voxels(
+    pairs: Sequence[tuple[Mapping[str, Tensor], Augmentation]], grid: Grid, device: Any
+) -> SparseVoxels:
+    """Voxels of a batch where their samples' augmentations put them."""
+    shape = tuple(int(size) for size in pairs[0][0]["shape"][0])
+    cells_of_grid, covered = grid
     coords, features, counts = [], [], []
     for sample, (record, steps) in enumerate(pairs):
-        cells, inside = steps.voxels(record["cells"].long(), shape, covered)
+        cells, inside = steps.voxels(record["cells"].long(), cells_of_grid, covered or ())
         batch = torch.full((int(inside.sum()), 1), sample)
         coords.append(torch.cat([batch, cells[inside]], 1).int())
         features.append(record["features"][inside].float())
-        counts.append(record["counts"][inside] if record["counts"].numel() else record["counts"])
-    known = all(len(one) == len(cells) for one, cells in zip(counts, coords, strict=True))
+        if len(record["counts"]) == len(inside):  # else the tap has none
+            counts.append(record["counts"][inside, 0])
     return SparseVoxels(
-        torch.cat(features).to(device), torch.cat(coords).to(device), shape, len(samples),
-        torch.cat(counts)[:, 0].to(device) if known and counts[0].dim() == 2 else None,
-    )  # fmt: skip
+        torch.cat(features).to(device),
+        torch.cat(coords).to(device),
+        shape,
+        len(pairs),
+        torch.cat(counts).to(device) if len(counts) == len(pairs) else None,
+    )
 
 
 def _prediction(sample: Any, boxes: Tensor, scores_labels: Tensor) -> Any:

@@ -58,6 +58,7 @@ class Teacher:
         self.taps = TapSet(self.model, taps)
         self.inputs = inputs
         self.autocast = autocast
+        self.checkpoint = checkpoint
         self.follows_student = False
         self.cache = _built(cache) if isinstance(cache, Mapping) else cache
         if checkpoint is not None:

@@ -21,6 +21,7 @@ from lidistill.distill.choices import Choice, Scene
 from lidistill.distill.connectors import check_widths
 from lidistill.distill.detectors import TapPair, as_tap, detector_pair
 from lidistill.distill.distiller import Distiller
+from lidistill.distill.heads import check_heads, in_head
 from lidistill.distill.labels import TeacherBoxes, add_teacher_boxes
 from lidistill.distill.outputs import FeatureMap
 from lidistill.distill.places import Places, match_places, point_range
@@ -98,6 +99,11 @@ class FeatureKD(Distiller):
             weights={name: as_schedule(term.weight) for name, term in built.items()},
         )
         self.losses, self.labels = losses, self_labels
+        heads = {n: t.teacher for n, t in built.items() if in_head(Tap.parse(as_tap(t.tap)).path)}
+        for name, teacher in heads.items():
+            check_heads(self.student, self.teachers[teacher].model, f"term {name!r}")
+        labelling = [] if self_labels is None else [self_labels.teacher]
+        self.same_classes = frozenset([*heads.values(), *labelling])
         self.choices = {name: [_choice(c) for c in term.places] for name, term in built.items()}
         self.teacher_of = {name: term.teacher for name, term in built.items()}
         self.student_range = point_range(self.student)

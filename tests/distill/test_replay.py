@@ -240,3 +240,6 @@ def test_what_cannot_be_cached(tmp_path):
         cache.outputs(teacher, batch_of(sample_of("0")))
     with pytest.raises(ValueError, match=r"a map, which no augmentation.*tap ''"):
         records_of(FeatureMap(torch.zeros(1, 2, 3, 3)), "neck", 1)
+    strided = SparseVoxels(torch.zeros(1, 2), torch.zeros(1, 4).int(), (2, 8, 8), 1)
+    with pytest.raises(ValueError, match=r"\[2, 8, 8\].*\[4, 16, 16\].*before the first stride"):
+        records_of(strided, "conv2", 1, SHAPE)
