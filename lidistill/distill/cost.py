@@ -49,7 +49,7 @@ def counted(model: nn.Module) -> Iterator[dict[str, int]]:
             handle.remove()
 
 
-def multiply_adds(layer: nn.Module, incoming: Any, output: Any) -> int:
+def multiply_adds(layer: Any, incoming: Any, output: Any) -> int:
     """Multiply-adds of one call of one layer."""
     if isinstance(layer, nn.Linear):
         return int(output.numel()) * layer.in_features
@@ -61,7 +61,7 @@ def multiply_adds(layer: nn.Module, incoming: Any, output: Any) -> int:
     return pairs * int(layer.in_channels) * int(layer.out_channels)
 
 
-def sparse_pairs(layer: nn.Module, incoming: Any, output: Any) -> int:
+def sparse_pairs(layer: Any, incoming: Any, output: Any) -> int:
     """Pairs (input voxel, output voxel) of a sparse convolution of spconv.
 
     Output o reads the input at ``stride * o - padding + dilation * k`` for each kernel offset k.

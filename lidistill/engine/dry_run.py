@@ -89,7 +89,7 @@ def dry_run(
     path, cfg = choose_stage(Path(config), cfg, stage, data_root)
     notes = _teachers_as_built(cfg.model, random_teachers)
     torch.manual_seed(cfg.get("randomness", {}).get("seed") or 0)
-    model: nn.Module = MODELS.build(cfg.model)
+    model: Any = MODELS.build(cfg.model)
     if hasattr(model, "init_weights"):
         model.init_weights()
     batch = _synthetic(cfg, model, synthetic) if synthetic else _first_batch(cfg)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -19,6 +21,7 @@ from lidistill.distill.choices import (
 from lidistill.distill.connectors import Conv1x1, Linear, Orthogonal
 from lidistill.distill.edge_conv import Gaussian as GaussianRegressor
 from lidistill.distill.edge_conv import MaskedGenerator
+from lidistill.distill.labels import TeacherBoxes, add_teacher_boxes
 from lidistill.distill.schedules import Ramp
 from lidistill.losses import feature, relation, response
 from lidistill.methods.feature_kd import FeatureKD
@@ -138,6 +141,29 @@ def test_samples_without_boxes_are_zero_with_gradient(second):
     assert found.item() == 0.0
     found.backward()
     assert method.connectors["cwd"].weight.grad.abs().sum() == 0
+
+
+def test_boxes_of_the_teacher_train_the_student(second, batch):
+    """The student's own losses are those on the enlarged labels; places see the true ones."""
+    student, teacher = second
+    teacher.bbox_head.test_cfg.score_thr = 0.0
+    with torch.no_grad():
+        found = teacher.val_step(copy.deepcopy(batch))
+    limit = sorted(found[0].pred_instances_3d.scores_3d.tolist())[-3] - 1e-6
+    labels = TeacherBoxes(score=limit)
+    term = dict(loss=feature.attention_transfer, tap="neck[0]", places=[Foreground()])
+    method = FeatureKD(student, dict(teacher=dict(model=teacher)), dict(at=term), labels=labels)
+    plain = FeatureKD(student, dict(teacher=dict(model=teacher)), dict(at=term))
+    result, other = method.train().forward_terms(batch), plain.forward_terms(batch)
+    samples, added = add_teacher_boxes(batch["data_samples"], found, labels)
+    assert added >= 3
+    assert method.observations["teacher_boxes"] == added
+    data = student.data_preprocessor(dict(batch, data_samples=samples), True)
+    for name, value in student(**data, mode="loss").items():
+        torch.testing.assert_close(result.student_losses[name], value)
+    assert result.terms["at"].item() == pytest.approx(other.terms["at"].item())
+    assert result.student_losses["loss_cls"][0] != other.student_losses["loss_cls"][0]
+    teacher.bbox_head.test_cfg.score_thr = 0.1
 
 
 def test_errors_say_what_to_do(second, batch):

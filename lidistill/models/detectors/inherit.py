@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -71,7 +72,8 @@ def inherit(student: nn.Module, teacher: nn.Module, by: str = "first") -> Inheri
     """
     if by not in WAYS:
         raise ValueError(f"by must be one of {WAYS}, got {by!r}")
-    own, theirs = dict(student.named_modules()), dict(teacher.named_modules())
+    own: dict[str, Any] = dict(student.named_modules())
+    theirs: dict[str, Any] = dict(teacher.named_modules())
     rows: dict[str, Tensor] = {}
     report = InheritReport()
     for layer in channel_flow(student):
@@ -94,8 +96,8 @@ class _UnfitError(Exception):
 
 def _inherit_layer(
     layer: Layer,
-    own: dict[str, nn.Module],
-    theirs: dict[str, nn.Module],
+    own: dict[str, Any],
+    theirs: dict[str, Any],
     rows: dict[str, Tensor],
     by: str,
 ) -> None:
@@ -118,9 +120,7 @@ def _inherit_layer(
     rows[layer.name] = kept
 
 
-def _columns(
-    layer: Layer, target: nn.Module, theirs: dict[str, nn.Module], rows: dict[str, Tensor]
-) -> Tensor:
+def _columns(layer: Layer, target: Any, theirs: dict[str, Any], rows: dict[str, Tensor]) -> Tensor:
     """Input channels of the teacher's layer that the student's has.
 
     A map with several channels per channel of its source (heights of a sparse map, flattened) keeps
@@ -146,7 +146,7 @@ def _columns(
 
 
 def _kept(
-    layer: Layer, count: int, theirs: dict[str, nn.Module], rows: dict[str, Tensor], by: str
+    layer: Layer, count: int, theirs: dict[str, Any], rows: dict[str, Tensor], by: str
 ) -> Tensor:
     """Output channels of the teacher's layer that the student's has, ascending."""
     there = widths(theirs[layer.name])[1]
@@ -162,14 +162,14 @@ def _kept(
     return gain.topk(count).indices.sort().values
 
 
-def widths(layer: nn.Module) -> tuple[int, int]:
+def widths(layer: Any) -> tuple[int, int]:
     """Channels in and out."""
     if isinstance(layer, nn.Linear):
-        return layer.in_features, layer.out_features
+        return int(layer.in_features), int(layer.out_features)
     return int(layer.in_channels), int(layer.out_channels)
 
 
-def take(layer: nn.Module, rows: Tensor, columns: Tensor) -> Tensor:
+def take(layer: Any, rows: Tensor, columns: Tensor) -> Tensor:
     """Weights of some output (``rows``) and input channels (``columns``) of a layer."""
     weight = layer.weight
     rows, columns = rows.to(weight.device), columns.to(weight.device)
@@ -198,7 +198,7 @@ def channel_flow(detector: nn.Module) -> list[Layer]:
     for index, block in enumerate(_part(detector, f"{prefix}backbone", "blocks")):
         last = _chain(block, f"{prefix}backbone.blocks.{index}", last, layers)
         ends.append(last)
-    levels = []
+    levels: list[str] = []
     for index, block in enumerate(_part(detector, f"{prefix}neck", "deblocks")):
         path = f"{prefix}neck.deblocks.{index}"
         levels += _chain(block, path, ends[index], layers)
