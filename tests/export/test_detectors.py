@@ -21,7 +21,7 @@ from tests.ops import oracle
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = Path(__file__).with_name("plain_mmdet3d.py")
-NAMES = ("pointdistiller/centerpoint_pillar_world", "detection/second_world")
+NAMES = ("pointdistiller/pointpillars_world", "detection/second_world")
 
 
 def config_of(name: str) -> Path:
