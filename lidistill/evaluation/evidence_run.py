@@ -104,6 +104,7 @@ def run_plan(
         The record as written.
     """
     commit = provenance.commit()
+    work_dir = work_dir.resolve()  # worker processes may stand elsewhere
     todo: list[_Job] = []
     outcomes: dict[tuple[str, int], dict[str, Any]] = {}
     total = len(plan.seeds) * len(plan.rows)
