@@ -36,12 +36,12 @@ def run(args: argparse.Namespace) -> int:
 
     from lidistill.converters.superpixel_store import Job, StoreWriter, missing_jobs
     from lidistill.converters.superpixels_cli import shard_of
-    from lidistill.distill.cache import fingerprint
+    from lidistill.distill.cache import TeacherCache, fingerprint
     from lidistill.engine.whole_images import open_config, read_frames
 
     part, parts = shard_of(args.shard)
     dataset, teacher = open_config(args)
-    size = teacher.cache.size if teacher.cache else (0, 0)
+    size = teacher.cache.size if isinstance(teacher.cache, TeacherCache) else (0, 0)
     teacher.cache = None
     frames = [dataset.describe(row) for row in range(len(dataset))]
     wanted = [Job(n, dataset.info_files[0], frame.token) for frame in frames for n in frame.names]
