@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -89,10 +90,11 @@ def dry_run(
     path, cfg = choose_stage(Path(config), cfg, stage, data_root)
     notes = _teachers_as_built(cfg.model, random_teachers)
     torch.manual_seed(cfg.get("randomness", {}).get("seed") or 0)
-    model: Any = MODELS.build(cfg.model)
-    if hasattr(model, "init_weights"):
-        model.init_weights()
-    batch = _synthetic(cfg, model, synthetic) if synthetic else _first_batch(cfg)
+    with _quiet():
+        model: Any = MODELS.build(cfg.model)
+        if hasattr(model, "init_weights"):
+            model.init_weights()
+        batch = _synthetic(cfg, model, synthetic) if synthetic else _first_batch(cfg)
     lines = [f"dry run of {path}: one batch of {_samples(batch)}", *notes]
     if isinstance(model, Distiller):
         lines += distillation_lines(model, batch)
@@ -187,6 +189,20 @@ def _teachers_as_built(model: Any, random_teachers: bool) -> list[str]:
                 "--random-teachers"
             )
     return notes
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without mmengine's line for every parameter."""
+    from mmengine.logging import MMLogger
+
+    logger = MMLogger.get_current_instance()
+    level = logger.level
+    logger.setLevel("WARNING")
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _first_batch(cfg: Any) -> Any:

@@ -33,6 +33,7 @@ def test_everything_is_reported(capsys):
         "student's latency",
     ):
         assert part in text
+    assert "init_weights" not in text
 
 
 def test_what_is_missing_is_named(tmp_path):

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
+from lidistill.hooks.teacher_guided import REPORT, TeacherGuidedInit
 from lidistill.models.detectors.compress import compressed_detector
 from lidistill.models.detectors.inherit import Layer, channel_flow, inherit, take, widths
 from tests.methods import small_detectors
@@ -136,3 +138,23 @@ def test_errors_say_what_is_known():
     model.backbone = nn.Linear(2, 2)
     with pytest.raises(ValueError, match="backbone with blocks"):
         channel_flow(model)
+
+
+def test_the_hook_copies_once_and_says_what(tmp_path):
+    student, teacher = small_detectors.pillars(8), small_detectors.pillars(16, seed=1)
+    model = SimpleNamespace(student=student, teachers={"big": SimpleNamespace(model=teacher)})
+    notes: list[str] = []
+    logger = SimpleNamespace(info=notes.append)
+    runner = SimpleNamespace(iter=5, model=model, work_dir=str(tmp_path), logger=logger)
+    before = student.bbox_head.conv_cls.bias.clone()
+    TeacherGuidedInit("big").before_train(runner)  # a run that continues
+    assert torch.equal(student.bbox_head.conv_cls.bias, before)
+    assert notes == []
+    runner.iter = 0
+    teacher.bbox_head.conv_cls.bias.data.fill_(3.0)
+    TeacherGuidedInit("big").before_train(runner)
+    assert set(student.bbox_head.conv_cls.bias.tolist()) == {3.0}
+    assert notes[0].endswith("0 as they were")
+    assert "backbone.blocks.0.0: 8 of 16 channels" in (tmp_path / REPORT).read_text()
+    with pytest.raises(ValueError, match=r"takes the teacher 'teacher'; there are \['big'\]"):
+        TeacherGuidedInit().before_train(runner)
