@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from lidistill import cli
+from lidistill.evaluation.evidence_record import load_evidence, summarise
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
@@ -164,3 +165,12 @@ def test_benchmark_record_has_its_form():
     assert set(record) >= {"commit", "hardware", "threads", "rows"}
     columns = {"name", "size", "reference_s", "ours_s", "ratio", "reference_mib", "ours_mib"}
     assert all(set(row) >= columns for row in record["rows"])
+
+
+def test_numbers_of_the_readme_are_those_of_the_records():
+    shown = re.findall(r"\d\.\d{3} ± \d\.\d{3}", (ROOT / "README.md").read_text())
+    records = [load_evidence(path) for path in sorted((ROOT / "docs/evidence").glob("*.json"))]
+    summaries = [summarise(row, record.rows) for record in records for row in record.rows]
+    measured = {f"{found.mean:.3f} ± {found.spread:.3f}" for found in summaries}
+    assert len(shown) >= 5
+    assert set(shown) <= measured, "the README's numbers are not in docs/evidence"

@@ -12,7 +12,7 @@ from lidistill import compat
 from lidistill.engine.config import load_config
 from lidistill.engine.overrides import apply_overrides
 from lidistill.engine.test import drop_teacher_checkpoints, leave_teachers_out
-from lidistill.engine.train import _console_log, train_one
+from lidistill.engine.train import console_log, train_one
 from lidistill.evaluation.kitti_ap import KittiScores
 from lidistill.evaluation.nuscenes_detection import DetectionScores
 from lidistill.hooks.pretrained import set_pretrained
@@ -79,7 +79,7 @@ def evaluate_detector(cfg: Any, checkpoint: str | Path, work_dir: str | Path) ->
     cfg.work_dir, cfg.resume, cfg.load_from = str(work_dir), False, None
     drop_teacher_checkpoints(cfg)
     leave_teachers_out(cfg)
-    with _console_log(Path(work_dir)) if Path(work_dir).is_dir() else nullcontext():
+    with console_log(Path(work_dir)) if Path(work_dir).is_dir() else nullcontext():
         runner = Runner.from_cfg(cfg)
         load_weights(getattr(runner.model, "student", runner.model), checkpoint)
         numbers = dict(runner.test())

@@ -39,7 +39,7 @@ def make_plan(work_dir: Path) -> EvidencePlan:
         )
 
     def row(name: str, start: Any = None, twin: str | None = None) -> Row:
-        return Row(name, _run(folder, name, start), twin, str(CONFIG))
+        return Row(name, _run(folder, name, start), twin, str(CONFIG), f"{ITERS} iterations")
 
     return EvidencePlan(
         method="detection_transfer",

@@ -171,7 +171,7 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
     wrap_for_cpu(cfg)
     add_monitor(cfg)
     begin = time.perf_counter()
-    with _console_log(work_dir) if quiet and is_main_process() else nullcontext():
+    with console_log(work_dir) if quiet and is_main_process() else nullcontext():
         runner = Runner.from_cfg(cfg)
         runner.train()
     final = from_rank_0(lambda: latest_checkpoint(work_dir))
@@ -211,7 +211,7 @@ def _clear(work_dir: Path) -> None:
 
 
 @contextmanager
-def _console_log(work_dir: Path) -> Iterator[None]:
+def console_log(work_dir: Path) -> Iterator[None]:
     """What mmengine would print goes to ``console.log``."""
     with (work_dir / "console.log").open("a") as log, redirect_stdout(log):
         yield
