@@ -24,11 +24,7 @@ _TRANSPOSED = nn.modules.conv._ConvTransposeNd
 
 @contextmanager
 def counted(model: nn.Module) -> Iterator[dict[str, int]]:
-    """Multiply-adds of what runs inside, by module path.
-
-    Raises:
-        ValueError: an inverse sparse convolution whose pairs of voxels are not known.
-    """
+    """Multiply-adds of what runs inside, by module path."""
     costs: dict[str, int] = {}
 
     def hook_for(name: str) -> Callable[..., None]:
@@ -64,19 +60,33 @@ def multiply_adds(layer: Any, incoming: Any, output: Any) -> int:
 def sparse_pairs(layer: Any, incoming: Any, output: Any) -> int:
     """Pairs (input voxel, output voxel) of a sparse convolution of spconv.
 
-    Output o reads the input at ``stride * o - padding + dilation * k`` for each kernel offset k.
+    Output o reads the input at ``stride * o - padding + dilation * k`` for each kernel offset k. A
+    transposed convolution and an inverse one (whose geometry is that of the strided layer with its
+    ``indice_key``) have the pairs of the convolution that runs the other way.
+
+    Raises:
+        ValueError: an inverse convolution whose strided layer is not known.
     """
-    if getattr(layer, "inverse", False):
-        raise ValueError("inverse sparse convolutions cannot be counted from their coordinates")
+    inverse, geometry, kernel = getattr(layer, "inverse", False), layer, layer.kernel_size
+    if inverse:
+        geometry = incoming.find_indice_pair(layer.indice_key)
+        if geometry is None:
+            raise ValueError(
+                f"an inverse convolution takes the pairs of an earlier strided layer with its "
+                f"indice_key {layer.indice_key!r}; known: {sorted(incoming.indice_dict)}"
+            )
+        kernel = geometry.ksize
+    if inverse or getattr(layer, "transposed", False):
+        incoming, output = output, incoming
     dims = int(layer.ndim)
-    volume = torch.tensor(list(layer.kernel_size)).prod()
+    volume = torch.tensor(list(kernel)).prod()
     if int(volume) == 1 and len(incoming.indices) == len(output.indices):
         return len(output.indices)
-    size, dilation = _vector(layer.kernel_size, dims), _vector(layer.dilation, dims)
+    size, dilation = _vector(kernel, dims), _vector(geometry.dilation, dims)
     if getattr(layer, "subm", False):
         stride, padding = torch.ones(dims).long(), (size // 2) * dilation
     else:
-        stride, padding = _vector(layer.stride, dims), _vector(layer.padding, dims)
+        stride, padding = _vector(geometry.stride, dims), _vector(geometry.padding, dims)
     shape = torch.tensor(list(incoming.spatial_shape))
     known = _keys(incoming.indices.cpu().long(), shape).sort().values
     out = output.indices.cpu().long()

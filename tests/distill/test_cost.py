@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lidistill import compat
-from lidistill.distill.cost import counted, median_time, parameters
+from lidistill.distill.cost import counted, median_time, parameters, sparse_pairs
 
 
 def total(model: nn.Module, *inputs) -> int:
@@ -75,13 +75,45 @@ def test_sparse_layers_by_loops(kind):
     assert pairs > len(coords) / 2
 
 
-def test_inverse_convolutions_are_refused():
-    layer = nn.Module()
-    layer.inverse = True
-    from lidistill.distill.cost import sparse_pairs
+@pytest.mark.parametrize("kind", ["inverse", "inverse_thin", "transposed", "pointwise"])
+def test_sparse_layers_that_run_the_other_way(kind):
+    """By ones, through the layer itself; and the inverse has its strided layer's pairs."""
+    compat.apply()
+    import spconv.pytorch as spconv
 
-    with pytest.raises(ValueError, match="inverse sparse convolutions"):
-        sparse_pairs(layer, None, None)
+    sizes = {"inverse": (3, 2, 1), "inverse_thin": ((3, 1, 2), (2, 1, 2), 0)}
+    key = "down" if "inverse" in kind else None
+    size, stride, padding = sizes.get(kind, (3, 2, 1))
+    down = spconv.SparseConv3d(
+        2, 3, size, stride=stride, padding=padding, bias=False, indice_key=key
+    )
+    up = {
+        "transposed": spconv.SparseConvTranspose3d(3, 4, 3, stride=2, padding=1, bias=False),
+        "pointwise": spconv.SparseConv3d(3, 4, 1, bias=False),
+    }.get(kind) or spconv.SparseInverseConv3d(3, 4, size, bias=False, indice_key=key)
+    coords = voxels(shape=(6, 7, 9))
+    with torch.no_grad():
+        start = spconv.SparseConvTensor(torch.rand(len(coords), 2), coords, [6, 7, 9], 2)
+        x = down(start)
+        up.weight.fill_(1.0)
+        ones = x.replace_feature(torch.ones(len(x.indices), 3))
+        found = total(up, ones)
+        assert found == int(up(ones).features.sum())
+        assert found > 3 * 4 * len(x.indices) / 2
+        if key is not None:
+            there = total(down, start)
+            assert found / (3 * 4) == there / (2 * 3)
+
+
+def test_an_inverse_without_its_strided_layer_is_an_error():
+    compat.apply()
+    import spconv.pytorch as spconv
+
+    coords = voxels()
+    x = spconv.SparseConvTensor(torch.rand(len(coords), 2), coords, [4, 6, 5], 2)
+    layer = spconv.SparseInverseConv3d(2, 3, 3, indice_key="down")
+    with pytest.raises(ValueError, match=r"strided layer with its indice_key 'down'; known: \[\]"):
+        sparse_pairs(layer, x, x)
 
 
 def test_modules_are_named_and_hooks_removed():
