@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -22,6 +23,9 @@ def commit(checkout: Path = CHECKOUT) -> str:
     Args:
         checkout: Its folder.
 
+    Where the code was copied without its history, to a cluster for instance, the environment
+    variable ``LIDISTILL_COMMIT`` says which one it is.
+
     Returns:
         The short hash, with ``-dirty`` where tracked files other than :data:`RECORDS` differ from
         it; ``"unknown"`` outside of a git checkout (an installed wheel) or without git.
@@ -31,7 +35,7 @@ def commit(checkout: Path = CHECKOUT) -> str:
         others = (f":(exclude){record}" for record in RECORDS)
         changed = _git(checkout, "status", "--porcelain", "-uno", "--", ".", *others)
     except (OSError, subprocess.SubprocessError):
-        return "unknown"
+        return os.environ.get("LIDISTILL_COMMIT", "unknown")
     return f"{name}-dirty" if changed else name
 
 

@@ -42,6 +42,8 @@ def test_commit_outside_of_a_checkout(tmp_path, monkeypatch):
     assert provenance.commit(tmp_path) == "unknown"
     monkeypatch.setenv("PATH", str(tmp_path))  # no git at all
     assert provenance.commit(tmp_path) == "unknown"
+    monkeypatch.setenv("LIDISTILL_COMMIT", "0123456789")
+    assert provenance.commit(tmp_path) == "0123456789"
 
 
 def test_hardware_in_words():

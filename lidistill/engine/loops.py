@@ -38,6 +38,12 @@ class ResumableTrainLoop(IterBasedTrainLoop):
     :class:`lidistill.datasets.sampler.SeededSampler` the stream is simply begun further on.
     """
 
+    def __init__(self, runner: Any, *args: Any, **kwargs: Any) -> None:
+        super().__init__(runner, *args, **kwargs)
+        # What ``init_weights`` draws next then depends on the seed alone, not on what was built
+        # beside the student: a distilled student starts as it would alone.
+        torch.manual_seed(runner.seed)
+
     def run(self) -> Any:
         """Train to ``max_iters``."""
         if self._iter > 0 and hasattr(self.dataloader.sampler, "skip"):

@@ -62,9 +62,8 @@ def _prepare_alone(
     )
     say(commands[0])
     generate(out, layout="nuscenes", preset=preset, seed=seed, jobs=jobs)
-    version = next(path.name for path in sorted(root.glob("v1.0-*")) if path.is_dir())
     say(commands[1])
-    convert_nuscenes(root, version, jobs=jobs)
+    convert_nuscenes(root, version_of(root), jobs=jobs)
     say(commands[2])
     make_superpixels(
         root / "lidistill_infos_train.pkl",
@@ -75,6 +74,11 @@ def _prepare_alone(
     )
     name = f"embedded world {preset}, seed {seed}, nuScenes layout"
     return WorldData(root, name, commands)
+
+
+def version_of(root: Path) -> str:
+    """Version of the only tables in a data root of nuScenes' layout."""
+    return next(path.name for path in sorted(root.glob("v1.0-*")) if path.is_dir())
 
 
 def build_model(config: Path, checkpoint: Path | None, seed: int) -> Any:

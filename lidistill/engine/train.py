@@ -170,7 +170,7 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
         cfg.load_from, cfg.resume = str(latest), True
     wrap_for_cpu(cfg)
     add_monitor(cfg)
-    begin = time.perf_counter()
+    begin, used = time.perf_counter(), time.process_time()
     with console_log(work_dir) if quiet and is_main_process() else nullcontext():
         runner = Runner.from_cfg(cfg)
         runner.train()
@@ -183,6 +183,7 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
         note_run(
             work_dir, key, checkpoint=final.name, iterations=runner.iter, seed=runner.seed,
             wall_s=round(time.perf_counter() - begin, 1),
+            process_s=round(time.process_time() - used, 1),
             resumed_from=latest.name if latest else None, processes=runner.world_size,
         )  # fmt: skip
     return final

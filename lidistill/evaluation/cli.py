@@ -9,6 +9,7 @@ import pkgutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 from lidistill.evaluation.evidence_run import EvidencePlan
 from lidistill.parallel import available_cpus
@@ -59,32 +60,48 @@ def run(args: argparse.Namespace) -> int:
 
 
 def plan_names() -> list[str]:
-    """Methods with a plan: modules ``lidistill/engine/evidence_<name>.py``."""
-    home = importlib.import_module(_HOME)
-    found = (module.name for module in pkgutil.iter_modules(home.__path__))
-    return sorted(name.removeprefix(_PREFIX) for name in found if name.startswith(_PREFIX))
+    """Names of all plans that ``lidistill evidence`` knows."""
+    return sorted(_plans())
 
 
 def find_plan(name: str) -> Callable[[Path], EvidencePlan]:
     """The function that makes a plan, given the work directory.
 
     Args:
-        name: of a method with ``make_plan`` in its ``evidence_<name>`` module, or
-            ``module:function``.
+        name: of :func:`plan_names`, or ``module:function``.
 
     Raises:
         ValueError: unknown; lists what there is.
     """
     module, _, function = name.partition(":")
-    if not function:
-        if name not in plan_names():
-            raise ValueError(
-                f"no evidence plan {name!r}; known: {', '.join(plan_names()) or 'none'}. "
-                "Or name a function that returns one, as module:function"
-            )
-        module, function = f"{_HOME}.{_PREFIX}{name}", "make_plan"
-    try:
-        found: Callable[[Path], EvidencePlan] = getattr(importlib.import_module(module), function)
-    except AttributeError as error:
-        raise ValueError(f"module {module} has no function {function!r}") from error
-    return found
+    if function:
+        found = getattr(importlib.import_module(module), function, None)
+        if found is None:
+            raise ValueError(f"module {module} has no function {function!r}")
+        return cast(Callable[[Path], EvidencePlan], found)
+    plans = _plans()
+    if name not in plans:
+        raise ValueError(
+            f"no evidence plan {name!r}; known: {', '.join(sorted(plans)) or 'none'}. "
+            "Or name a function that returns one, as module:function"
+        )
+    return plans[name]
+
+
+def _plans() -> dict[str, Callable[[Path], EvidencePlan]]:
+    """Name -> function of every module ``lidistill/engine/evidence_<name>.py``.
+
+    A module has one ``make_plan``, or ``PLANS``, whose keys are put behind its name.
+    """
+    plans: dict[str, Callable[[Path], EvidencePlan]] = {}
+    for entry in pkgutil.iter_modules(importlib.import_module(_HOME).__path__):
+        if not entry.name.startswith(_PREFIX):
+            continue
+        module = importlib.import_module(f"{_HOME}.{entry.name}")
+        name = entry.name.removeprefix(_PREFIX)
+        several = getattr(module, "PLANS", None)
+        if several is None:
+            plans[name] = module.make_plan
+        else:
+            plans |= {f"{name}_{key}": make for key, make in several.items()}
+    return plans

@@ -35,7 +35,7 @@ def to_markdown(path: Path | str) -> str:
     notes = [f"- {row.name}: {row.note}" for row in evidence.rows if row.note]
     if notes:
         parts.append("\n".join(notes))
-    parts += [table for table in (_class_table(evidence),) if table]
+    parts += [table for table in (_cost_table(evidence), _class_table(evidence)) if table]
     if evidence.protocol:
         parts.append(f"Protocol: {evidence.protocol}.")
     parts.append(
@@ -70,6 +70,18 @@ def _rows_table(evidence: Evidence) -> str:
             duration(row.wall_s),
         ]
         lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _cost_table(evidence: Evidence) -> str:
+    rows = [row for row in evidence.rows if row.cost]
+    if not rows:
+        return ""
+    names = list(dict.fromkeys(name for row in rows for name in row.cost))
+    lines = [f"| cost | {' | '.join(names)} |", f"| --- | {' | '.join('---:' for _ in names)} |"]
+    for row in rows:
+        cells = [f"{row.cost[name]:,.4g}" if name in row.cost else "-" for name in names]
+        lines.append(f"| {_escape(row.name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

@@ -52,6 +52,7 @@ class EvidenceRow:
         wall_s: seconds of all seeds together.
         per_class: class name -> values, one a seed; None where the class was not scored.
         note: what a reader must know, for instance that this is a negative control.
+        cost: what was spent, or what the trained model costs: name with unit -> mean over seeds.
     """
 
     name: str
@@ -64,6 +65,7 @@ class EvidenceRow:
     wall_s: float
     per_class: dict[str, list[float | None]] = field(default_factory=dict)
     note: str = ""
+    cost: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass
@@ -169,7 +171,7 @@ def check_record(record: Any, path: Path) -> None:
     names = [row.get("name") for row in record["rows"] if isinstance(row, Mapping)]
     for position, row in enumerate(record["rows"]):
         where = f"row {position}"
-        _check_fields(row, ROW_SCHEMA, {"twin", "per_class", "note"}, where, path)
+        _check_fields(row, ROW_SCHEMA, {"twin", "per_class", "note", "cost"}, where, path)
         if row.get("twin") is not None and row["twin"] not in names:
             raise _wrong(f"{where} has the twin {row['twin']!r}; rows are {names}", path)
         if names.count(row["name"]) > 1:

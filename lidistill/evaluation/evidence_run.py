@@ -7,6 +7,7 @@ import dataclasses
 import itertools
 import math
 import re
+import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,8 @@ from lidistill.evaluation.evidence_record import Evidence, EvidenceRow, save_evi
 from lidistill.io import DataError, parallel, read_json, write_json
 
 Outcome = float | Mapping[str, Any]
-"""A value, or ``{"value": float, "n": int, "per_class": {name: float | None}, "protocol": str}``.
+"""A value, or ``{"value": float, "n": int, "per_class": {name: float | None}, "protocol": str,
+"cost": {name: float}}``.
 
 Only ``value`` is required.
 """
@@ -108,7 +110,10 @@ def run_plan(
     todo: list[_Job] = []
     outcomes: dict[tuple[str, int], dict[str, Any]] = {}
     total = len(plan.seeds) * len(plan.rows)
-    for seed, row in itertools.product(plan.seeds, plan.rows):
+    order = list(itertools.product(plan.seeds, plan.rows))
+    if jobs > len(plan.seeds):  # else several would wait for the stage that a seed's rows share
+        order.sort(key=lambda pair: plan.rows.index(pair[1]))
+    for seed, row in order:
         job = _Job(plan, row, seed, work_dir, commit)
         outcome = _stored(job.path, job.key, None if any_commit else commit)
         if outcome is None:
@@ -179,6 +184,7 @@ def _gather(
                 wall_s=round(sum(outcome["wall_s"] for outcome in mine), 1),
                 per_class={c: [outcome["per_class"].get(c) for outcome in mine] for c in classes},
                 note=row.note,
+                cost=_mean_cost([outcome.get("cost", {}) for outcome in mine]),
             )
         )
     commits = dict.fromkeys(outcome["commit"] for outcome in outcomes.values())
@@ -208,9 +214,16 @@ def _timed(row: Row, seed: int) -> dict[str, Any]:
         "n": int(full.get("n", 0)),
         "per_class": {name: _known(v) for name, v in full.get("per_class", {}).items()},
         "protocol": str(full.get("protocol", "")),
+        "cost": dict(full.get("cost", {})),
         "wall_s": wall_s,
         "hardware": provenance.hardware(),
     }
+
+
+def _mean_cost(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Mean over the seeds, for what every seed has."""
+    names = [name for name in costs[0] if all(name in cost for cost in costs)]
+    return {name: round(statistics.fmean(cost[name] for cost in costs), 3) for name in names}
 
 
 def _known(value: float | None) -> float | None:

@@ -95,20 +95,21 @@ class PointDistiller(Distiller):
             name: graph if isinstance(graph, GraphTap) else GraphTap(**graph)
             for name, graph in graphs.items()
         }
+        pair = detector_pair(
+            student,
+            {"teacher": teacher},
+            {
+                name: (graph.tap, "teacher", graph.teacher_tap)
+                for name, graph in self_graphs.items()
+            },
+        )
         connectors: dict[str, nn.Module] = {}
         for name, graph in self_graphs.items():
             own, target = graph.channels
             connectors[f"{name}_student"] = EdgeConv(own, graph.width, residual)
             connectors[f"{name}_teacher"] = EdgeConv(target, graph.width, residual, teacher_side)
         super().__init__(
-            **detector_pair(
-                student,
-                {"teacher": teacher},
-                {
-                    name: (graph.tap, "teacher", graph.teacher_tap)
-                    for name, graph in self_graphs.items()
-                },
-            ),
+            **pair,
             connectors=connectors,
             weights=weights,
         )

@@ -15,6 +15,7 @@ from lidistill.engine.stages import fill_stage_checkpoints, fingerprint
 from lidistill.engine.train import train
 from lidistill.hooks.checkpoint import AtomicCheckpointHook, latest_checkpoint
 from lidistill.io import read_json
+from tests.distill.toys import ToyMethod
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = ROOT / "tests/engine/toy_config.py"
@@ -59,6 +60,16 @@ def test_seed_and_options_change_the_run(undisturbed, tmp_path):
     assert not torch.equal(
         weights(other)["student.first.weight"], weights(undisturbed)["student.first.weight"]
     )
+
+
+def test_drawn_weights_depend_on_the_seed_alone(tmp_path, monkeypatch):
+    states = []
+    monkeypatch.setattr(
+        ToyMethod, "init_weights", lambda self: states.append(torch.get_rng_state()), raising=False
+    )
+    train(CONFIG, tmp_path, seed=5, options={"iters": 1})
+    torch.manual_seed(5)
+    assert torch.equal(states[0], torch.get_rng_state())
 
 
 def test_kill_and_continue_gives_the_same_weights(undisturbed, tmp_path):

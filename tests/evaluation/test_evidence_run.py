@@ -5,8 +5,8 @@ import pytest
 
 from lidistill import provenance
 from lidistill.cli import main
-from lidistill.evaluation import cli
-from lidistill.evaluation.evidence import load_evidence
+from lidistill.evaluation import cli, evidence_run
+from lidistill.evaluation.evidence import load_evidence, to_markdown
 from lidistill.evaluation.evidence_run import EvidencePlan, Row, run_plan, with_seeds
 
 
@@ -134,6 +134,30 @@ def test_class_that_was_not_scored_is_none(tmp_path):
     plan = EvidencePlan("m", "d", "x", [Row("a", lambda seed: outcome)], seeds=(0,))
     made = run_plan(plan, tmp_path, tmp_path / "x.json", "c")
     assert made.rows[0].per_class == {"car": [0.5], "bus": [None], "cone": [None]}
+
+
+def test_costs_are_means_over_seeds(tmp_path):
+    def run(seed):
+        return {"value": 0.5, "cost": {"parameters": 10, "s": float(seed)}}
+
+    plan = EvidencePlan("m", "d", "x", [Row("a", run), Row("b", lambda seed: 0.1)], seeds=(1, 2))
+    made = run_plan(plan, tmp_path, tmp_path / "x.json", "c")
+    assert made.rows[0].cost == {"parameters": 10, "s": 1.5}
+    assert made.rows[1].cost == {}
+    text = to_markdown(tmp_path / "x.json")
+    assert "| cost | parameters | s |" in text
+    assert "| a | 10 | 1.5 |" in text
+
+
+def test_with_many_processes_seeds_alternate(tmp_path, monkeypatch):
+    taken = []
+    monkeypatch.setattr(
+        evidence_run,
+        "parallel",
+        lambda run, todo, jobs: taken.extend(todo) or map(run, todo),
+    )
+    run_plan(Recorder().plan(), tmp_path, tmp_path / "x.json", "c", jobs=4)
+    assert [job.seed for job in taken] == [0, 1, 2, 0, 1, 2]
 
 
 def test_with_seeds():
