@@ -43,6 +43,19 @@ class FeatureMap:
 
 
 @dataclass
+class Points:
+    """Features of points, as PointNet++ holds them.
+
+    Attributes:
+        features: (B, C, N) float.
+        xyz: (B, N, 3) metres.
+    """
+
+    features: torch.Tensor
+    xyz: torch.Tensor
+
+
+@dataclass
 class Rows:
     """One feature row per point, voxel or region: (N, C) float."""
 
@@ -55,10 +68,11 @@ def wrap_output(
     """Give a module's raw output its geometry; values of other kinds pass unchanged.
 
     Args:
-        value: spconv's ``SparseConvTensor``, a (B, C, H, W) or (N, C) tensor, or anything else
-            (head dictionaries, lists of levels).
+        value: spconv's ``SparseConvTensor``, a (B, C, H, W), (B, C, N) or (N, C) tensor, or
+            anything else (head dictionaries, lists of levels).
         grid: the BEVGrid to attach to a 4-D map.
-        inputs: the module's positional arguments; a voxel encoder gets coordinates there.
+        inputs: the module's positional arguments; a voxel encoder gets coordinates there, a layer
+            of PointNet++ the places of its points.
         voxel_shape: cells along (z, y, x) of the voxels that enter the model.
     """
     voxels = _encoded_voxels(value, inputs, voxel_shape)
@@ -67,6 +81,10 @@ def wrap_output(
     if isinstance(value, torch.Tensor):
         if value.dim() == 4:
             return FeatureMap(value, grid)
+        if value.dim() == 3:
+            places = (len(value), value.shape[2], 3)
+            xyz = [each for each in inputs if getattr(each, "shape", None) == places]
+            return Points(value, xyz[0]) if xyz else value
         return Rows(value) if value.dim() == 2 else value
     if hasattr(value, "indices") and hasattr(value, "spatial_shape"):
         return SparseVoxels(

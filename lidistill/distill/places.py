@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lidistill.distill.outputs import FeatureMap, Rows, SparseVoxels
+from lidistill.distill.outputs import FeatureMap, Points, Rows, SparseVoxels
 from lidistill.geometry.bev_grid import BEVGrid
 from lidistill.losses.rows import map_rows
 from lidistill.ops.segment import segment_count, segment_mean, segment_sum
@@ -85,7 +85,7 @@ def match_places(
     """Rows of two tapped outputs at the same places.
 
     Args:
-        student: FeatureMap, SparseVoxels, Rows, or a (B, C, N) tensor of points.
+        student: FeatureMap, SparseVoxels, Points, Rows, or a (B, C, N) tensor of points.
         teacher: the same kind.
         ranges: what the student's and the teacher's grid cover; None where it is not known.
 
@@ -100,21 +100,36 @@ def match_places(
         return _match_maps(student, teacher, ranges)
     if isinstance(student, SparseVoxels) and isinstance(teacher, SparseVoxels):
         return _match_voxels(student, teacher, ranges)
+    if isinstance(student, Points) and isinstance(teacher, Points):
+        return _match_points(student.features, teacher.features, student.xyz, teacher.xyz)
     if isinstance(student, Rows) and isinstance(teacher, Rows):
         student, teacher = student.features.T[None], teacher.features.T[None]
     if isinstance(student, Tensor) and isinstance(teacher, Tensor) and student.dim() == 3:
-        if student.shape[::2] != teacher.shape[::2]:
-            raise ValueError(
-                "expected the same points (B, C, N) on both sides, got "
-                f"{tuple(student.shape)} and {tuple(teacher.shape)}"
-            )
-        rows, sample = map_rows(student)
-        return Places(rows, map_rows(teacher)[0].detach(), sample, len(student), "point")
+        return _match_points(student, teacher)
     raise ValueError(
         "expected two maps, two lists of voxels or two sets of points, got "
         f"{_kind(student)} (student) and {_kind(teacher)} (teacher); tap a module, or an item of "
         "its output such as 'neck[0]', that gives one of these on both sides"
     )
+
+
+def _match_points(
+    student: Tensor, teacher: Tensor, own: Tensor | None = None, theirs: Tensor | None = None
+) -> Places:
+    """Features (B, C, N) of the same points, and where those lie (B, N, 3), if that is known."""
+    if student.shape[::2] != teacher.shape[::2]:
+        raise ValueError(
+            "expected the same points (B, C, N) on both sides, got "
+            f"{tuple(student.shape)} and {tuple(teacher.shape)}"
+        )
+    if own is not None and theirs is not None and not torch.equal(own, theirs):
+        raise ValueError(
+            "the points of student and teacher lie at unequal places; tap both where each point of "
+            "the scan has a feature (PointRCNN: the last 'neck.FP_modules.3'), or draw alike"
+        )
+    rows, sample = map_rows(student)
+    xy = None if own is None else own[..., :2].flatten(0, 1)
+    return Places(rows, map_rows(teacher)[0].detach(), sample, len(student), "point", xy=xy)
 
 
 def _kind(output: Any) -> str:

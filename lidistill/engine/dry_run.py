@@ -226,9 +226,12 @@ def _synthetic(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
     from lidistill.distill.places import point_range
 
     student = getattr(model, "student", model)
-    covered = point_range(student)
+    covered = point_range(student) or cfg.get("point_range")
     if covered is None:
-        raise ValueError("--synthetic makes batches for detectors with a voxel layer; use data")
+        raise ValueError(
+            "--synthetic makes batches for detectors with a voxel layer or configs with a "
+            "point_range; use data"
+        )
     low, high = torch.tensor(covered[:3]), torch.tensor(covered[3:])
     head = getattr(student, "pts_bbox_head", None)
     numbers = _point_numbers(cfg)

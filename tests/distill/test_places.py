@@ -20,7 +20,7 @@ from lidistill.distill.choices import (
     TopK,
     importance_of,
 )
-from lidistill.distill.outputs import FeatureMap, Rows, SparseVoxels, wrap_output
+from lidistill.distill.outputs import FeatureMap, Points, Rows, SparseVoxels, wrap_output
 from lidistill.distill.places import Places, match_places
 from lidistill.geometry.bev_grid import BEVGrid
 
@@ -192,3 +192,33 @@ def test_voxel_encoders_keep_coordinates_and_counts():
     assert dynamic.coords is coords
     assert dynamic.counts is None
     assert isinstance(wrap_output(rows, None, (torch.zeros(4, 4),)), Rows)
+
+
+def test_points_stand_where_they_are():
+    """A layer of PointNet++ takes the places of its points first, of those it reads from second."""
+    made = torch.Generator().manual_seed(0)
+    xyz = torch.rand(2, 7, 3, generator=made) * 6
+    inputs = (xyz, torch.rand(2, 4, 3, generator=made), None, torch.rand(2, 5, 4, generator=made))
+    own, target = (wrap_output(torch.randn(2, c, 7, generator=made), None, inputs) for c in (3, 5))
+    assert isinstance(own, Points)
+    places = match_places(own, target)
+    assert (places.form, len(places), places.batch_size) == ("point", 14, 2)
+    kept = Foreground(0.2)(places, SCENE)
+    box = SCENE.boxes[0][0]
+    cos, sin = math.cos(box[6]), math.sin(box[6])
+    expected = []
+    for row in range(7):  # the second sample has no box
+        x, y = (xyz[0, row, :2] - box[:2]).tolist()
+        if (
+            abs(x * cos + y * sin) <= box[3] / 2 + 0.2
+            and abs(y * cos - x * sin) <= box[4] / 2 + 0.2
+        ):
+            expected.append(own.features[0, :, row])
+    assert 0 < len(expected) < 7
+    assert torch.equal(kept.student, torch.stack(expected))
+    moved = Points(target.features, xyz.flip(1))
+    with pytest.raises(ValueError, match=r"unequal places.*FP_modules"):
+        match_places(own, moved)
+    with pytest.raises(ValueError, match="same points"):
+        match_places(own, Points(target.features[..., :4], xyz[:, :4]))
+    assert isinstance(wrap_output(own.features, None, (own.features,)), torch.Tensor)

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lidistill.models.detectors.compress import compressed_detector
 from lidistill.models.detectors.mmdet3d import mmdet3d_detector
 from tests.ops import detector_cases
 
@@ -62,6 +63,26 @@ def centerpoint(width: int = 16, seed: int = 0) -> nn.Module:
             pts_neck=dict(in_channels=[width, 2 * width], out_channels=[width, width]),
             pts_bbox_head=dict(in_channels=2 * width, share_conv_channel=8),
         ),
+    )
+
+
+def pointrcnn(factor: float = 0.25, seed: int = 0) -> nn.Module:
+    """PointRCNN on few points; ``factor`` of the shipped widths, 128 behind its neck."""
+    torch.manual_seed(seed)
+    return compressed_detector(
+        SHIPPED["pointrcnn"],
+        changes=dict(
+            backbone=dict(num_points=(256, 64, 32, 16)),
+            roi_head=dict(
+                bbox_roi_extractor=dict(roi_layer=dict(num_sampled_points=64)),
+                bbox_head=dict(num_points=(16, 8, -1)),
+            ),
+            train_cfg=dict(rpn=dict(rpn_proposal=dict(nms_pre=500, nms_post=32))),
+            test_cfg=dict(rpn=dict(nms_cfg=dict(nms_pre=500, nms_post=32))),
+        ),
+        encoder=factor,
+        backbone=factor,
+        head=factor,
     )
 
 

@@ -15,6 +15,7 @@ from lidistill.methods.pointdistiller import GraphTap, PointDistiller
 from lidistill.ops.local_graph import feature_graph
 from tests.methods import small_detectors
 
+POINTS = "neck.FP_modules.3"  # PointRCNN's last feature propagation
 GRAPH = dict(tap="voxel_encoder", channels=(8, 16), width=6, queries=40, neighbours=5)
 
 
@@ -203,6 +204,74 @@ def test_bev_maps_and_points(detectors):
     method.graphs = dict(pillars=GraphTap("backbone[0]", (3, 4), 6, 10, 4, in_space=True))
     with pytest.raises(ValueError, match="in_space needs voxels"):
         method.distill_losses(*sides, {})
+
+
+@pytest.fixture(scope="module")
+def of_points() -> PointDistiller:
+    """PointRCNN's points, an eighth of the widths and a quarter; a maximum over neighbours."""
+    teacher = small_detectors.settle(small_detectors.pointrcnn(0.25, seed=1), "pointrcnn")
+    torch.manual_seed(2)
+    graph = dict(tap=POINTS, channels=(16, 32), width=16, queries=30, neighbours=4)
+    student = small_detectors.pointrcnn(0.125)
+    return PointDistiller(student, dict(model=teacher), dict(points=graph), pool="max").train()
+
+
+def test_points_equal_naive_loops(of_points):
+    """The paper's form for points: importance by the channel maximum, one row a query."""
+    batch = small_detectors.batch("pointrcnn")
+    student, teacher, found = terms(of_points, batch)
+    edges, weights = {"student": [], "teacher": []}, []
+    for sample in range(2):
+        rows = {
+            "student": student.points.features[sample].T.double(),
+            "teacher": teacher.points.features[sample].T.double(),
+        }
+        largest = [float(row.max()) for row in rows["teacher"]]
+        queries = sorted(range(len(largest)), key=lambda row: -largest[row])[:30]
+        spread = torch.tensor([largest[row] for row in queries]).double()
+        spread = (spread - spread.mean()) / spread.std(unbiased=False)
+        weights += (30 * torch.softmax(spread, 0)).tolist()
+        for query in queries:
+            gaps = (rows["teacher"] - rows["teacher"][query]).norm(dim=1).tolist()
+            near = sorted(range(len(gaps)), key=lambda row: gaps[row])[:4]
+            for side, values in rows.items():
+                edges[side] += [torch.cat([values[row], values[query]]) for row in near]
+    out = []
+    for side in ("student", "teacher"):
+        layer = of_points.connectors[f"points_{side}"]
+        linear = torch.stack(edges[side]) @ layer.linear.weight.double().T
+        normed = (linear - linear.mean(0)) / (linear.var(0, unbiased=False) + 1e-5).sqrt()
+        out.append(torch.relu(normed).view(60, 4, -1).amax(1))
+    expected = 2 * (torch.tensor(weights) * (out[0] - out[1]).square().mean(1)).mean()
+    assert found["points"].item() == pytest.approx(float(expected), rel=1e-4)
+    assert of_points.observations["points_places"] == sum(map(len, batch["inputs"]["points"]))
+
+
+def test_two_steps_on_points(of_points):
+    """The term reaches the student up to its tap, and no weight of the teacher."""
+    batch = small_detectors.batch("pointrcnn")
+    report = audit(of_points, batch)
+    assert report.gradient_norms["points"]["student"] > 0
+    found = of_points.forward_terms(batch).terms["points"]
+    of_points.zero_grad()
+    found.backward()
+    reached = {
+        n.split(".")[0] for n, p in of_points.student.named_parameters() if p.grad is not None
+    }
+    assert reached == {"backbone", "neck"}
+    teacher = of_points.teachers["teacher"].model
+    assert all(p.grad is None and not p.requires_grad for p in teacher.parameters())
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    optimizer = torch.optim.AdamW(of_points.parameters(), lr=1e-3)
+    values = []
+    for _ in range(3):
+        optimizer.zero_grad()
+        losses = of_points.train_step(batch, _Step())
+        optimizer.step()
+        values.append(losses["raw_points"].item())
+    assert {"rpn_bbox_loss", "rpn_semantic_loss", "loss_bbox", "loss_points"} <= set(losses)
+    assert values[-1] < values[0]
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
 
 
 def test_errors_say_what_to_do(detectors, batch):

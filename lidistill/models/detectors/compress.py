@@ -9,8 +9,9 @@ In a config of ours, the student of PointDistiller's 4x compression::
         encoder=0.5, backbone=0.5, head=0.5,
     )
 
-Factors of the papers: PointDistiller 4x = 0.5 everywhere, 8x = 0.35, 16x = 0.25 (depth kept); the
-students S, XS and XXS of SparseKD and RDD scale encoder, backbone and neck, and head by (1, 0.5,
+Factors of the papers: PointDistiller 2x = 0.71 everywhere, 4x = 0.5, 8x = 0.355, 16x = 0.25 (depth
+kept; its release cuts broken widths off, here they are rounded); the students S, XS and XXS of
+SparseKD and RDD scale encoder, backbone and neck, and head by (1, 0.5,
 0.5), (0.75, 0.5, 0.5) and (0.5, 0.25, 0.25) for CenterPoint on voxels.
 """
 
@@ -96,10 +97,10 @@ def compress(
     """Scale a model config; widths that one part hands to the next follow.
 
     Args:
-        model: config of a PointPillars, SECOND or CenterPoint of mmdet3d; not touched.
-        encoder: factor of the channels of pillars and sparse convolutions.
-        backbone: of the BEV backbone and neck.
-        head: of the head's own hidden layers.
+        model: config of a PointPillars, SECOND, CenterPoint or PointRCNN of mmdet3d; not touched.
+        encoder: factor of the channels of pillars, sparse convolutions and set abstraction.
+        backbone: of the BEV backbone and neck, or of the feature propagation.
+        head: of the heads' own hidden layers.
         depth: of the number of layers in each stage of the BEV backbone; at least one stays.
 
     Raises:
@@ -114,6 +115,8 @@ def compress(
         if not factor > 0:
             raise ValueError(f"{name} must be above 0, got {factor}")
     small = merge({}, model)
+    if "rpn_head" in small and "sa_channels" in small["backbone"]:
+        return _points(small, encoder, backbone, head, depth)
     prefix = "pts_" if "pts_backbone" in small else ""
     for part in ("voxel_encoder", "middle_encoder", "backbone", "neck", "bbox_head"):
         if prefix + part not in small:
@@ -144,6 +147,41 @@ def _encoder(voxel: dict[str, Any], middle: dict[str, Any], factor: float) -> fl
     sizes = {key: middle.get(key, value) for key, value in _SPARSE_DEFAULTS.items()}
     middle.update({key: _scaled(value, factor) for key, value in sizes.items()})
     return float(middle["output_channels"] / sizes["output_channels"])
+
+
+def _points(
+    small: dict[str, Any], encoder: float, backbone: float, head: float, depth: float
+) -> dict[str, Any]:
+    """Scale a PointRCNN in place: PointNet++, feature propagation, the heads of both stages."""
+    if depth != 1:
+        raise ValueError(f"a {small['type']} has no BEV backbone to make shallower, got {depth=}")
+    sets, neck = small["backbone"], small["neck"]
+    sets["sa_channels"] = _scaled(sets["sa_channels"], encoder)
+    joined = sets.get("aggregation_channels") or [None] * len(sets["sa_channels"])
+    sets["aggregation_channels"] = tuple(n and _scaled(n, encoder) for n in joined)
+    widths = [sets["in_channels"] - 3]  # of the points, then of each level
+    for level, scales in enumerate(sets["sa_channels"]):
+        together = sum(layers[-1] for layers in scales)
+        if level in sets["out_indices"]:
+            widths.append(sets["aggregation_channels"][level] or together)
+    width, layers = widths.pop(), []
+    for level in neck["fp_channels"]:  # from the coarsest on; each also takes the level below
+        own = _scaled(tuple(level[1:]), backbone)
+        layers.append((width + widths.pop(), *own))
+        width = own[-1]
+    neck["fp_channels"] = tuple(layers)
+    first, second = small["rpn_head"]["pred_layer_cfg"], small["roi_head"]["bbox_head"]
+    first["in_channels"] = width
+    for key in ("cls_linear_channels", "reg_linear_channels"):
+        first[key] = _scaled(first[key], head)
+    # what it makes of a point's place stands beside the point's features, as wide
+    second["mlp_channels"] = [*_scaled(second["mlp_channels"][:-1], head), width]
+    second["sa_channels"] = _scaled(second["sa_channels"], head)
+    layers_of_boxes = second["pred_layer_cfg"]
+    layers_of_boxes["in_channels"] = second["sa_channels"][-1][-1]
+    for key in ("cls_conv_channels", "reg_conv_channels"):
+        layers_of_boxes[key] = _scaled(layers_of_boxes[key], head)
+    return small
 
 
 def _head(head: dict[str, Any], incoming: int | Sequence[int], factor: float) -> None:

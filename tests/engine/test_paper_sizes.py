@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Detectors distilled at the papers' sizes: each builds, dry-runs and trains two iterations.
+
+Widths, voxels, grids, N and K are the papers'; the scans are a tiny world's, one a batch. All of it
+takes a quarter of an hour of one core, so that only one config of each kind of tap runs unless
+``LIDISTILL_PAPER_SIZES=all``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from lidistill.distill.weights import read_state_dict
+from lidistill.engine.config import load_config
+from lidistill.engine.dry_run import dry_run
+from lidistill.engine.train import train
+from lidistill.registry import MODELS
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = [
+    path
+    for name in ("pointdistiller", "feature_kd")
+    for path in sorted((ROOT / "configs" / name).glob("*.py"))
+    if re.search(r"_(kitti|nuscenes)_", path.stem)
+]
+QUICK = ("pointpillars_kitti_16x", "pointrcnn_kitti_16x")
+STUDENTS = {  # million parameters: the paper's tables
+    "pointpillars_kitti_4x": 1.3,
+    "pointpillars_kitti_16x": 0.3,
+    "second_kitti_4x": 1.4,
+    "second_kitti_16x": 0.4,
+    "pointrcnn_kitti_8x": 0.5,
+    "pointrcnn_kitti_16x": 0.3,
+}
+
+
+def each(paths: list[Path]):
+    return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
+
+
+def teacher_options(path: Path) -> dict:
+    """Teachers with random weights, batches of one scan, no worker processes."""
+    model = load_config(path).model
+    keys = ["model.teacher"] if "teacher" in model else []
+    keys += [f"model.teachers.{name}" for name in model.get("teachers", {})]
+    return {f"{key}.checkpoint": None for key in keys} | {
+        "train_dataloader.batch_size": 1,
+        "train_dataloader.num_workers": 0,
+        "train_dataloader.persistent_workers": False,
+    }
+
+
+@each([path for path in CONFIGS if path.stem in STUDENTS])
+def test_student_is_as_small_as_published(path):
+    model = load_config(path).model
+    student = MODELS.build(model.student)
+    millions = sum(p.numel() for p in student.parameters()) / 1e6
+    assert millions == pytest.approx(STUDENTS[path.stem], abs=0.1)
+
+
+def test_the_papers_detectors_are_there():
+    names = {path.stem for path in CONFIGS}
+    wanted = {f"pointpillars_nuscenes_{times}" for times in ("2x", "4x")} | {*STUDENTS}
+    wanted |= {f"centerpoint_{form}_nuscenes_4x" for form in ("voxel", "pillar")}
+    assert wanted <= names
+
+
+@pytest.mark.slow
+@each(CONFIGS)
+def test_dry_run_and_two_iterations(path, converted_world, tmp_path):
+    if path.stem not in QUICK and os.environ.get("LIDISTILL_PAPER_SIZES") != "all":
+        pytest.skip("minutes on one core; set LIDISTILL_PAPER_SIZES=all to run it")
+    root = str(converted_world / ("kitti" if "kitti" in path.stem else "nuscenes"))
+    options = teacher_options(path)
+    text = dry_run(
+        path,
+        ["train_dataloader.batch_size=1"],
+        data_root=root,
+        random_teachers=True,
+        repeats=1,
+    )
+    assert "up to its last tap" in text
+    norms = re.findall(r"gradient norm: student ([\d.e+-]+)", text)
+    assert norms
+    assert all(float(norm) > 0 for norm in norms)
+    final = train(path, tmp_path, data_root=root, options={"iters": 2, **options}, quiet=True)
+    state = read_state_dict(final)
+    assert {name.split(".")[0] for name in state} == {"student", "connectors"}
+    assert all(tensor.isfinite().all() for tensor in state.values())
+    assert final.name == "iter_2.pth"
