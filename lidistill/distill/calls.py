@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mmengine.model import BaseModel
 from torch import nn
+
+_HEADS = ("pts_bbox_head", "bbox_head", "rpn_head", "roi_head")  # of mmdet3d's detectors
 
 
 def call_model(
@@ -28,7 +30,8 @@ def call_model(
         training: passed to the data preprocessor.
 
     Raises:
-        ValueError: a plain module without ``inputs``, or a batch without a named field.
+        ValueError: a plain module without ``inputs``, or a batch without a named field; see
+            :func:`check_boxes` for detectors in training.
     """
     if inputs is None:
         if not isinstance(model, BaseModel):
@@ -36,6 +39,8 @@ def call_model(
                 f"{type(model).__name__} is not an mmengine BaseModel; say which batch fields it "
                 "takes, e.g. inputs=('images',)"
             )
+        if mode == "loss":
+            check_boxes(model, batch)
         data = model.data_preprocessor(batch, training)
         return model(**data, mode=mode)
     missing = [name for name in inputs if not hasattr(batch, name)]
@@ -45,3 +50,30 @@ def call_model(
             f"{type(batch).__name__} has no {missing}"
         )
     return model(*(getattr(batch, name) for name in inputs))
+
+
+def check_boxes(model: nn.Module, batch: Any) -> None:
+    """Refuse a training batch without labels, where mmdet3d would fail deep inside the detector.
+
+    A sample without objects is fine for heads on BEV maps; mmdet3d's PointRCNN cannot take one.
+
+    Raises:
+        ValueError: a sample has no ``gt_instances_3d``, or a PointRCNN gets one without boxes.
+    """
+    if not isinstance(batch, Mapping) or not any(hasattr(model, name) for name in _HEADS):
+        return
+    of_points = type(getattr(model, "rpn_head", None)).__name__ == "PointRPNHead"
+    for row, sample in enumerate(batch.get("data_samples") or [None]):
+        labels = getattr(sample, "gt_instances_3d", getattr(sample, "gt_instances", None))
+        if labels is None:
+            raise ValueError(
+                f"{type(model).__name__} is trained on boxes, but sample {row} of the batch has no "
+                "gt_instances_3d; put LoadAnnotations3D and gt_bboxes_3d, gt_labels_3d of "
+                "Pack3DDetInputs into the train pipeline"
+            )
+        if of_points and len(labels) == 0:
+            raise ValueError(
+                f"mmdet3d's {type(model).__name__} cannot be trained on a sample without boxes, as "
+                f"sample {row} of the batch is; leave the data set's filter_empty_gt=True and read "
+                "it through SeededDetections, which goes on to the next sample"
+            )
