@@ -49,17 +49,17 @@ def cases(size: str) -> list[Case]:
     """
     found = []
     for name, setting in (FULL if size == "full" else QUICK).items():
-        scene = _Scene(*setting)
+        scene = GraphScene(*setting)
         found.append(Case(f"local_graph, {name}", scene.words, scene.reference, scene.ours))
     if size == "full":
-        many = _Scene(MANY, 64, 32, 6000, 128, 32, "none")
-        near = _Scene(40_000, 64, 32, 6000, 128, 32, "none", in_space=True)
+        many = GraphScene(MANY, 64, 32, 6000, 128, 32, "none")
+        near = GraphScene(40_000, 64, 32, 6000, 128, 32, "none", in_space=True)
         found.append(Case("local_graph, 160,000 voxels", many.words, None, many.ours))
         found.append(Case("local_graph, neighbours in space", near.words, None, near.ours))
     return found
 
 
-class _Scene:
+class GraphScene:
     """Seeded inputs shared by reference and ours; each call returns loss and gradients."""
 
     def __init__(
@@ -72,22 +72,27 @@ class _Scene:
         width: int,
         pool: str,
         in_space: bool = False,
+        device: str = "cpu",
     ) -> None:
         generator = torch.Generator().manual_seed(0)
         self.words = f"{places} x {teacher}/{student}, N {queries}, K {neighbours}, C' {width}"
         self.queries, self.neighbours, self.pool = queries, neighbours, pool
-        self.teacher = torch.randn(places, teacher, generator=generator)
-        self.student = torch.randn(places, student, generator=generator).requires_grad_()
-        self.importance = torch.rand(places, generator=generator)
+
+        def normal(rows: int, columns: int) -> Tensor:
+            return torch.randn(rows, columns, generator=generator).to(device)
+
+        self.teacher = normal(places, teacher)
+        self.student = normal(places, student).requires_grad_()
+        self.importance = torch.rand(places, generator=generator).to(device)
         self.weights = {
-            side: (torch.randn(width, 2 * c, generator=generator) / c**0.5).requires_grad_()
+            side: (normal(width, 2 * c) / c**0.5).requires_grad_()
             for side, c in (("teacher", teacher), ("student", student))
         }
         self.coords: Tensor | None = None
         if in_space:
             cell = torch.randperm(400 * 400, generator=generator)[:places].sort().values
             zero = torch.zeros_like(cell)
-            self.coords = torch.stack([zero, zero, cell // 400, cell % 400], 1).int()
+            self.coords = torch.stack([zero, zero, cell // 400, cell % 400], 1).int().to(device)
 
     def _gradients(self, loss: Callable[[], Tensor]) -> tuple[Tensor, ...]:
         value = loss()
@@ -95,8 +100,10 @@ class _Scene:
         return value.detach(), *torch.autograd.grad(value, leaves)
 
     def ours(self) -> tuple[Tensor, ...]:
+        """Places, graph and loss, streamed."""
+
         def loss() -> Tensor:
-            sample = torch.zeros(len(self.student), dtype=torch.long)
+            sample = self.importance.new_zeros(len(self.student), dtype=torch.long)
             queries = top_places(self.importance, sample, self.queries)
             if self.coords is None:
                 graph = feature_graph(self.teacher, sample, queries, self.neighbours)
@@ -113,6 +120,8 @@ class _Scene:
         return self._gradients(loss)
 
     def reference(self) -> tuple[Tensor, ...]:
+        """The authors' way: all distances, all edges."""
+
         def edges(rows: Tensor, index: Tensor, queries: Tensor, weight: Tensor) -> Tensor:
             near = rows[index]  # (Q, K, C)
             centre = rows[queries].unsqueeze(1).repeat(1, index.shape[1], 1)
@@ -129,7 +138,7 @@ class _Scene:
             index = distance.topk(self.neighbours, dim=1).indices  # (Q, K)
             teacher = edges(self.teacher, index, queries, self.weights["teacher"])
             student = edges(self.student, index, queries, self.weights["student"])
-            sample = torch.zeros(len(queries), dtype=torch.long)
+            sample = queries.new_zeros(len(queries))
             weight = query_weights(self.importance[queries], sample)
             return 2 * (weight[None, None, :, None] * (teacher - student).square()).mean()
 

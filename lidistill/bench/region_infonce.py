@@ -40,7 +40,7 @@ def cases(size: str) -> list[Case]:
     images, channels, height, width = (6, 64, 224, 416) if size == "full" else (2, 16, 56, 104)
     num_pairs, num_points = (12_000, 9_000) if size == "full" else (600, 500)
     samples = 4096 if size == "full" else 256
-    scene = _Scene(images, channels, (height, width), num_points, num_pairs, samples)
+    scene = RegionScene(images, channels, (height, width), num_points, num_pairs, samples)
     words = f"{images} x {channels} x {height} x {width}, 150 ids, {num_pairs} pairs"
     sampled = f"{images} x {channels} x {height} x {width}, {samples} pairs"
     return [
@@ -51,7 +51,7 @@ def cases(size: str) -> list[Case]:
     ]
 
 
-class _Scene:
+class RegionScene:
     """Seeded inputs shared by reference and ours; each call returns loss and both gradients."""
 
     def __init__(
@@ -62,6 +62,7 @@ class _Scene:
         num_points: int,
         num_pairs: int,
         samples: int,
+        device: str = "cpu",
     ) -> None:
         generator = torch.Generator().manual_seed(0)
         height, width = hw
@@ -82,6 +83,10 @@ class _Scene:
             [torch.randint(n, (num_pairs,), generator=generator) for n in hw], dim=1
         )
         self.chosen = torch.randperm(num_pairs, generator=generator)[:samples]
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                moved = value.detach().to(device).requires_grad_(value.requires_grad)
+                setattr(self, name, moved)
 
     def _run(self, loss: Callable[[], Tensor], leaf: Tensor) -> Gradients:
         value = loss()
@@ -89,6 +94,8 @@ class _Scene:
         return value.detach(), grad_points, grad_map
 
     def regions(self) -> Gradients:
+        """Ours, from a dense map."""
+
         def loss() -> Tensor:
             ids, count = batch_region_ids(self.labels, 150)
             pair_region = regions_at_pairs(ids, self.pair_image, self.rowcol)
@@ -100,6 +107,8 @@ class _Scene:
         return self._run(loss, self.pixel_map)
 
     def regions_lowres(self) -> Gradients:
+        """Ours, from a map at stride 4."""
+
         def loss() -> Tensor:
             ids, count = batch_region_ids(self.labels, 150)
             pair_region = regions_at_pairs(ids, self.pair_image, self.rowcol)
@@ -113,6 +122,8 @@ class _Scene:
         return self._run(loss, self.lowres)
 
     def points(self) -> Gradients:
+        """Ours, PPKT from a dense map."""
+
         def loss() -> Tensor:
             keys = read_pixels(
                 self.pixel_map, self.pair_image[self.chosen], self.rowcol[self.chosen]
@@ -123,6 +134,8 @@ class _Scene:
         return self._run(loss, self.pixel_map)
 
     def points_lowres(self) -> Gradients:
+        """Ours, PPKT from a map at stride 4."""
+
         def loss() -> Tensor:
             image, rowcol = self.pair_image[self.chosen], self.rowcol[self.chosen]
             keys = functional.normalize(
@@ -137,15 +150,20 @@ class _Scene:
         return functional.interpolate(self.lowres, self.hw, mode="bilinear", align_corners=True)
 
     def reference_regions(self) -> Gradients:
+        """The authors' way, from a dense map."""
         return self._run(lambda: self._one_hot_loss(self.pixel_map), self.pixel_map)
 
     def reference_lowres(self) -> Gradients:
+        """The authors' way, after upsampling."""
         return self._run(lambda: self._one_hot_loss(self._upsampled()), self.lowres)
 
     def reference_points(self) -> Gradients:
+        """The authors' way for PPKT, from a dense map."""
         return self._run(lambda: self._indexed_loss(self.pixel_map), self.pixel_map)
 
     def reference_head(self) -> Gradients:
+        """The authors' way for PPKT, after upsampling."""
+
         def loss() -> Tensor:
             return self._indexed_loss(functional.normalize(self._upsampled(), dim=1))
 

@@ -84,8 +84,8 @@ def cases(size: str) -> list[Case]:
     return made
 
 
-def make_batch(hw: tuple[int, int], cameras: int, steps: int) -> PairBatch:
-    """One sample: a turning LiDAR's points, cameras around it, random images, 150 superpixels."""
+def make_batch(hw: tuple[int, int], cameras: int, steps: int, samples: int = 1) -> PairBatch:
+    """Samples: a turning LiDAR's points, cameras around it, random images, 150 superpixels."""
     rig = nuscenes_rig(hw)
     views = [_view(rig, camera, hw) for camera in range(cameras)]
     points = sweep(32, steps)
@@ -93,7 +93,7 @@ def make_batch(hw: tuple[int, int], cameras: int, steps: int) -> PairBatch:
     voxels = CylindricalVoxels(size=(0.1, 1.0, 0.1))
     for transform in (PairPoints(empty_camera="keep"), Voxelize(voxels), PackPairs()):
         frame = transform(frame)
-    return collate_pairs([frame])["inputs"]
+    return collate_pairs([frame] * samples)["inputs"]
 
 
 def _view(rig: Rig, camera: int, hw: tuple[int, int]) -> CameraView:
@@ -147,10 +147,10 @@ def our_step(
 
 
 def authors_step(
-    batch: PairBatch, teacher: dict[str, Any], student: dict[str, Any]
+    batch: PairBatch, teacher: dict[str, Any], student: dict[str, Any], device: str = "cpu"
 ) -> Callable[[], Tensor]:
     """One training step in the authors' form, with the weights that `our_step` starts from."""
-    model = make_slidr({**teacher, "dilated": True}, student, upsample=4)
+    model = make_slidr({**teacher, "dilated": True}, student, upsample=4).to(device)
     network = model.teachers["image"].model
     pairs = (batch.point_to_voxel[batch.pair_point], batch.pair_image, batch.pair_rowcol)
     labels = batch.superpixels

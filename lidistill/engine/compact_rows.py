@@ -17,7 +17,7 @@ from lidistill.engine.config import load_config
 from lidistill.engine.detection import Scores, evaluate_detector
 from lidistill.engine.overrides import apply_overrides
 from lidistill.engine.test import leave_teachers_out, teachers_of
-from lidistill.engine.train import train_one
+from lidistill.engine.train import console_log, train_one
 from lidistill.evaluation.evidence_run import Row
 from lidistill.evaluation.kitti_ap import DIFFICULTIES, KittiScores
 from lidistill.io import exclusive, read_json
@@ -193,10 +193,11 @@ class CompactRows:
             folder = self._folder(seed, name)
             cfg = config(seed)
             final = train_one(cfg, folder, {}, quiet=True)
-            return {
-                **outcome(evaluate_detector(cfg, final, folder)),
-                "cost": {**cost_of(cfg), "training_s": read_json(folder / "run.json")["process_s"]},
-            }
+            found = outcome(evaluate_detector(cfg, final, folder))
+            with console_log(folder):
+                cost = cost_of(cfg)
+            cost["training_s"] = read_json(folder / "run.json")["process_s"]
+            return {**found, "cost": cost}
 
         return run
 

@@ -29,6 +29,7 @@ def configs(monkeypatch, tmp_path):
 
     def train_one(cfg, folder, _checkpoints, quiet):
         seen[Path(folder).name] = cfg
+        Path(folder).mkdir(parents=True, exist_ok=True)
         return Path(folder) / "final.pth"
 
     monkeypatch.setattr(compact_rows, "world_root", lambda out, seed, layout: out / layout)
