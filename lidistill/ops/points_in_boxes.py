@@ -41,10 +41,10 @@ def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
 def first_box_of_points(points: Tensor, boxes: Tensor) -> Tensor:
     """Index of the first box that holds each point: (N,) int32, -1 for none. Arguments as above."""
     inside = points_in_boxes(points, boxes)  # (M, N)
-    if not len(inside):
-        return torch.full((len(points),), -1, dtype=torch.int32, device=points.device)
-    first = inside.to(torch.uint8).argmax(0)  # argmax returns the first of equal values
-    return torch.where(inside.any(0), first, -1).int()
+    box, point = inside.nonzero(as_tuple=True)
+    none = torch.full((len(points),), len(boxes), device=points.device)
+    first = none.scatter_reduce(0, point, box, "amin")
+    return torch.where(first < len(boxes), first, -1).int()
 
 
 def _inside_boxes_torch(xyz: Tensor, boxes: Tensor) -> Tensor:

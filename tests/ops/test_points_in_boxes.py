@@ -62,6 +62,17 @@ def test_turned_box_is_longer_along_y() -> None:
     assert points_in_boxes.points_in_boxes(points, box).tolist() == [[True, False]]
 
 
+def test_first_box_equals_loop() -> None:
+    boxes = bottom_boxes(14, 1)
+    boxes = torch.cat([boxes, boxes.flip(0)])  # each stands twice: the first counts
+    points = points_near_boxes(boxes, 300)
+    inside = points_in_boxes.points_in_boxes(points, boxes)
+    expected = [next((b for b in range(28) if inside[b, n]), -1) for n in range(len(points))]
+    assert -1 in expected
+    assert max(expected) < 14
+    assert first_box_of_points(points, boxes).tolist() == expected
+
+
 def test_first_box_wins() -> None:
     boxes = torch.tensor([[9.0, 9, 0, 1, 1, 1, 0], [0, 0, 0, 2, 2, 2, 0], [0, 0, 0, 4, 4, 4, 0]])
     points = torch.tensor([[0.0, 0, 1], [1.5, 0, 1], [5, 5, 5]])
