@@ -36,6 +36,15 @@ def test_everything_is_reported(capsys):
     assert "init_weights" not in text
 
 
+def test_detectors_without_voxels_take_the_range_of_the_config():
+    path = ROOT / "configs/pointdistiller/pointrcnn_world.py"
+    text = dry_run(path, synthetic=1200, random_teachers=True, repeats=1)
+    assert "student.points: neck.FP_modules.3, shape (2, 32, 1200), width 32\n" in text
+    assert "points_queries: 2400" in text  # fewer points than N
+    with pytest.raises(ValueError, match="or configs with a point_range"):
+        dry_run(path, ["point_range=None"], synthetic=1200, random_teachers=True)
+
+
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"iter_\d+.pth.*--random-teachers"):
         dry_run(SPARSEKD, synthetic=10)
