@@ -70,7 +70,7 @@ def _mmcv_points() -> bool:
 _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
     "spconv-cpu": (
         "spconv 2.3 on the CPU cannot run backward, is silently wrong with more than one thread, "
-        "and its CUDA builds refuse CPU tensors",
+        "and its CUDA builds refuse CPU tensors; on CUDA it gives no gradient in eval mode",
         _spconv_layers,
     ),
     "spconv-tensor": (

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""CPU forward passes for spconv's layers; CUDA and quantized tensors go the library's own way.
+"""CPU forward passes for spconv's layers; on CUDA the library's own, quantized ones untouched.
 
 spconv 2.3.8 on the CPU asks for a CUDA stream in ``backward``, races with more than one thread
 (silently wrong), reads non-contiguous coordinates wrongly, and its CUDA builds refuse CPU tensors.
 The functions here replace the layers' forwards for CPU tensors with `lidistill.ops.sparse_conv`,
 whatever algorithm the layer was built with.
+
+On CUDA the library's kernels run, always by its differentiable way where that is asked for: left to
+itself, a layer in ``eval`` mode gives no gradient, without an error, and looks away from autocast
+(a bfloat16 input then fails).
 
 1x1x1 convolutions keep spconv's meaning: their weight (Cout, 1, 1, 1, Cin) is *memory* viewed as
 (Cin, Cout), so a weight trained on one device runs on the other. An importer of a (Cin, Cout)
@@ -45,8 +49,9 @@ def _scatter(indices: Tensor, updates: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 def patch_conv(module: Any) -> None:
-    """Send CPU tensors of all convolution layers through `conv_forward`."""
-    _for_cpu(module.SparseConvolutionBase, "_conv_forward", conv_forward, tensor_at=1)
+    """Send CPU tensors of all convolution layers through `conv_forward`, mend ``eval`` on CUDA."""
+    base = module.SparseConvolutionBase
+    _for_cpu(base, "_conv_forward", conv_forward, tensor_at=1, otherwise=differentiable)
 
 
 def patch_pool(module: Any) -> None:
@@ -56,19 +61,42 @@ def patch_pool(module: Any) -> None:
     _for_cpu(module.SparseGlobalMaxOrAvgPool, "forward", global_pool_forward)
 
 
-def _for_cpu(layer: type, method: str, forward: Callable, tensor_at: int = 0) -> None:
+def _for_cpu(
+    layer: type,
+    method: str,
+    forward: Callable,
+    tensor_at: int = 0,
+    otherwise: Callable[[Callable], Callable] = lambda original: original,
+) -> None:
     """Replace ``layer.method`` by ``forward`` for sparse tensors on the CPU, unless quantized."""
     original = getattr(layer, method)
     if hasattr(original, "__wrapped__"):
         return
+    theirs = otherwise(original)
 
     @wraps(original)
     def choose(self: Any, *args: Any, **kwargs: Any) -> Any:
         x = args[tensor_at] if len(args) > tensor_at else kwargs["input"]
         own = x.features.device.type == "cpu" and not x.is_quantized
-        return (forward if own else original)(self, *args, **kwargs)
+        return (forward if own else theirs)(self, *args, **kwargs)
 
     setattr(layer, method, choose)
+
+
+def differentiable(original: Callable) -> Callable:
+    """`SparseConvolutionBase._conv_forward` that goes the way of training wherever it can.
+
+    That way has gradients, and under autocast it computes in float16 whatever it is given. It is
+    not taken without gradients outside autocast, nor by fused activations and quantized tensors,
+    which it refuses.
+    """
+
+    def forward(self: Any, training: bool, input: Any, *args: Any, **kwargs: Any) -> Any:
+        wanted = torch.is_grad_enabled() or torch.is_autocast_enabled(input.features.device.type)
+        able = self.act_type.value == 0 and not input.is_quantized
+        return original(self, training or (wanted and able), input, *args, **kwargs)
+
+    return forward
 
 
 def conv_forward(  # noqa: PLR0913 -- the library's own signature

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from lidistill import compat
+from lidistill.compat import spconv_layers
 from tests.compat.dense import (
     check_against_dense,
     dense_strided,
@@ -269,6 +270,25 @@ def test_other_devices_go_the_librarys_way(monkeypatch):
     frames = [entry.name for entry in failure.traceback]
     assert "conv_forward" not in frames  # ours was not called; the library's own was
     assert SparseConvolutionBase._conv_forward.__wrapped__.__code__.co_name in frames
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("gradients", [False, True])
+@pytest.mark.parametrize("train", [False, True])
+def test_the_librarys_layers_are_differentiable_in_eval(train, gradients, autocast, fused):
+    """What a GPU is asked for: only a pass without gradients takes the way of inference."""
+    from cumm.tensorview import gemm
+
+    forward = spconv_layers.differentiable(lambda _layer, training, _input: training)
+    layer = spconv.SubMConv3d(
+        3, 4, 3, act_type=gemm.Activation.ReLU if fused else gemm.Activation.None_
+    )
+    features, coords = cube()
+    x = spconv.SparseConvTensor(features, coords, [4, 4, 4], 1)
+    with torch.set_grad_enabled(gradients), torch.autocast("cpu", enabled=autocast):
+        found = forward(layer, train, x)
+    assert found == (train or ((gradients or autocast) and not fused))
 
 
 def test_recorded_voxel_counts():
