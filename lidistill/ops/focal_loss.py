@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lidistill.ops.precision import full_precision
+
 
 def sigmoid_focal_loss(
     logits: Tensor, labels: Tensor, weight: Tensor | None, gamma: float, alpha: float
@@ -86,12 +88,12 @@ def _safe_log(chance: Tensor) -> Tensor:
 
 
 def _sigmoid_logs(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    chance = torch.sigmoid(logits)
+    chance = torch.sigmoid(full_precision(logits))  # in bfloat16, 1 - 0.001 is 1
     return chance, _safe_log(chance), _safe_log(1 - chance)
 
 
 def _true_chance(probabilities: Tensor, labels: Tensor) -> Tensor:
-    return probabilities.gather(1, labels.clamp(min=0)[:, None])[:, 0]  # (N,)
+    return full_precision(probabilities).gather(1, labels.clamp(min=0)[:, None])[:, 0]  # (N,)
 
 
 def _row_weight(scores: Tensor, labels: Tensor, weight: Tensor | None) -> Tensor:
