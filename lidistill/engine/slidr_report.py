@@ -15,7 +15,7 @@ from lidistill.datasets.frame import Frame
 from lidistill.datasets.loading import LoadImages, LoadPoints, LoadSuperpixels, PairPoints
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.engine.probing import calibrate_student, iou_by_class
-from lidistill.engine.slidr_runs import build_model, probe_batches
+from lidistill.engine.slidr_runs import build_model, device_of, probe_batches
 from lidistill.evaluation.evidence_record import EvidenceRow
 from lidistill.evaluation.label_maps import (
     NUSCENES_CLASSES,
@@ -166,9 +166,10 @@ def voxel_features(
 ) -> NDArray[np.float32]:
     """(V, C) features of unit length and variance, with batch norm calibrated as in the probe."""
     model = build_model(config, checkpoint, seed)
-    calibrate_student(model, probe_batches(config, root, "train"))
+    device = device_of(model)
+    calibrate_student(model, probe_batches(config, root, "train", device))
     with torch.no_grad():
-        voxels = model(batch, mode="predict")
+        voxels = model(batch.to(device), mode="predict").cpu()
     standard = (voxels - voxels.mean(0)) / voxels.std(0).clamp(min=1e-6)
     return torch.nn.functional.normalize(standard, dim=1).numpy()
 

@@ -84,8 +84,10 @@ def version_of(root: Path) -> str:
 def build_model(config: Path, checkpoint: Path | None, seed: int) -> Any:
     """The Distiller of a config; its student with random weights of ``seed``, or a checkpoint's.
 
-    The random weights are those that a training with this seed starts from.
+    The random weights are those that a training with this seed starts from. It is on the GPU where
+    there is one.
     """
+    from mmengine.device import get_device
     from mmengine.runner import set_random_seed
 
     from lidistill.distill.weights import load_weights
@@ -98,18 +100,25 @@ def build_model(config: Path, checkpoint: Path | None, seed: int) -> Any:
     model = MODELS.build(cfg.model)
     if checkpoint is not None:
         load_weights(model.student, checkpoint)
-    return model.eval()
+    return model.to(get_device()).eval()
 
 
-def probe_batches(config: Path, data_root: Path | str, split: str) -> Any:
-    """Batches of the config's ``probe_train_dataloader`` or ``test_dataloader``."""
+def device_of(model: torch.nn.Module) -> torch.device:
+    """Where a model with weights is."""
+    return next(model.parameters()).device
+
+
+def probe_batches(
+    config: Path, data_root: Path | str, split: str, device: torch.device | str = "cpu"
+) -> Any:
+    """Batches of the config's ``probe_train_dataloader`` or ``test_dataloader`` on a device."""
     from mmengine.runner import Runner
 
     from lidistill.engine.probing import Batches
 
     cfg = load_config(config, data_root=str(data_root))
     name = {"train": "probe_train_dataloader", "val": "test_dataloader"}[split]
-    return Batches(Runner.build_dataloader(cfg[name], seed=0), "cpu")
+    return Batches(Runner.build_dataloader(cfg[name], seed=0), device)
 
 
 def probe_checkpoint(
@@ -126,8 +135,8 @@ def probe_checkpoint(
     with torch.no_grad():
         return probe_student(
             model,
-            probe_batches(config, data_root, "train"),
-            probe_batches(config, data_root, "val"),
+            probe_batches(config, data_root, "train", device_of(model)),
+            probe_batches(config, data_root, "val", device_of(model)),
             settings,
         )
 
