@@ -281,9 +281,8 @@ def test_the_librarys_layers_are_differentiable_in_eval(train, gradients, autoca
     from cumm.tensorview import gemm
 
     forward = spconv_layers.differentiable(lambda _layer, training, _input: training)
-    layer = spconv.SubMConv3d(
-        3, 4, 3, act_type=gemm.Activation.ReLU if fused else gemm.Activation.None_
-    )
+    layer = spconv.SubMConv3d(3, 4, 3)
+    layer.act_type = gemm.Activation.ReLU if fused else gemm.Activation.None_
     features, coords = cube()
     x = spconv.SparseConvTensor(features, coords, [4, 4, 4], 1)
     with torch.set_grad_enabled(gradients), torch.autocast("cpu", enabled=autocast):
