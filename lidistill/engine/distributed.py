@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import gc
+import importlib
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -33,6 +35,11 @@ DOORS = {
     "mpi": "mpirun -n GPUS python tools/train.py CONFIG --launcher mpi",
 }
 PORT = "29500"
+KEEPERS = (
+    "torch.distributed.nn.functional",  # else imported by DDP
+    "torch.distributed.optim.zero_redundancy_optimizer",  # else by mmengine's runner
+)
+"""Modules with ``group=dist.group.WORLD`` as a default: the group there is at their import."""
 
 
 @contextmanager
@@ -51,6 +58,8 @@ def joined(launcher: str, settings: Mapping[str, Any] | None = None) -> Iterator
         yield
         return
     local_rank = _name_ranks(launcher)
+    for name in KEEPERS:
+        importlib.import_module(name)  # as long as there is no group to keep: see _leave
     gpus = torch.cuda.device_count()
     if gpus == 0:
         dist.init_process_group("gloo")
@@ -62,7 +71,7 @@ def joined(launcher: str, settings: Mapping[str, Any] | None = None) -> Iterator
             "processes as there are GPUs"
         )
     yield
-    dist.destroy_process_group()  # not after an error: the other ranks may never get here
+    _leave()  # not after an error: the other ranks may never get here
 
 
 def from_rank_0(function: Callable[[], Result]) -> Result:
@@ -94,6 +103,20 @@ def wrap_for_cpu(cfg: Any) -> None:
             "find_unused_parameters": cfg.get("find_unused_parameters", False),
             **cfg.get("model_wrapper_cfg", {}),
         }
+
+
+def _leave() -> None:
+    """Destroy the group, so that its threads have ended when this returns.
+
+    gloo joins its threads where the last reference to the group goes, not where the group is
+    destroyed. A thread that outlives it may still hold the tensors of the last broadcast. If it
+    asks for the interpreter's lock to drop them just as the interpreter begins to finalize, Python
+    before 3.14 ends the thread inside a C++ destructor: "terminate called without an active
+    exception", and a rank that had done its work dies of SIGABRT. So nothing may refer to the
+    group: neither ``KEEPERS`` nor DDP, which mmengine's runner holds in a reference cycle.
+    """
+    gc.collect()
+    dist.destroy_process_group()
 
 
 def _name_ranks(launcher: str) -> int:

@@ -41,6 +41,14 @@ def free_port() -> str:
         return str(probe.getsockname()[1])
 
 
+def check_exit(work_dir: Path) -> None:
+    """No gloo thread met the end of the interpreter: one that does may kill a rank (a race)."""
+    for rank in (0, 1):
+        if sys.platform == "linux":  # where threads can be seen
+            assert read_json(work_dir / f"rank_{rank}.json")["threads"]
+        assert read_json(work_dir / f"exit_{rank}.json")["threads"] == []
+
+
 def forget_the_end(work_dir: Path) -> None:
     """Leave the folder as a kill after the first checkpoint would."""
     (work_dir / "iter_4.pth").unlink()
@@ -80,6 +88,7 @@ def test_ranks_agree_and_rank_0_alone_writes(two_ranks):
     assert {path.name for path in two_ranks.glob("iter_*")} == {"iter_2.pth", "iter_4.pth"}
     note = read_json(two_ranks / "run.json")
     assert (note["checkpoint"], note["processes"]) == ("iter_4.pth", 2)
+    check_exit(two_ranks)
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import torch
 
 from lidistill.engine.train import train
 from lidistill.io import read_json, write_json
-from tests.engine.test_distributed import free_port, launch
+from tests.engine.test_distributed import check_exit, free_port, launch
 from tests.engine.toy_detection import toy_method
 
 CONFIG = Path(__file__).with_name("toy_detection_config.py")
@@ -74,6 +74,7 @@ def test_two_processes_agree_and_keep_student_and_connectors(tmp_path):
     first, second = (read_json(tmp_path / f"rank_{rank}.json") for rank in (0, 1))
     assert first["weights"] == second["weights"]
     assert (first["saved"], second["saved"]) == (2, 0)
+    check_exit(tmp_path)
     state = content_of(tmp_path / "iter_2.pth")["state_dict"]
     check_weights(state, "pointdistiller")
     before = toy_method("pointdistiller").state_dict()

@@ -3,13 +3,16 @@
 
 from __future__ import annotations
 
+import atexit
 import dataclasses
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.dist import get_rank
+from mmengine.dist import get_rank, is_distributed
 from mmengine.hooks import Hook
 from torch import nn
 from torch.utils.data import Dataset
@@ -68,7 +71,7 @@ def join(batches: Sequence[PairBatch]) -> dict[str, PairBatch]:
 
 
 class RankNotes(Hook):
-    """Each rank writes what it ends with, and how often it wrote a checkpoint."""
+    """Each rank writes what it ends with, how often it wrote a checkpoint, its gloo threads."""
 
     def __init__(self) -> None:
         self.saved = 0
@@ -80,4 +83,24 @@ class RankNotes(Hook):
         model = getattr(runner.model, "module", runner.model)
         weights = {name: value.double().tolist() for name, value in model.named_parameters()}
         note = {"weights": weights, "saved": self.saved, "first_iteration": runner.iter}
-        write_json(Path(runner.work_dir) / f"rank_{get_rank()}.json", note)
+        folder, rank = Path(runner.work_dir), get_rank()
+        write_json(folder / f"rank_{rank}.json", {**note, "threads": gloo_threads()})
+        if is_distributed():
+            atexit.register(note_exit, folder / f"exit_{rank}.json")
+
+
+def gloo_threads() -> list[str]:
+    """Names of the threads that gloo has in this process (Linux; elsewhere none is seen)."""
+    names = []
+    for path in Path("/proc/self/task").glob("*/comm"):
+        with suppress(OSError):  # the thread has ended since
+            names.append(path.read_text().strip())
+    return sorted(name for name in names if "gloo" in name)
+
+
+def note_exit(path: Path) -> None:
+    """Write which gloo threads are left at the exit; one that has ended may show for a moment."""
+    end = time.monotonic() + 3
+    while gloo_threads() and time.monotonic() < end:
+        time.sleep(0.05)
+    write_json(path, {"threads": gloo_threads()})
