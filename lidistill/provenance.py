@@ -30,12 +30,14 @@ def commit(checkout: Path = CHECKOUT) -> str:
         The short hash, with ``-dirty`` where tracked files other than :data:`RECORDS` differ from
         it; ``"unknown"`` outside of a git checkout (an installed wheel) or without git.
     """
+    if "LIDISTILL_COMMIT" in os.environ:
+        return os.environ["LIDISTILL_COMMIT"]
     try:
         name = _git(checkout, "describe", "--always", "--abbrev=10", "--exclude=*")
         others = (f":(exclude){record}" for record in RECORDS)
         changed = _git(checkout, "status", "--porcelain", "-uno", "--", ".", *others)
     except (OSError, subprocess.SubprocessError):
-        return os.environ.get("LIDISTILL_COMMIT", "unknown")
+        return "unknown"
     return f"{name}-dirty" if changed else name
 
 

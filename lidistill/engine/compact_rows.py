@@ -104,7 +104,7 @@ class CompactRows:
         runs: checkpoints, ``runs/seed_<seed>/<row>``.
         world: folder of the world.
         world_seed: it is made with.
-        iters: iterations of every row but the control; None for the configs' own.
+        iters: of students but the control; None for the configs' own. Teachers train in full.
     """
 
     detector: Detector

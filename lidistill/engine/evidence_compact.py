@@ -11,6 +11,7 @@ from lidistill.engine.evidence_zoo import best_objectives
 from lidistill.evaluation.evidence_run import EvidencePlan
 
 BEST = 3
+ITERS = 600  # of students; teachers train as long as their configs say
 
 
 def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
@@ -21,7 +22,7 @@ def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
         detector: of :data:`lidistill.engine.compact_rows.DETECTORS`.
     """
     chosen = DETECTORS[detector]
-    rows = CompactRows(chosen, work_dir / f"compact_{detector}" / "runs")
+    rows = CompactRows(chosen, work_dir / f"compact_{detector}" / "runs", iters=ITERS)
     return EvidencePlan(
         method=f"compact_{detector}",
         dataset=rows.dataset,

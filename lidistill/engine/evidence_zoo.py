@@ -17,7 +17,7 @@ from lidistill.evaluation.evidence import load_evidence, summarise
 from lidistill.evaluation.evidence_run import EvidencePlan
 from lidistill.io import DataError
 
-ITERS = 600
+ITERS = 300
 RECORDS = Path("docs/evidence")
 
 
