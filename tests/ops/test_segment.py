@@ -207,7 +207,7 @@ def test_gpu_equals_cpu():
     for function in (label_map_mean, pool_map_regions_lowres):
         results = []
         for device in ("cpu", "cuda"):
-            leaf = maps.to(device).requires_grad_()
+            leaf = maps.detach().clone().to(device).requires_grad_()
             mean, counts = function(leaf, ids.to(device), count)
             mean.square().sum().backward()
             results.append((mean.cpu(), counts.cpu(), leaf.grad.cpu()))
