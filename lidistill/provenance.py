@@ -13,7 +13,7 @@ import psutil
 from lidistill.parallel import available_cpus
 
 CHECKOUT = Path(__file__).resolve().parents[1]
-RECORDS = ("docs/evidence", "docs/benchmarks.json")
+RECORDS = ("docs/evidence", "docs/benchmarks.json", "docs/benchmarks_gpu.json")
 """What commands write about other code: a fresh record does not make the code another one."""
 
 

@@ -159,9 +159,9 @@ def test_evidence_records_have_their_form():
         assert any(row.twin is None for row in evidence.rows)
 
 
-def test_benchmark_record_has_its_form():
-    path = ROOT / "docs" / "benchmarks.json"
-    record = json.loads(path.read_text())
+@pytest.mark.parametrize("name", ["benchmarks.json", "benchmarks_gpu.json"])
+def test_benchmark_record_has_its_form(name):
+    record = json.loads((ROOT / "docs" / name).read_text())
     assert set(record) >= {"commit", "hardware", "threads", "rows"}
     columns = {"name", "size", "reference_s", "ours_s", "ratio", "reference_mib", "ours_mib"}
     assert all(set(row) >= columns for row in record["rows"])

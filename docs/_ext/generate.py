@@ -25,7 +25,8 @@ def write_pages(docs: Path) -> None:
     folder = docs / "_generated"
     folder.mkdir(exist_ok=True)
     pages = {f"evidence_{name}.md": evidence(docs, name) for name in evidence_names()}
-    pages["benchmarks.md"] = benchmarks(docs / "benchmarks.json")
+    for name in ("benchmarks", "benchmarks_gpu"):
+        pages[f"{name}.md"] = benchmarks(docs / f"{name}.json")
     pages["cli.md"] = verbs()
     for name, text in pages.items():
         path = folder / name
@@ -50,9 +51,10 @@ def evidence(docs: Path, method: str) -> str:
 
 
 def benchmarks(path: Path) -> str:
-    """The table of docs/benchmarks.json, or that there is none yet."""
+    """The table of a record of ``lidistill bench``, or that there is none yet."""
     if not path.exists():
-        return "Not run yet: `make bench` writes this table.\n"
+        command = "lidistill bench gpu --out" if path.stem.endswith("gpu") else "make bench"
+        return f"Not run yet: `{command}` writes this table.\n"
     record = read_json(path)
     lines = [
         "| what | input | reference | ours | ratio | reference MiB | ours MiB |",

@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         out = DEFAULT_OUT
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(out, as_record(rows))
+        write_json(out, as_record(rows, " ".join(["lidistill bench", *args.names])))
         console.print(f"written: {out}")
     return 0
 
@@ -133,15 +133,20 @@ def as_table(rows: Sequence[Measurement]) -> Any:
     return table
 
 
-def as_record(rows: Sequence[Measurement]) -> dict[str, Any]:
-    """The content of ``docs/benchmarks.json``."""
+def as_record(rows: Sequence[Measurement], command: str) -> dict[str, Any]:
+    """The content of ``docs/benchmarks.json``.
+
+    Args:
+        rows: what was measured.
+        command: that measures it again.
+    """
     import torch
 
     return {
         "commit": commit(),
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
-        "command": "lidistill bench",
+        "command": command,
         "rows": [{key: _rounded(value) for key, value in asdict(row).items()} for row in rows],
     }
 
