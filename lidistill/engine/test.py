@@ -116,7 +116,8 @@ def set_probe(cfg: Any, name: str) -> None:
             f"expected a probe of {', '.join(loops)} and a pretraining config whose test_cfg names "
             f"one, got {name!r} and {cfg.test_cfg.type.__name__}"
         )
-    cfg.test_cfg.type = loops[name]
+    # by name: mmengine writes the config down, and a class as such is no Python there
+    cfg.test_cfg.type = f"{loops[name].__module__}.{loops[name].__name__}"
 
 
 def drop_teacher_checkpoints(cfg: Any) -> None:

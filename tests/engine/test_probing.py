@@ -24,6 +24,7 @@ from lidistill.evaluation.label_maps import NUSCENES_FINE_CLASSES
 from lidistill.evaluation.probe_result import ProbeSettings
 from lidistill.io import read_json
 from lidistill.methods import SLidR
+from lidistill.registry import LOOPS
 from tests.toy_pairs import make_batch
 
 QUICK = ProbeSettings(steps=300, batch_size=256, per_class=100, learning_rate=0.1)
@@ -129,9 +130,10 @@ def test_loops_write_their_numbers_with_the_protocol(loop, tmp_path):
 
 def test_a_probe_replaces_a_probe_only():
     config = Config({"test_cfg": {"type": LinearProbeLoop}})
-    set_probe(config, "knn")
-    assert config.test_cfg.type is KnnProbeLoop
-    with pytest.raises(ValueError, match="got 'mlp' and KnnProbeLoop"):
+    with pytest.raises(ValueError, match="got 'mlp' and LinearProbeLoop"):
         set_probe(config, "mlp")
+    set_probe(config, "knn")
+    assert LOOPS.get(config.test_cfg.type) is KnnProbeLoop
+    assert "KnnProbeLoop" in config.pretty_text  # mmengine writes it down before each run
     with pytest.raises(ValueError, match="got 'knn' and ValLoop"):
         set_probe(Config({"test_cfg": {"type": ValLoop}}), "knn")
