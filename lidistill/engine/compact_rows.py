@@ -121,7 +121,8 @@ class CompactRows:
 
     def teacher(self) -> Row:
         """The detector at full width, which the students of the same seed learn from."""
-        return Row(TEACHER, self._run(TEACHER, self.teacher_config), config=self._words("teacher"))
+        run = self._run(TEACHER, self.teacher_config)
+        return Row(TEACHER, run, config=str(self.detector.teacher))
 
     def student(self, times: float = 1.0) -> Row:
         """The student without a teacher; ``times`` as many iterations for the control."""

@@ -17,7 +17,7 @@ from lidistill.evaluation.evidence import load_evidence, summarise
 from lidistill.evaluation.evidence_run import EvidencePlan
 from lidistill.io import DataError
 
-ITERS = 300
+ITERS = 600
 RECORDS = Path("docs/evidence")
 
 
