@@ -11,7 +11,7 @@ import importlib
 import os
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,8 +38,8 @@ NEEDED = {
     "safetensors": ("safetensors", None),
     "joblib": ("joblib", None),
     "rich": ("rich", None),
-    "open3d": ("open3d", None),
 }
+OPTIONAL = {"open3d": ("open3d", None)}  # of no verb yet; its wheel wants a library of the system
 SPCONV = ("spconv", "spconv-cu120", "spconv-cu126")
 MMCV = ("mmcv", "mmcv-lite")
 # what the loader says -> what to do about it
@@ -121,6 +121,9 @@ def _packages() -> Iterator[Finding]:
     yield Finding("packages", "lidistill", "ok", f"{__version__} in {Path(__file__).parent}")
     for name, (module, version) in NEEDED.items():
         yield check_package(name, module, version)
+    for name, (module, version) in OPTIONAL.items():
+        found = check_package(name, module, version)
+        yield replace(found, state="note") if found.state == "missing" else found
     yield check_alternatives(MMCV, "mmcv", "pip install mmcv-lite==2.1.0")
     yield check_alternatives(SPCONV, "spconv.pytorch", f"pip install -e .[{_spconv_extra()}]")
 

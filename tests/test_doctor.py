@@ -161,6 +161,14 @@ def test_this_environment_is_healthy(tmp_path, capsys):
     assert "spconv-cpu" in {finding["name"] for finding in findings}
 
 
+def test_what_nothing_needs_is_only_noted(monkeypatch):
+    monkeypatch.setattr(doctor, "NEEDED", {})
+    monkeypatch.setattr(doctor, "OPTIONAL", {"no-such-package": ("no_such_package", None)})
+    found = {finding.name: finding for finding in doctor._packages()}["no-such-package"]
+    assert (found.state, found.detail) == ("note", "not installed")
+    assert "no-such-package" in found.fix
+
+
 def test_missing_things_are_shown_with_their_fix_and_fail(monkeypatch, capsys):
     findings = [
         Finding("packages", "a", "ok", "1.0"),

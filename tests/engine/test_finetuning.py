@@ -155,6 +155,6 @@ def test_short_epochs_still_have_an_iteration():
     class Loader(list):
         dataset, batch_size = Frames(range(3)), 16
 
-    runner = SimpleNamespace(visualizer=SimpleNamespace(dataset_meta=None))
+    runner = SimpleNamespace(visualizer=SimpleNamespace(dataset_meta=None), seed=0)
     loop = ResumableEpochLoop(runner, Loader(), max_epochs=5)
     assert (loop.max_iters, loop.epoch_iters, loop.val_interval) == (5, 1, 1)
