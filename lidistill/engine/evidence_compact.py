@@ -11,7 +11,7 @@ from lidistill.engine.evidence_zoo import best_objectives
 from lidistill.evaluation.evidence_run import EvidencePlan
 
 BEST = 3
-ITERS = 900  # of students; teachers train as long as their configs say
+ITERS = 800  # of students; teachers train as long as their configs say
 
 
 def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
