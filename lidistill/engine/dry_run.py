@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from lidistill.engine.config import add_config_arguments, load_config
+from lidistill.engine.synthetic import synthetic_batch
 
 HELP = "build a config's models, run one batch, print taps, gradients, sizes and costs"
 
@@ -34,6 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--random-teachers", action="store_true", help="do not read the teachers' checkpoints"
     )
+    parser.add_argument(
+        "--picture",
+        type=Path,
+        metavar="FILE",
+        help="PointDistiller: draw the places that count and their graphs into an image file",
+    )
     parser.add_argument("--repeats", type=int, default=5, help="forward passes that are timed")
 
 
@@ -47,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
         synthetic=args.synthetic,
         random_teachers=args.random_teachers,
         repeats=args.repeats,
+        picture=args.picture,
     )
     sys.stdout.write(text)
     return 0
@@ -61,8 +69,9 @@ def dry_run(
     synthetic: int | None = None,
     random_teachers: bool = False,
     repeats: int = 5,
+    picture: Path | None = None,
 ) -> str:
-    """Build everything, run one training batch, trains and writes nothing.
+    """Build everything, run one training batch; trains nothing, writes nothing but the picture.
 
     Args:
         config: config file; of a staged one, one stage is built.
@@ -72,12 +81,14 @@ def dry_run(
         synthetic: points of each sample of a made-up batch, in place of the data.
         random_teachers: leave the teachers' weights as built.
         repeats: timed passes.
+        picture: file for :func:`lidistill.visualization.local_graphs.local_graph_picture`.
 
     Returns:
         The report.
 
     Raises:
         FileNotFoundError: no data, or no checkpoint of a teacher; the message names the way out.
+        ValueError: a picture of a method that builds no graphs.
         AuditError: see :func:`lidistill.distill.audit.audit`.
     """
     from lidistill import compat
@@ -94,10 +105,12 @@ def dry_run(
         model: Any = MODELS.build(cfg.model)
         if hasattr(model, "init_weights"):
             model.init_weights()
-        batch = _synthetic(cfg, model, synthetic) if synthetic else _first_batch(cfg)
+        batch = synthetic_batch(cfg, model, synthetic) if synthetic else _first_batch(cfg)
     lines = [f"dry run of {path}: one batch of {_samples(batch)}", *notes]
     if isinstance(model, Distiller):
         lines += distillation_lines(model, batch)
+    if picture is not None:
+        lines.append(draw(model, batch, picture))
     lines += list(cost_lines(model, batch, repeats))
     return "\n".join(lines) + "\n"
 
@@ -119,6 +132,24 @@ def distillation_lines(model: Any, batch: Any) -> list[str]:
             where = f"{tap.path or '(the whole model)'}{item}"
             lines.append(f"  {key}: {where}, {form}")
     return [*lines, str(report)]
+
+
+def draw(model: Any, batch: Any, path: Path) -> str:
+    """Write the picture of a PointDistiller's graphs; a line that says so."""
+    import cv2
+
+    from lidistill.methods import PointDistiller
+    from lidistill.visualization.local_graphs import local_graph_picture
+
+    if not isinstance(model, PointDistiller):
+        raise ValueError(
+            f"--picture draws PointDistiller's graphs, and this is a {type(model).__name__}"
+        )
+    image = local_graph_picture(model, model.data_preprocessor(batch, True))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not cv2.imwrite(str(path), image[..., ::-1]):
+        raise ValueError(f"cannot write an image to {path}; name a .png or .jpg file")
+    return f"picture: {path}"
 
 
 def cost_lines(model: nn.Module, batch: Any, repeats: int) -> Iterator[str]:
@@ -216,60 +247,6 @@ def _first_batch(cfg: Any) -> Any:
             f"{error}; give the dataset with --data-root, or add --synthetic 20000 for a made-up "
             "batch"
         ) from error
-
-
-def _synthetic(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
-    """Noise on a plane with a few boxes, in the detector's range."""
-    from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
-    from mmengine.structures import InstanceData
-
-    from lidistill.distill.places import point_range
-
-    student = getattr(model, "student", model)
-    covered = point_range(student) or cfg.get("point_range")
-    if covered is None:
-        raise ValueError(
-            "--synthetic makes batches for detectors with a voxel layer or configs with a "
-            "point_range; use data"
-        )
-    low, high = torch.tensor(covered[:3]), torch.tensor(covered[3:])
-    head = getattr(student, "pts_bbox_head", None)
-    numbers = _point_numbers(cfg)
-    made = torch.Generator().manual_seed(0)
-    clouds, samples = [], []
-    for _ in range(2):
-        xyz = low + (high - low) * torch.rand(points, 3, generator=made)
-        centres = low + (high - low) * (0.2 + 0.6 * torch.rand(6, 3, generator=made))
-        sizes = torch.tensor([3.9, 1.6, 1.5]).expand(6, 3)
-        near = centres[:, None] + (torch.rand(6, 50, 3, generator=made) - 0.5) * sizes[:, None]
-        xyz[: len(near) * 50] = near.reshape(-1, 3)[:points]
-        clouds.append(torch.cat([xyz, torch.rand(points, numbers - 3, generator=made)], 1))
-        boxes = torch.cat([centres, sizes, torch.rand(6, 1, generator=made)], 1)
-        boxes[:, 2] -= sizes[:, 2] / 2
-        if head is not None:  # CenterPoint's boxes have velocities
-            boxes = torch.cat([boxes, torch.zeros(6, 2)], 1)
-        meta = {"box_type_3d": LiDARInstance3DBoxes, "box_mode_3d": 0}
-        sample = Det3DDataSample(metainfo=meta)
-        sample.gt_instances_3d = InstanceData(
-            bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=boxes.shape[1]),
-            labels_3d=torch.arange(6) % len(cfg.get("classes", [0])),
-        )
-        samples.append(sample)
-    return {"inputs": {"points": clouds}, "data_samples": samples}
-
-
-def _point_numbers(node: Any) -> int:
-    """Numbers of a point, from the steps of the pipeline that read and add to it."""
-    if isinstance(node, Mapping):
-        used = node.get("use_dim")
-        if used is not None and "load_dim" in node:
-            count = used if isinstance(used, int) else len(used)
-            if count > 3:
-                return count
-        node = list(node.values())
-    if isinstance(node, list | tuple):
-        return max((_point_numbers(item) for item in node), default=4)
-    return 4
 
 
 def _one_sample(batch: Any) -> tuple[Any, int]:

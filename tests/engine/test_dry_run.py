@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lidistill import cli
-from lidistill.engine.dry_run import _point_numbers, dry_run
+from lidistill.engine.dry_run import dry_run
 
 ROOT = Path(__file__).resolve().parents[2]
 SPARSEKD = ROOT / "configs/feature_kd/sparsekd_world.py"
@@ -52,7 +52,11 @@ def test_what_is_missing_is_named(tmp_path):
         dry_run(SPARSEKD, random_teachers=True, data_root=str(tmp_path / "none"))
 
 
-def test_numbers_of_a_point():
-    steps = [dict(load_dim=5, use_dim=5), dict(load_dim=5, use_dim=[0, 1, 2, 4])]
-    assert _point_numbers(dict(pipeline=steps)) == 5
-    assert _point_numbers(dict(pipeline=steps[1:])) == 4
+def test_picture_of_the_graphs(tmp_path):
+    config = ROOT / "configs/pointdistiller/centerpoint_pillar_world.py"
+    made = dict(synthetic=800, random_teachers=True, repeats=1)
+    out = tmp_path / "pictures" / "graphs.png"
+    assert f"picture: {out}" in dry_run(config, picture=out, **made)
+    assert out.read_bytes()[:4] == b"\x89PNG"
+    with pytest.raises(ValueError, match="PointDistiller's graphs, and this is a FeatureKD"):
+        dry_run(SPARSEKD, picture=out, **made)

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A made-up batch for a detector, where there are no data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+
+def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
+    """Noise with a few boxes full of points, in the detector's range.
+
+    Args:
+        cfg: config of the training; says how many numbers a point has, and the classes.
+        model: detector, or a Distiller around one.
+        points: of each of the two samples.
+
+    Raises:
+        ValueError: the detector has no voxel layer that says what it covers.
+    """
+    from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
+    from mmengine.structures import InstanceData
+
+    from lidistill.distill.places import point_range
+
+    student = getattr(model, "student", model)
+    covered = point_range(student) or cfg.get("point_range")
+    if covered is None:
+        raise ValueError(
+            "--synthetic makes batches for detectors with a voxel layer or configs with a "
+            "point_range; use data"
+        )
+    low, high = torch.tensor(covered[:3]), torch.tensor(covered[3:])
+    head = getattr(student, "pts_bbox_head", None)
+    numbers = point_numbers(cfg)
+    made = torch.Generator().manual_seed(0)
+    clouds, samples = [], []
+    for _ in range(2):
+        xyz = low + (high - low) * torch.rand(points, 3, generator=made)
+        centres = low + (high - low) * (0.2 + 0.6 * torch.rand(6, 3, generator=made))
+        sizes = torch.tensor([3.9, 1.6, 1.5]).expand(6, 3)
+        near = centres[:, None] + (torch.rand(6, 50, 3, generator=made) - 0.5) * sizes[:, None]
+        xyz[: len(near) * 50] = near.reshape(-1, 3)[:points]
+        clouds.append(torch.cat([xyz, torch.rand(points, numbers - 3, generator=made)], 1))
+        boxes = torch.cat([centres, sizes, torch.rand(6, 1, generator=made)], 1)
+        boxes[:, 2] -= sizes[:, 2] / 2
+        if head is not None:  # CenterPoint's boxes have velocities
+            boxes = torch.cat([boxes, torch.zeros(6, 2)], 1)
+        meta = {"box_type_3d": LiDARInstance3DBoxes, "box_mode_3d": 0}
+        sample = Det3DDataSample(metainfo=meta)
+        sample.gt_instances_3d = InstanceData(
+            bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=boxes.shape[1]),
+            labels_3d=torch.arange(6) % len(cfg.get("classes", [0])),
+        )
+        samples.append(sample)
+    return {"inputs": {"points": clouds}, "data_samples": samples}
+
+
+def point_numbers(node: Any) -> int:
+    """Numbers of a point, from the steps of the pipeline that read and add to it."""
+    if isinstance(node, Mapping):
+        used = node.get("use_dim")
+        if used is not None and "load_dim" in node:
+            count = used if isinstance(used, int) else len(used)
+            if count > 3:
+                return count
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        return max((point_numbers(item) for item in node), default=4)
+    return 4
