@@ -78,11 +78,16 @@ def _cost_table(evidence: Evidence) -> str:
     if not rows:
         return ""
     names = list(dict.fromkeys(name for row in rows for name in row.cost))
-    lines = [f"| cost | {' | '.join(names)} |", f"| --- | {' | '.join('---:' for _ in names)} |"]
+    heads = " | ".join(name.replace("_", " ") for name in names)
+    lines = [f"| cost | {heads} |", f"| --- | {' | '.join('---:' for _ in names)} |"]
     for row in rows:
-        cells = [f"{row.cost[name]:,.4g}" if name in row.cost else "-" for name in names]
+        cells = [_amount(row.cost[name]) if name in row.cost else "-" for name in names]
         lines.append(f"| {_escape(row.name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _amount(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _class_table(evidence: Evidence) -> str:
