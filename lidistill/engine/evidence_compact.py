@@ -30,7 +30,7 @@ def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
         rows=[
             rows.teacher(),
             rows.student(),
-            rows.student(chosen.control),
+            *map(rows.student, chosen.controls),
             rows.point_distiller(),
             *map(rows.zoo, best_objectives(detector, BEST)),
         ],

@@ -104,7 +104,7 @@ def test_the_best_of_the_zoo_go_into_the_table(monkeypatch, tmp_path):
     assert [row.name for row in plan.rows] == [
         "teacher",
         "student",
-        "student, 2 times as long",
+        "student, 1.5 times as long",
         "student + PointDistiller",
         "student + pkd",
         "student + pivotal",
