@@ -47,6 +47,7 @@ class Detector:
         controls: how many times as long the plain student trains beside the others. The first is
             the control of equal compute: what the dearest distilled step takes in processor time,
             rounded up.
+        maps: config with the graphs on BEV maps, where ``graphs`` has them on pillars.
     """
 
     teacher: Path
@@ -54,6 +55,7 @@ class Detector:
     zoo: Path
     layout: str
     controls: tuple[float, ...]
+    maps: Path | None = None
 
 
 DETECTORS = {
@@ -63,6 +65,7 @@ DETECTORS = {
         Path("configs/feature_kd/zoo_pointpillars_world.py"),
         "kitti",
         controls=(1.5, 2.2),
+        maps=Path("configs/pointdistiller/pointpillars_bev_world.py"),
     ),
     "second": Detector(
         Path("configs/detection/second_world.py"),
@@ -139,9 +142,12 @@ class CompactRows:
         twin = None if times == 1 else STUDENT
         return Row(name, self._run(name, config), twin, self._words("graphs"), note)
 
-    def point_distiller(self) -> Row:
-        """The student under PointDistiller."""
-        return self._distilled("PointDistiller", "graphs")
+    def point_distiller(self) -> list[Row]:
+        """The student under PointDistiller, and with its graphs on maps where there is a config."""
+        rows = [self._distilled("PointDistiller", "graphs")]
+        if self.detector.maps is not None:
+            rows.append(self._distilled("PointDistiller on maps", "maps"))
+        return rows
 
     def zoo(self, name: str) -> Row:
         """The student under one objective of the zoo."""

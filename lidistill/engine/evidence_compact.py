@@ -31,7 +31,7 @@ def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
             rows.teacher(),
             rows.student(),
             *map(rows.student, chosen.controls),
-            rows.point_distiller(),
+            *rows.point_distiller(),
             *map(rows.zoo, best_objectives(detector, BEST)),
         ],
     )

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PointDistiller on the maps of PointPillars' backbone, as its paper does for SECOND.
+
+On pillars, as in ``pointpillars_world.py``, the term's gradient ends in the pillar encoder: one linear
+layer. Here it reaches the backbone as well.
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .pointpillars_world import *
+
+model["graphs"] = dict(
+    stage1=dict(
+        tap="backbone[0]", channels=(width // 2, width), width=16, queries=256, neighbours=32
+    ),
+    stage2=dict(
+        tap="backbone[1]", channels=(width, 2 * width), width=16, queries=256, neighbours=32
+    ),
+)
