@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """PointDistiller on the maps of PointPillars' backbone, as its paper does for SECOND.
 
-On pillars, as in ``pointpillars_world.py``, the term's gradient ends in the pillar encoder: one linear
-layer. Here it reaches the backbone as well.
+On pillars, as in ``pointpillars_world.py``, the gradient of the term ends in the pillar encoder,
+which is one linear layer. Here it reaches the backbone as well.
 """
 
 from mmengine.config import read_base
