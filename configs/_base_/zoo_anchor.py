@@ -21,7 +21,7 @@ from lidistill.losses.response import bernoulli_kd, pivotal_logits
 neck = dict(tap="neck[0]", places=[dict(type=Gaussian)])
 neck_everywhere = dict(tap="neck[0]", places=[dict(type=Occupied)])
 wider = dict(type=Conv1x1, in_channels=48, out_channels=96)
-classes = dict(tap="bbox_head.conv_cls", places=[dict(type=Gaussian)])
+logits = dict(tap="bbox_head.conv_cls", places=[dict(type=Gaussian)])
 pivotal = [dict(type=Gaussian), dict(type=Score, threshold=0.0, weigh=True)]
 zoo = dict(
     fitnets=dict(neck=dict(neck, loss=dict(type=fitnet), connector=wider, weight=1.0)),
@@ -44,8 +44,6 @@ zoo = dict(
             weight=3.0,
         )
     ),
-    bernoulli=dict(classes=dict(classes, loss=dict(type=bernoulli_kd), weight=4.0)),
-    pivotal=dict(
-        classes=dict(classes, loss=dict(type=pivotal_logits), places=pivotal, weight=15.0)
-    ),
+    bernoulli=dict(classes=dict(logits, loss=dict(type=bernoulli_kd), weight=4.0)),
+    pivotal=dict(classes=dict(logits, loss=dict(type=pivotal_logits), places=pivotal, weight=15.0)),
 )

@@ -10,8 +10,8 @@ for terms in zoo.values():
     for term in terms.values():
         term.update(tap="pts_neck[0]")
 heatmaps = dict(
-    heatmap1=dict(classes, tap="pts_bbox_head.task_heads.0.heatmap"),
-    heatmap2=dict(classes, tap="pts_bbox_head.task_heads.1.heatmap"),
+    heatmap1=dict(logits, tap="pts_bbox_head.task_heads.0.heatmap"),
+    heatmap2=dict(logits, tap="pts_bbox_head.task_heads.1.heatmap"),
 )
 zoo["bernoulli"] = {
     name: dict(heatmap, loss=dict(type=bernoulli_kd), weight=4.0)

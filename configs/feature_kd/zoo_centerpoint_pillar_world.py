@@ -8,19 +8,6 @@ from mmengine.config import read_base
 
 with read_base():
     from .._base_.zoo_center import *
-    from ..detection.centerpoint_pillar_world import *
+    from .centerpoint_pillar_world import *
 
-from lidistill.methods import FeatureKD
-from lidistill.models.detectors.compress import compressed_detector
-
-teacher = model
-model = dict(
-    type=FeatureKD,
-    student=dict(teacher, type=compressed_detector, encoder=0.5, backbone=0.5, head=0.5),
-    teachers=dict(
-        teacher=dict(
-            model=teacher, checkpoint=f"work_dirs/centerpoint_pillar_world/iter_{max_iters}.pth"
-        )
-    ),
-    terms=zoo["pkd"],
-)
+model["terms"] = zoo["pkd"]

@@ -109,7 +109,7 @@ class CompactRows:
         runs: checkpoints, ``runs/seed_<seed>/<row>``.
         world: folder of the world.
         world_seed: it is made with.
-        iters: of students but the control; None for the configs' own. Teachers train in full.
+        iters: of students but the controls; None for the configs' own. Teachers train in full.
     """
 
     detector: Detector
@@ -130,7 +130,7 @@ class CompactRows:
         return Row(TEACHER, run, config=str(self.detector.teacher))
 
     def student(self, times: float = 1.0) -> Row:
-        """The student without a teacher; ``times`` as many iterations for the control."""
+        """The student without a teacher; ``times`` as many iterations for a control."""
         name = STUDENT if times == 1 else f"{STUDENT}, {times:g} times as long"
         note = "control: no teacher, more steps" if times != 1 else ""
 
@@ -140,7 +140,7 @@ class CompactRows:
             return self._shortened(cfg, seed, times)
 
         twin = None if times == 1 else STUDENT
-        return Row(name, self._run(name, config), twin, self._words("graphs"), note)
+        return Row(name, self._run(name, config), twin, self._words("graphs", times), note)
 
     def point_distiller(self) -> list[Row]:
         """The student under PointDistiller, and with its graphs on maps where there is a config."""
@@ -188,9 +188,11 @@ class CompactRows:
         apply_overrides(cfg, seed, False, {"iters": iters})
         return cfg
 
-    def _words(self, kind: str) -> str:
+    def _words(self, kind: str, times: float = 1.0) -> str:
         path = getattr(self.detector, kind)
-        return str(path) if self.iters is None else f"{path}, {self.iters} iterations"
+        if self.iters is None:
+            return str(path)
+        return f"{path}, {round(self.iters * times)} iterations"
 
     # -- running ----------------------------------------------------------------------------------
     def _folder(self, seed: int, name: str) -> Path:

@@ -62,6 +62,7 @@ def test_students_of_a_seed_start_alike(detector, configs, tmp_path):
     rows = rows_of(detector, tmp_path)
     found = rows.student().run(3)
     assert found["value"] == 0.5
+    assert rows.student(1.5).config == f"{DETECTORS[detector].graphs}, 60 iterations"
     assert found["cost"] == {"parameters": 1.0, "training_s": 2.0}
     for row in (rows.student(2.0), *rows.point_distiller(), rows.zoo("pkd")):
         assert row.twin == "student"
