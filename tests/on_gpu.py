@@ -85,7 +85,8 @@ def same_steps(model: Any, batch: Any, tolerance: float = 1e-3) -> None:
     for name, gradient in wanted.items():
         gap = float((got[name] - gradient).norm())
         # a maximum or a ReLU at a tie may go the other way, so gradients are compared as a whole
-        assert gap <= 10 * tolerance * float(gradient.norm()) + 1e-4 * largest, name
+        allowed = 10 * tolerance * float(gradient.norm()) + 1e-4 * largest
+        assert gap <= allowed, f"{name}: off by {gap:.2e} of {float(gradient.norm()):.2e}"
 
 
 class Backward:

@@ -18,26 +18,45 @@ Start = Callable[[int], Path | None]
 
 
 def make_plan(work_dir: Path) -> EvidencePlan:
-    """Rows of the table; checkpoints are those of ``lidistill evidence image_to_lidar``.
+    """Rows from the self-supervised image teacher, its controls, and SLidR from the labelled one.
 
     Args:
         work_dir: pretraining in ``<work_dir>/runs``, fine-tuning in ``<work_dir>/finetuning/runs``.
+            Checkpoints are those of ``lidistill evidence image_to_lidar``.
     """
-    probes = ProbeRows(work_dir / "runs")
-
-    def stage(name: str, teacher: str) -> Start:
-        return lambda seed: probes.checkpoint(name, teacher, seed)
-
+    stage = _stages(work_dir)
     starts: dict[str, Start] = {RANDOM: lambda _seed: None}
     starts["permuted regions"] = stage("permuted", "image_teacher")
     for name, (plain, _) in METHODS.items():
         starts[name] = stage(plain, "image_teacher")
     starts["SLidR, labelled teacher"] = stage(METHODS["SLidR"][1], "labelled_teacher")
+    return _plan("finetuning", work_dir, starts)
+
+
+def make_labelled_plan(work_dir: Path) -> EvidencePlan:
+    """Rows from the labelled image teacher, the upper reference; ``work_dir`` as above."""
+    stage = _stages(work_dir)
+    starts: dict[str, Start] = {RANDOM: lambda _seed: None}
+    for name, (_, labelled) in METHODS.items():
+        starts[f"{name}, labelled teacher"] = stage(labelled, "labelled_teacher")
+    return _plan("finetuning_labelled", work_dir, starts)
+
+
+PLANS = {"": make_plan, "labelled": make_labelled_plan}
+
+
+def _stages(work_dir: Path) -> Callable[[str, str], Start]:
+    """From a stage and its teacher's stage to where fine-tuning starts."""
+    probes = ProbeRows(work_dir / "runs")
+    return lambda name, teacher: lambda seed: probes.checkpoint(name, teacher, seed)
+
+
+def _plan(method: str, work_dir: Path, starts: dict[str, Start]) -> EvidencePlan:
     folder = work_dir / "finetuning" / "runs"
     rows = [
         _row(folder, name, start, labels) for labels in SCENES for name, start in starts.items()
     ]
-    return EvidencePlan("finetuning", DATASET, "mIoU after fine-tuning", rows)
+    return EvidencePlan(method, DATASET, "mIoU after fine-tuning", rows)
 
 
 def _row(folder: Path, name: str, start: Start, labels: str) -> Row:

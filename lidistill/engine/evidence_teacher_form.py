@@ -36,5 +36,11 @@ def make_plan(work_dir: Path) -> EvidencePlan:
                 teacher="image_network",
                 note="the same weights at stride 16, read between the cells",
             ),
+            rows.pretrained(
+                "our default, bfloat16",
+                "bfloat16_form",
+                teacher="image_network",
+                note="teacher and student under bfloat16 autocast",
+            ),
         ],
     )

@@ -91,7 +91,7 @@ def find_plan(name: str) -> Callable[[Path], EvidencePlan]:
 def _plans() -> dict[str, Callable[[Path], EvidencePlan]]:
     """Name -> function of every module ``lidistill/engine/evidence_<name>.py``.
 
-    A module has one ``make_plan``, or ``PLANS``, whose keys are put behind its name.
+    A module has one ``make_plan``, or ``PLANS``, whose keys are put behind its name ("": nothing).
     """
     plans: dict[str, Callable[[Path], EvidencePlan]] = {}
     for entry in pkgutil.iter_modules(importlib.import_module(_HOME).__path__):
@@ -103,5 +103,5 @@ def _plans() -> dict[str, Callable[[Path], EvidencePlan]]:
         if several is None:
             plans[name] = module.make_plan
         else:
-            plans |= {f"{name}_{key}": make for key, make in several.items()}
+            plans |= {"_".join(filter(None, (name, key))): make for key, make in several.items()}
     return plans

@@ -70,7 +70,7 @@ def interpolation_weights(
     """Sum bilinear weights of each region's pixels on the low-resolution cells.
 
     Args:
-        ids: (H, W) integer rows in ``0 .. num_rows - 1``; negative = none.
+        ids: (B, H, W) integer rows in ``0 .. num_rows - 1``; negative = none.
         num_rows: number of rows s.
         low_hw: height and width (h, w) of the low-resolution map.
         align_corners: as in ``torch.nn.functional.interpolate``.
@@ -78,8 +78,8 @@ def interpolation_weights(
     Returns:
         (s, h * w) float64 weights; row r sums to the pixel count of r.
     """
-    rows = axis_weights(low_hw[0], ids.shape[0], align_corners)
-    columns = axis_weights(low_hw[1], ids.shape[1], align_corners)
+    rows = axis_weights(low_hw[0], ids.shape[1], align_corners)
+    columns = axis_weights(low_hw[1], ids.shape[2], align_corners)
     if ids.device.type != "cpu":
         return interpolation_weights_torch(ids, num_rows, low_hw, rows, columns)
     out = np.zeros((num_rows + 1, low_hw[0] * low_hw[1]))
@@ -109,7 +109,8 @@ def interpolation_weights_torch(
     for y, y_share in ((row, 1 - down), (row_next, down)):
         for x, x_share in ((column, 1 - right), (column_next, right)):
             cell = target + (y[:, None] * low_hw[1] + x)
-            weights.index_add_(0, cell.flatten(), (y_share[:, None] * x_share).flatten())
+            share = (y_share[:, None] * x_share).expand_as(cell)
+            weights.index_add_(0, cell.flatten(), share.flatten())
     return weights.view(num_rows + 1, cells)[:num_rows]
 
 
@@ -189,14 +190,16 @@ def _spread(  # type: ignore[no-untyped-def]
 def _gather_weights(  # type: ignore[no-untyped-def]
     labels, rows, columns, low_width, out
 ):
-    """Add the four bilinear weights of each pixel to out (S + 1, h * w)."""
+    """Add the four bilinear weights of each pixel of labels (B, H, W) to out (S + 1, h * w)."""
     row, row_next, row_part = rows
     column, column_next, column_part = columns
-    for y in range(labels.shape[0]):
-        top, bottom, low_share = row[y] * low_width, row_next[y] * low_width, row_part[y]
-        for x in range(labels.shape[1]):
-            label, right = labels[y, x], column_part[x]
-            out[label, top + column[x]] += (1.0 - low_share) * (1.0 - right)
-            out[label, top + column_next[x]] += (1.0 - low_share) * right
-            out[label, bottom + column[x]] += low_share * (1.0 - right)
-            out[label, bottom + column_next[x]] += low_share * right
+    images, height, width = labels.shape
+    for image in range(images):
+        for y in range(height):
+            top, bottom, low_share = row[y] * low_width, row_next[y] * low_width, row_part[y]
+            for x in range(width):
+                label, right = labels[image, y, x], column_part[x]
+                out[label, top + column[x]] += (1.0 - low_share) * (1.0 - right)
+                out[label, top + column_next[x]] += (1.0 - low_share) * right
+                out[label, bottom + column[x]] += low_share * (1.0 - right)
+                out[label, bottom + column_next[x]] += low_share * right

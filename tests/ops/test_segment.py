@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from lidistill.ops import _segment_kernels as kernels
+from lidistill.ops import segment as segment_ops
 from lidistill.ops.segment import (
     batch_region_ids,
     label_map_mean,
@@ -109,10 +110,13 @@ def test_half_precision_is_summed_in_float32():
 
 @pytest.mark.parametrize("align_corners", [True, False])
 @pytest.mark.parametrize("size", [(9, 13), (12, 20), (3, 5), (1, 1)])
-def test_lowres_pooling_equals_dense_upsampling(align_corners, size):
+@pytest.mark.parametrize("at_once", [1, 300, 2**18])
+def test_lowres_pooling_equals_dense_upsampling(monkeypatch, align_corners, size, at_once):
+    monkeypatch.setitem(segment_ops._WEIGHTS_AT_ONCE, False, at_once)
     rng = np.random.default_rng(4)
-    low = torch.from_numpy(rng.normal(size=(2, 4, 3, 5)))
-    labels = torch.from_numpy(rng.integers(-1, 6, (2, *size)))
+    low = torch.from_numpy(rng.normal(size=(4, 4, 3, 5)))
+    labels = torch.from_numpy(rng.integers(-1, 6, (4, *size)))
+    labels[1], labels[3] = -1, labels[3].clamp(max=2)  # none at all; fewer than the others
     ids, num_regions = batch_region_ids(labels, 6)
     dense, sparse = low.clone().requires_grad_(), low.clone().requires_grad_()
     upsampled = F.interpolate(dense, size, mode="bilinear", align_corners=align_corners)
@@ -193,8 +197,8 @@ def test_kernels_of_other_devices_agree():
     for align in (True, False):
         axes = [kernels.axis_weights(low, high, align) for low, high in ((4, 9), (3, 11))]
         torch.testing.assert_close(
-            kernels.interpolation_weights_torch(ids[0], count, (4, 3), *axes),
-            kernels.interpolation_weights(ids[0], count, (4, 3), align),
+            kernels.interpolation_weights_torch(ids, count, (4, 3), *axes),
+            kernels.interpolation_weights(ids, count, (4, 3), align),
         )
 
 
