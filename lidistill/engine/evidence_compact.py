@@ -8,10 +8,12 @@ from pathlib import Path
 
 from lidistill.engine.compact_rows import DETECTORS, LAYOUT_METRIC, CompactRows
 from lidistill.engine.evidence_zoo import best_objectives
-from lidistill.evaluation.evidence_run import EvidencePlan
+from lidistill.evaluation.evidence_run import EvidencePlan, Row
 
 BEST = 3
 ITERS = 800  # of students; teachers train as long as their configs say
+LONGER = 2
+"""Times as many iterations in the tables of students near their end."""
 
 
 def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
@@ -21,20 +23,40 @@ def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
         work_dir: runs go into ``<work_dir>/compact_<detector>/runs``.
         detector: of :data:`lidistill.engine.compact_rows.DETECTORS`.
     """
-    chosen = DETECTORS[detector]
-    rows = CompactRows(chosen, work_dir / f"compact_{detector}" / "runs", iters=ITERS)
+    name, chosen = f"compact_{detector}", DETECTORS[detector]
+    rows = CompactRows(chosen, work_dir / name / "runs", iters=ITERS)
+    controls = map(rows.student, chosen.controls)
+    return _plan(name, rows, [*controls, *rows.point_distiller()], detector)
+
+
+def make_longer_plan(work_dir: Path, detector: str) -> EvidencePlan:
+    """Rows of the table of students that train :data:`LONGER`: does a teacher still help?
+
+    Args:
+        work_dir: runs go into ``<work_dir>/compact_<detector>_longer/runs``.
+        detector: of :data:`lidistill.engine.compact_rows.DETECTORS`.
+    """
+    name, chosen = f"compact_{detector}_longer", DETECTORS[detector]
+    rows = CompactRows(chosen, work_dir / name / "runs", iters=LONGER * ITERS)
+    control, graphs = rows.student(chosen.controls[0]), rows.point_distiller()[0]
+    return _plan(name, rows, [control, graphs], detector)
+
+
+def _plan(name: str, rows: CompactRows, middle: list[Row], detector: str) -> EvidencePlan:
+    """Teacher, student, then ``middle``, then the best of the zoo."""
     return EvidencePlan(
-        method=f"compact_{detector}",
+        method=name,
         dataset=rows.dataset,
-        metric=LAYOUT_METRIC[chosen.layout],
+        metric=LAYOUT_METRIC[rows.detector.layout],
         rows=[
             rows.teacher(),
             rows.student(),
-            *map(rows.student, chosen.controls),
-            *rows.point_distiller(),
+            *middle,
             *map(rows.zoo, best_objectives(detector, BEST)),
         ],
     )
 
 
-PLANS = {name: partial(make_plan, detector=name) for name in DETECTORS}
+PLANS = {name: partial(make_plan, detector=name) for name in DETECTORS} | {
+    f"{name}_longer": partial(make_longer_plan, detector=name) for name in DETECTORS
+}
