@@ -98,13 +98,12 @@ def same_steps(model: Any, batch: Any, tolerance: float = 1e-3) -> None:
 @contextmanager
 def smooth_activations() -> Iterator[None]:
     """Whatever calls ReLU gets SiLU."""
+    silu = torch.nn.functional.silu
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.nn.functional, "relu", lambda x, inplace=False: _silu(x))
-        patch.setattr(torch.Tensor, "relu", _silu)
+        patch.setattr(torch.nn.functional, "relu", lambda x, inplace=False: silu(x))
+        patch.setattr(torch.Tensor, "relu", silu)
+        patch.setattr(torch.Tensor, "relu_", silu)
         yield
-
-
-_silu = torch.nn.functional.silu
 
 
 class Backward:

@@ -149,6 +149,10 @@ class CompactRows:
             rows.append(self._distilled("PointDistiller on maps", "maps"))
         return rows
 
+    def graphs(self, name: str, change: Callable[[Any], None]) -> Row:
+        """The student under PointDistiller, its model's config changed in place."""
+        return self._distilled(name, "graphs", change)
+
     def zoo(self, name: str) -> Row:
         """The student under one objective of the zoo."""
         return self._distilled(name, "zoo", objective=name)
@@ -168,11 +172,19 @@ class CompactRows:
         apply_overrides(cfg, seed, False, {})
         return cfg
 
-    def _distilled(self, name: str, kind: str, objective: str | None = None) -> Row:
+    def _distilled(
+        self,
+        name: str,
+        kind: str,
+        change: Callable[[Any], None] | None = None,
+        objective: str | None = None,
+    ) -> Row:
         def config(seed: int) -> Any:
             cfg = load_config(getattr(self.detector, kind), data_root=str(self.root()))
             if objective is not None:
                 cfg.model.terms = cfg["zoo"][objective]
+            if change is not None:
+                change(cfg.model)
             teacher = train_one(
                 self.teacher_config(seed), self._folder(seed, TEACHER), {}, quiet=True
             )
