@@ -16,52 +16,54 @@ import torch
 from torch import Tensor
 
 
-def map_sum(maps: Tensor, ids: Tensor, num_regions: int) -> Tensor:
-    """Sum (B, C, H, W) ``maps`` over ``ids`` (B, H*W): (S, C), float64 if the maps are."""
+def map_sum(maps: Tensor, target: Tensor, num_regions: int) -> Tensor:
+    """Sum (B, C, H, W) ``maps`` over ``target`` (B, H*W): (S, C), float64 if the maps are.
+
+    ``target`` is int32; region S is the spare one, which is left out.
+    """
     dtype = torch.float64 if maps.dtype == torch.float64 else torch.float32
     flat = maps.detach().to(dtype).flatten(2)  # (B, C, H * W)
     if maps.device.type == "cpu":
-        return _map_sum_numba(flat, ids, num_regions)
-    return map_sum_torch(flat, ids, num_regions)
+        return _map_sum_numba(flat, target, num_regions)
+    return map_sum_torch(flat, target, num_regions)
 
 
-def _map_sum_numba(flat: Tensor, ids: Tensor, num_regions: int) -> Tensor:
-    values, labels = flat.contiguous().numpy(), _spare_last(ids, num_regions)
+def _map_sum_numba(flat: Tensor, target: Tensor, num_regions: int) -> Tensor:
+    values, labels = flat.contiguous().numpy(), target.contiguous().numpy()
     total = np.zeros((values.shape[1], num_regions), values.dtype)
     _over_rows(len(total), lambda first, last: _sum_rows(values, labels, first, last, total))
     return torch.from_numpy(total).T.contiguous()
 
 
-def map_sum_torch(flat: Tensor, ids: Tensor, num_regions: int) -> Tensor:
+def map_sum_torch(flat: Tensor, target: Tensor, num_regions: int) -> Tensor:
     """As `map_sum`, for (B, C, P) maps on any device."""
     channels = flat.shape[1]
-    target = torch.where(ids < 0, num_regions, ids).long()
     total = flat.new_zeros(channels, num_regions + 1)
-    for one_map, one_target in zip(flat, target, strict=True):
+    for one_map, one_target in zip(flat, target.long(), strict=True):
         total.scatter_add_(1, one_target.expand(channels, -1), one_map)
     return total[:, :num_regions].T.contiguous()
 
 
-def spread_rows(rows: Tensor, ids: Tensor) -> Tensor:
-    """Write row ``ids[b, p]`` of (S, C) ``rows`` at each pixel: (B, C, H*W); zero where id < 0."""
+def spread_rows(rows: Tensor, target: Tensor) -> Tensor:
+    """Write row ``target[b, p]`` of (S, C) ``rows`` at each pixel: (B, C, H*W); zero at S."""
     spread = _spread_rows_numba if rows.device.type == "cpu" else spread_rows_torch
-    return spread(rows.detach(), ids)
+    return spread(rows.detach(), target)
 
 
-def _spread_rows_numba(rows: Tensor, ids: Tensor) -> Tensor:
+def _spread_rows_numba(rows: Tensor, target: Tensor) -> Tensor:
     num_regions, channels = rows.shape
     table = np.zeros((channels, num_regions + 1), rows.numpy().dtype)
     table[:, :num_regions] = rows.numpy().T
-    labels = _spare_last(ids, num_regions)
-    out = np.empty((ids.shape[0], channels, ids.shape[1]), table.dtype)
+    labels = target.contiguous().numpy()
+    out = np.empty((target.shape[0], channels, target.shape[1]), table.dtype)
     _over_rows(channels, lambda first, last: _spread(table, labels, first, last, out))
     return torch.from_numpy(out)
 
 
-def spread_rows_torch(rows: Tensor, ids: Tensor) -> Tensor:
+def spread_rows_torch(rows: Tensor, target: Tensor) -> Tensor:
     """As `spread_rows`, on any device."""
     table = torch.cat([rows, rows.new_zeros(1, rows.shape[1])])
-    return table[torch.where(ids < 0, len(rows), ids).long()].transpose(1, 2)
+    return table[target.long()].transpose(1, 2)
 
 
 def interpolation_weights(

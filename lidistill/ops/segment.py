@@ -58,16 +58,8 @@ def segment_sum(values: Tensor, ids: Tensor, num_segments: int) -> Tensor:
     Returns:
         (S, C) sums, float32 (float64 for float64 input); segments without rows are zero.
     """
-    if values.ndim != 2 or ids.shape != values.shape[:1]:
-        raise ValueError(
-            f"expected values (P, C) and ids (P,), got {tuple(values.shape)} and {tuple(ids.shape)}"
-        )
-    check_ids(ids, num_segments)
-    values = values.to(_accumulation_dtype(values.dtype))
-    # One spare row takes what belongs nowhere: no boolean indexing, so no copy and no device sync.
-    target = torch.where(ids < 0, num_segments, ids).long()
-    total = values.new_zeros(num_segments + 1, values.shape[1])
-    return total.index_add(0, target, values)[:num_segments]
+    _check_rows(values, ids)
+    return _sum_rows(values, _with_spare(ids, num_segments), num_segments)
 
 
 def segment_count(ids: Tensor, num_segments: int) -> Tensor:
@@ -80,10 +72,7 @@ def segment_count(ids: Tensor, num_segments: int) -> Tensor:
     Returns:
         (S,) int64 counts.
     """
-    flat = ids.reshape(-1)
-    check_ids(flat, num_segments)
-    target = torch.where(flat < 0, num_segments, flat).long()
-    return torch.bincount(target, minlength=num_segments + 1)[:num_segments]
+    return _count(_with_spare(ids, num_segments), num_segments)
 
 
 def divide_by_count(total: Tensor, count: Tensor, eps: float = 0.0) -> Tensor:
@@ -114,25 +103,48 @@ def segment_mean(
     Returns:
         (S, C) means (zero where empty) and (S,) int64 counts.
     """
-    count = segment_count(ids, num_segments)
-    return divide_by_count(segment_sum(values, ids, num_segments), count, eps), count
+    _check_rows(values, ids)
+    target = _with_spare(ids, num_segments)
+    count = _count(target, num_segments)
+    return divide_by_count(_sum_rows(values, target, num_segments), count, eps), count
+
+
+def _with_spare(ids: Tensor, num_segments: int, what: str = "ids") -> Tensor:
+    """Checked ids, int32, in which "no segment" is the spare segment ``num_segments``.
+
+    A spare row takes what belongs nowhere: no boolean indexing, so no copy of the values.
+    """
+    check_ids(ids, num_segments, what)
+    target = ids.to(torch.int32, copy=True)
+    return target.masked_fill_(target < 0, num_segments)
+
+
+def _sum_rows(values: Tensor, target: Tensor, num_segments: int) -> Tensor:
+    values = values.to(_accumulation_dtype(values.dtype))
+    total = values.new_zeros(num_segments + 1, values.shape[1])
+    return total.index_add(0, target, values)[:num_segments]
+
+
+def _count(target: Tensor, num_segments: int) -> Tensor:
+    return torch.bincount(target.flatten(), minlength=num_segments + 1)[:num_segments]
 
 
 class _MapSum(torch.autograd.Function):
     """Sum of a channel-major map over label regions; the gradient is a plain look-up."""
 
     @staticmethod
-    def forward(ctx: Any, maps: Tensor, ids: Tensor, num_regions: int) -> Tensor:
-        ctx.save_for_backward(ids)
+    def forward(ctx: Any, maps: Tensor, target: Tensor, num_regions: int) -> Tensor:
+        target = target.flatten(1)
+        ctx.save_for_backward(target)
         ctx.map_shape, ctx.map_dtype = maps.shape, maps.dtype
-        return kernels.map_sum(maps, ids, num_regions)  # (S, C)
+        return kernels.map_sum(maps, target, num_regions)  # (S, C)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, None, None]:
-        (ids,) = ctx.saved_tensors
+        (target,) = ctx.saved_tensors
         batch, channels, height, width = ctx.map_shape
-        spread = kernels.spread_rows(grad, ids)  # (B, C, H * W)
+        spread = kernels.spread_rows(grad, target)  # (B, C, H * W)
         return spread.view(batch, channels, height, width).to(ctx.map_dtype), None, None
 
 
@@ -148,9 +160,8 @@ def label_map_sum(feature_maps: Tensor, region_ids: Tensor, num_regions: int) ->
         (S, C) sums, float32 (float64 for float64 input).
     """
     _check_maps(feature_maps, region_ids)
-    check_ids(region_ids, num_regions, "region_ids")
-    flat_ids = region_ids.reshape(region_ids.shape[0], -1)
-    return _MapSum.apply(feature_maps, flat_ids, num_regions)
+    target = _with_spare(region_ids, num_regions, "region_ids")
+    return _MapSum.apply(feature_maps, target, num_regions)
 
 
 def label_map_mean(
@@ -168,9 +179,10 @@ def label_map_mean(
     Returns:
         (S, C) means (zero where empty) and (S,) int64 pixel counts.
     """
-    total = label_map_sum(feature_maps, region_ids, num_regions)
-    count = segment_count(region_ids, num_regions)
-    return divide_by_count(total, count, eps), count
+    _check_maps(feature_maps, region_ids)
+    target = _with_spare(region_ids, num_regions, "region_ids")
+    count = _count(target, num_regions)
+    return divide_by_count(_MapSum.apply(feature_maps, target, num_regions), count, eps), count
 
 
 def pool_map_regions_lowres(
@@ -204,7 +216,7 @@ def pool_map_regions_lowres(
             "expected feature_map (B, C, h, w) and region_ids (B, H, W), got "
             f"{tuple(feature_map.shape)} and {tuple(region_ids.shape)}"
         )
-    check_ids(region_ids, num_regions, "region_ids")
+    count = _count(_with_spare(region_ids, num_regions, "region_ids"), num_regions)
     batch, channels, height, width = feature_map.shape
     cells = feature_map.to(_accumulation_dtype(feature_map.dtype)).flatten(2).mT  # (B, h * w, C)
     total = cells.new_zeros(num_regions, channels)
@@ -227,7 +239,6 @@ def pool_map_regions_lowres(
         total = total.index_add(0, rows, sums.flatten(0, 1))
     if not total.requires_grad:  # no image has a region: zero, with gradient
         total = total + 0.0 * cells.sum()
-    count = segment_count(region_ids, num_regions)
     return divide_by_count(total, count, eps), count
 
 
@@ -274,6 +285,13 @@ def _id_spans(ids: Tensor) -> tuple[Tensor, int]:
     lowest = torch.where(ids < 0, torch.iinfo(ids.dtype).max, ids).flatten(1).amin(1).long()
     first = torch.where(last < 0, 0, lowest)
     return first, max(0, int((last - first).max()) + 1)
+
+
+def _check_rows(values: Tensor, ids: Tensor) -> None:
+    if values.ndim != 2 or ids.shape != values.shape[:1]:
+        raise ValueError(
+            f"expected values (P, C) and ids (P,), got {tuple(values.shape)} and {tuple(ids.shape)}"
+        )
 
 
 def _check_maps(feature_maps: Tensor, region_ids: Tensor) -> None:
