@@ -150,8 +150,8 @@ class CompactRows:
         return rows
 
     def graphs(self, name: str, change: Callable[[Any], None]) -> Row:
-        """The student under PointDistiller, its model's config changed in place."""
-        return self._distilled(name, "graphs", change)
+        """The student under PointDistiller, on maps if it can, its model's config changed."""
+        return self._distilled(name, "maps" if self.detector.maps else "graphs", change)
 
     def zoo(self, name: str) -> Row:
         """The student under one objective of the zoo."""

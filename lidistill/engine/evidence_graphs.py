@@ -19,19 +19,31 @@ from lidistill.engine.evidence_zoo import ITERS
 from lidistill.evaluation.evidence_run import EvidencePlan
 
 
-def as_configured(_model: Any) -> None:
-    """The config's own choices."""
+def paper(model: Any) -> None:
+    """Places weighed by importance, the term's weight 1."""
+    model.weights = None
+
+
+def times_4(model: Any) -> None:
+    """The paper's, four times the term."""
+    _weigh(model, 4.0)
+
+
+def times_16(model: Any) -> None:
+    """The paper's, sixteen times the term."""
+    _weigh(model, 16.0)
 
 
 def unweighted(model: Any) -> None:
     """All places count alike: the release's rule for BEV maps (its softmax is over one entry)."""
+    paper(model)
     model.reweight = False
 
 
 def heavier(model: Any) -> None:
     """Unweighted, four times the term."""
     unweighted(model)
-    model.weights = dict.fromkeys(model.graphs, 4.0)
+    _weigh(model, 4.0)
 
 
 def more_places(model: Any) -> None:
@@ -47,8 +59,14 @@ def trained(model: Any) -> None:
     model.teacher_side = "trained"
 
 
+def _weigh(model: Any, weight: float) -> None:
+    model.weights = dict.fromkeys(model.graphs, weight)
+
+
 VARIANTS: dict[str, Callable[[Any], None]] = {
-    "PointDistiller": as_configured,
+    "PointDistiller": paper,
+    "term times 4": times_4,
+    "term times 16": times_16,
     "all places alike": unweighted,
     "all alike, term times 4": heavier,
     "all alike, places times 4": more_places,
@@ -58,6 +76,8 @@ VARIANTS: dict[str, Callable[[Any], None]] = {
 
 def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
     """Rows of the table: the student alone and under each variant, one seed.
+
+    The graphs are those on BEV maps where a detector has a config for them.
 
     Args:
         work_dir: runs go into ``<work_dir>/graphs_<detector>/runs``.
