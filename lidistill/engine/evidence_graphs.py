@@ -46,6 +46,12 @@ def heavier(model: Any) -> None:
     _weigh(model, 4.0)
 
 
+def heaviest(model: Any) -> None:
+    """Unweighted, sixteen times the term."""
+    unweighted(model)
+    _weigh(model, 16.0)
+
+
 def more_places(model: Any) -> None:
     """Unweighted, four times as many places."""
     unweighted(model)
@@ -69,6 +75,7 @@ VARIANTS: dict[str, Callable[[Any], None]] = {
     "term times 16": times_16,
     "all places alike": unweighted,
     "all alike, term times 4": heavier,
+    "all alike, term times 16": heaviest,
     "all alike, places times 4": more_places,
     "all alike, teacher's layer trained": trained,
 }
