@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""PointDistiller on SECOND's BEV backbone, embedded world; train the teacher first, as there."""
+"""PointDistiller on SECOND's BEV backbone, embedded world; train the teacher first, as there.
+
+All places alike, as the release has it on maps, and the weight: `lidistill evidence graphs_second`.
+"""
 
 from mmengine.config import read_base
 
@@ -18,4 +21,6 @@ model = dict(
         stage1=dict(tap="backbone[0]", channels=(16, 32), width=16, queries=256, neighbours=32),
         stage2=dict(tap="backbone[1]", channels=(32, 64), width=16, queries=256, neighbours=32),
     ),
+    reweight=False,
+    weights=dict(stage1=4.0, stage2=4.0),
 )

@@ -44,9 +44,8 @@ class Detector:
         graphs: config of its student under PointDistiller.
         zoo: config of its student under one objective, with all of them in ``zoo``.
         layout: of the world it is trained on: ``nuscenes`` or ``kitti``.
-        controls: how many times as long the plain student trains beside the others. The first is
-            the control of equal compute: what the dearest distilled step takes in processor time,
-            rounded up.
+        controls: how many times as long the plain student trains beside the others. One is the
+            control of equal compute: what the dearest distilled step takes in processor time.
         maps: config with the graphs on BEV maps, where ``graphs`` has them on pillars.
     """
 
@@ -72,7 +71,7 @@ DETECTORS = {
         Path("configs/pointdistiller/second_world.py"),
         Path("configs/feature_kd/zoo_second_world.py"),
         "kitti",
-        controls=(1.5,),
+        controls=(1.5, 1.75),
     ),
     "centerpoint": Detector(
         Path("configs/detection/centerpoint_pillar_world.py"),
