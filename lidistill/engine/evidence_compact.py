@@ -26,7 +26,8 @@ def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
     name, chosen = f"compact_{detector}", DETECTORS[detector]
     rows = CompactRows(chosen, work_dir / name / "runs", iters=ITERS)
     controls = map(rows.student, chosen.controls)
-    return _plan(name, rows, [*controls, *rows.point_distiller()], detector)
+    best = map(rows.zoo, best_objectives(detector, BEST))
+    return _plan(name, rows, [*controls, *rows.point_distiller(), *best])
 
 
 def make_longer_plan(work_dir: Path, detector: str) -> EvidencePlan:
@@ -38,22 +39,16 @@ def make_longer_plan(work_dir: Path, detector: str) -> EvidencePlan:
     """
     name, chosen = f"compact_{detector}_longer", DETECTORS[detector]
     rows = CompactRows(chosen, work_dir / name / "runs", iters=LONGER * ITERS)
-    control, graphs = rows.student(chosen.controls[0]), rows.point_distiller()[0]
-    return _plan(name, rows, [control, graphs], detector)
+    best = map(rows.zoo, best_objectives(detector, BEST - 1))
+    return _plan(name, rows, [rows.student(chosen.controls[0]), *best])
 
 
-def _plan(name: str, rows: CompactRows, middle: list[Row], detector: str) -> EvidencePlan:
-    """Teacher, student, then ``middle``, then the best of the zoo."""
+def _plan(name: str, rows: CompactRows, others: list[Row]) -> EvidencePlan:
     return EvidencePlan(
         method=name,
         dataset=rows.dataset,
         metric=LAYOUT_METRIC[rows.detector.layout],
-        rows=[
-            rows.teacher(),
-            rows.student(),
-            *middle,
-            *map(rows.zoo, best_objectives(detector, BEST)),
-        ],
+        rows=[rows.teacher(), rows.student(), *others],
     )
 
 
