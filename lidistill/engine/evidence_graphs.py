@@ -21,16 +21,18 @@ from lidistill.evaluation.evidence_run import EvidencePlan
 
 def paper(model: Any) -> None:
     """Places weighed by importance, the term's weight 1."""
-    model.weights = None
+    model.reweight, model.weights = True, None
 
 
 def times_4(model: Any) -> None:
     """The paper's, four times the term."""
+    paper(model)
     _weigh(model, 4.0)
 
 
 def times_16(model: Any) -> None:
     """The paper's, sixteen times the term."""
+    paper(model)
     _weigh(model, 16.0)
 
 

@@ -10,7 +10,7 @@ import torch
 from mmengine.runner import set_random_seed
 
 from lidistill import compat
-from lidistill.engine import compact_rows, evidence_compact, evidence_zoo
+from lidistill.engine import compact_rows, evidence_compact, evidence_graphs, evidence_zoo
 from lidistill.engine.compact_rows import DETECTORS, CompactRows, outcome
 from lidistill.engine.test import teachers_of
 from lidistill.evaluation.evidence import Evidence, EvidenceRow, save_evidence
@@ -106,13 +106,42 @@ def test_the_best_of_the_zoo_go_into_the_table(monkeypatch, tmp_path):
         "teacher",
         "student",
         "student, 1.5 times as long",
+        "student, 1.75 times as long",
         "student + PointDistiller",
         "student + pkd",
         "student + pivotal",
         "student + fitnets",
     ]
+    longer = evidence_compact.PLANS["second_longer"](tmp_path)
+    assert [row.name for row in longer.rows[2:]] == [
+        "student, 1.5 times as long",
+        "student + pkd",
+        "student + pivotal",
+    ]
+    assert [row.config.split()[-2] for row in longer.rows[1:]] == ["1600", "2400", "1600", "1600"]
     assert plan.dataset == "embedded world bench, seed 0, KITTI layout"
     assert evidence_zoo.PLANS["second"](tmp_path).dataset.count("seed 7") == 1
+
+
+@pytest.mark.parametrize("detector", DETECTORS)
+def test_choices_of_point_distiller_are_made_one_at_a_time(detector, configs, tmp_path):
+    rows = rows_of(detector, tmp_path)
+    for name, change in evidence_graphs.VARIANTS.items():
+        rows.graphs(name, change).run(3)
+    models = {name.split("_+_")[1]: cfg.model for name, cfg in configs.items() if "_+_" in name}
+    paper, heavy, alike = (
+        models[name] for name in ("PointDistiller", "term_times_4", "all_places_alike")
+    )
+    assert paper.weights is None
+    assert alike.weights is None
+    assert set(heavy.weights.values()) == {4.0}
+    assert heavy.weights.keys() == heavy.graphs.keys()
+    assert paper.reweight
+    assert heavy.reweight
+    assert not alike.reweight
+    more = models["all_alike_places_times_4"].graphs
+    assert all(more[name].queries == 4 * graph.queries for name, graph in paper.graphs.items())
+    assert evidence_graphs.PLANS[detector](tmp_path).seeds == (0,)
 
 
 def test_kitti_outcome_is_moderate_3d_ap():
