@@ -19,67 +19,37 @@ from lidistill.engine.evidence_zoo import ITERS
 from lidistill.evaluation.evidence_run import EvidencePlan
 
 
-def paper(model: Any) -> None:
-    """Places weighed by importance, the term's weight 1."""
-    model.reweight, model.weights = True, None
+def choice(
+    weight: float = 1.0, reweight: bool = True, places: int = 1, teacher_side: str = "frozen"
+) -> Callable[[Any], None]:
+    """A change of a model's config; without arguments the paper's choices.
+
+    Args:
+        weight: of the term.
+        reweight: weigh places by importance. The release does not on BEV maps: its softmax there
+            is over one entry.
+        places: times as many as the config has.
+        teacher_side: the teacher's graph layer; the release trains it with the student's.
+    """
+
+    def change(model: Any) -> None:
+        model.weights = dict.fromkeys(model.graphs, weight)
+        model.reweight, model.teacher_side = reweight, teacher_side
+        for graph in model.graphs.values():
+            graph.queries *= places
+
+    return change
 
 
-def times_4(model: Any) -> None:
-    """The paper's, four times the term."""
-    paper(model)
-    _weigh(model, 4.0)
-
-
-def times_16(model: Any) -> None:
-    """The paper's, sixteen times the term."""
-    paper(model)
-    _weigh(model, 16.0)
-
-
-def unweighted(model: Any) -> None:
-    """All places count alike: the release's rule for BEV maps (its softmax is over one entry)."""
-    paper(model)
-    model.reweight = False
-
-
-def heavier(model: Any) -> None:
-    """Unweighted, four times the term."""
-    unweighted(model)
-    _weigh(model, 4.0)
-
-
-def heaviest(model: Any) -> None:
-    """Unweighted, sixteen times the term."""
-    unweighted(model)
-    _weigh(model, 16.0)
-
-
-def more_places(model: Any) -> None:
-    """Unweighted, four times as many places."""
-    unweighted(model)
-    for graph in model.graphs.values():
-        graph.queries *= 4
-
-
-def trained(model: Any) -> None:
-    """Unweighted, the teacher's graph layer trained with the student's, as in the release."""
-    unweighted(model)
-    model.teacher_side = "trained"
-
-
-def _weigh(model: Any, weight: float) -> None:
-    model.weights = dict.fromkeys(model.graphs, weight)
-
-
-VARIANTS: dict[str, Callable[[Any], None]] = {
-    "PointDistiller": paper,
-    "term times 4": times_4,
-    "term times 16": times_16,
-    "all places alike": unweighted,
-    "all alike, term times 4": heavier,
-    "all alike, term times 16": heaviest,
-    "all alike, places times 4": more_places,
-    "all alike, teacher's layer trained": trained,
+VARIANTS = {
+    "PointDistiller": choice(),
+    "term times 4": choice(4.0),
+    "term times 16": choice(16.0),
+    "all places alike": choice(reweight=False),
+    "all alike, term times 4": choice(4.0, reweight=False),
+    "all alike, term times 16": choice(16.0, reweight=False),
+    "all alike, places times 4": choice(reweight=False, places=4),
+    "all alike, teacher's layer trained": choice(reweight=False, teacher_side="trained"),
 }
 
 
