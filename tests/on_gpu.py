@@ -97,12 +97,10 @@ def same_steps(model: Any, batch: Any, tolerance: float = 1e-3) -> None:
 
 @contextmanager
 def smooth_activations() -> Iterator[None]:
-    """Whatever calls ReLU gets SiLU."""
+    """Networks get SiLU for ReLU; ``Tensor.relu`` stays, as compiled kernels know no other."""
     silu = torch.nn.functional.silu
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.nn.functional, "relu", lambda x, inplace=False: silu(x))
-        patch.setattr(torch.Tensor, "relu", silu)
-        patch.setattr(torch.Tensor, "relu_", silu)
         yield
 
 

@@ -108,7 +108,8 @@ class CompactRows:
         runs: checkpoints, ``runs/seed_<seed>/<row>``.
         world: folder of the world.
         world_seed: it is made with.
-        iters: of students but the controls; None for the configs' own. Teachers train in full.
+        iters: of students but the controls; None for the configs' own.
+        teacher_iters: of teachers; None for the configs' own.
     """
 
     detector: Detector
@@ -116,6 +117,7 @@ class CompactRows:
     world: Path = WORLD
     world_seed: int = WORLD_SEED
     iters: int | None = None
+    teacher_iters: int | None = None
 
     @property
     def dataset(self) -> str:
@@ -126,7 +128,7 @@ class CompactRows:
     def teacher(self) -> Row:
         """The detector at full width, which the students of the same seed learn from."""
         run = self._run(TEACHER, self.teacher_config)
-        return Row(TEACHER, run, config=str(self.detector.teacher))
+        return Row(TEACHER, run, config=_words(self.detector.teacher, self.teacher_iters))
 
     def student(self, times: float = 1.0) -> Row:
         """The student without a teacher; ``times`` as many iterations for a control."""
@@ -168,7 +170,7 @@ class CompactRows:
     def teacher_config(self, seed: int) -> Any:
         """Config that trains the teacher."""
         cfg = load_config(self.detector.teacher, data_root=str(self.root()))
-        apply_overrides(cfg, seed, False, {})
+        apply_overrides(cfg, seed, False, {"iters": self.teacher_iters})
         return cfg
 
     def _distilled(
@@ -200,10 +202,8 @@ class CompactRows:
         return cfg
 
     def _words(self, kind: str, times: float = 1.0) -> str:
-        path = getattr(self.detector, kind)
-        if self.iters is None:
-            return str(path)
-        return f"{path}, {round(self.iters * times)} iterations"
+        iters = None if self.iters is None else round(self.iters * times)
+        return _words(getattr(self.detector, kind), iters)
 
     # -- running ----------------------------------------------------------------------------------
     def _folder(self, seed: int, name: str) -> Path:
@@ -222,6 +222,10 @@ class CompactRows:
             return {**found, "cost": cost}
 
         return run
+
+
+def _words(config: Path, iters: int | None) -> str:
+    return str(config) if iters is None else f"{config}, {iters} iterations"
 
 
 def outcome(scores: Scores) -> dict[str, Any]:

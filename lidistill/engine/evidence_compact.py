@@ -13,7 +13,9 @@ from lidistill.evaluation.evidence_run import EvidencePlan, Row
 BEST = 3
 ITERS = 800  # of students; teachers train as long as their configs say
 LONGER = 2
-"""Times as many iterations in the tables of students near their end."""
+"""Times as many iterations in the tables of longer students."""
+TO_THE_END = 4800
+"""Iterations of teachers and students in the tables of what a trained-out teacher still gives."""
 
 
 def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
@@ -43,6 +45,21 @@ def make_longer_plan(work_dir: Path, detector: str) -> EvidencePlan:
     return _plan(name, rows, [rows.student(chosen.controls[0]), *best])
 
 
+def make_end_plan(work_dir: Path, detector: str) -> EvidencePlan:
+    """Rows of the table of teachers and students that train :data:`TO_THE_END`.
+
+    Args:
+        work_dir: runs go into ``<work_dir>/compact_<detector>_end/runs``.
+        detector: of :data:`lidistill.engine.compact_rows.DETECTORS`.
+    """
+    name, chosen = f"compact_{detector}_end", DETECTORS[detector]
+    runs = work_dir / name / "runs"
+    rows = CompactRows(chosen, runs, iters=TO_THE_END, teacher_iters=TO_THE_END)
+    best = map(rows.zoo, best_objectives(detector, BEST - 1))
+    graphs = rows.point_distiller()[-1]  # on maps where there is a choice
+    return _plan(name, rows, [rows.student(chosen.controls[0]), graphs, *best])
+
+
 def _plan(name: str, rows: CompactRows, others: list[Row]) -> EvidencePlan:
     return EvidencePlan(
         method=name,
@@ -55,3 +72,4 @@ def _plan(name: str, rows: CompactRows, others: list[Row]) -> EvidencePlan:
 PLANS = {name: partial(make_plan, detector=name) for name in DETECTORS} | {
     f"{name}_longer": partial(make_longer_plan, detector=name) for name in DETECTORS
 }
+PLANS |= {f"{name}_end": partial(make_end_plan, detector=name) for name in DETECTORS}

@@ -80,6 +80,14 @@ def test_students_of_a_seed_start_alike(detector, configs, tmp_path):
         assert all(torch.equal(value, distilled[key]) for key, value in alone.items()), name
 
 
+def test_teachers_may_train_longer_too(configs, tmp_path):
+    rows = CompactRows(DETECTORS["second"], tmp_path / "runs", iters=40, teacher_iters=90)
+    assert rows.teacher().config == "configs/detection/second_world.py, 90 iterations"
+    rows.zoo("pkd").run(3)
+    assert configs["teacher"].train_cfg.max_iters == 90
+    assert configs["student_+_pkd"].train_cfg.max_iters == 40
+
+
 def test_the_zoo_is_the_same_for_all():
     names = [CompactRows(DETECTORS[name], Path()).objectives() for name in DETECTORS]
     assert names[0] == names[1] == names[2]
@@ -119,6 +127,13 @@ def test_the_best_of_the_zoo_go_into_the_table(monkeypatch, tmp_path):
         "student + pivotal",
     ]
     assert [row.config.split()[-2] for row in longer.rows[1:]] == ["1600", "2400", "1600", "1600"]
+    end = evidence_compact.PLANS["second_end"](tmp_path)
+    assert [row.name for row in end.rows[3:]] == [
+        "student + PointDistiller",
+        "student + pkd",
+        "student + pivotal",
+    ]
+    assert [row.config.split()[-2] for row in end.rows] == ["4800"] * 2 + ["7200"] + ["4800"] * 3
     assert plan.dataset == "embedded world bench, seed 0, KITTI layout"
     assert evidence_zoo.PLANS["second"](tmp_path).dataset.count("seed 7") == 1
 

@@ -96,9 +96,9 @@ class Residual(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
-        y = self.norm1(self.conv1(x)).relu()
+        y = F.relu(self.norm1(self.conv1(x)))
         y = self.norm2(self.conv2(y))
-        return (y + self.shortcut(x)).relu()
+        return F.relu(y + self.shortcut(x))
 
 
 def _conv(in_channels: int, out_channels: int, stride: int = 1) -> nn.Conv2d:
