@@ -1,18 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Benches on a GPU, none without: ``lidistill bench gpu --out docs/benchmarks_gpu.json``.
 
-The hot paths beside the authors' way, and SLidR's whole step at the paper's size: samples a second
-in float32 and bfloat16, and how much of a step the two networks take by themselves.
+The hot paths beside the authors' way; SLidR's whole step at the paper's size: samples a second in
+float32 and bfloat16, and how much of a step the two networks take by themselves; PointDistiller's
+steps at the paper's sizes beside the student's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from lidistill.bench import distilled_step
 from lidistill.bench.case import Case
 from lidistill.bench.local_graph import FULL, QUICK, GraphScene
 from lidistill.bench.region_infonce import RegionScene
@@ -42,11 +45,12 @@ def cases(size: str, device: str = "cuda") -> list[Case]:
         device: what to run on; nothing is made for ``cuda`` where there is none.
 
     Returns:
-        Local graphs, region InfoNCE, SLidR's step.
+        Local graphs, region InfoNCE, SLidR's step, steps of distilled detectors.
     """
     if device == "cuda" and not torch.cuda.is_available():
         return []
-    return [*_graphs(size, device), _regions(size, device), *_steps(size, device)]
+    made = [*_graphs(size, device), _regions(size, device), *_steps(size, device)]
+    return [*made, *_detectors(size, device)]
 
 
 def _graphs(size: str, device: str) -> list[Case]:
@@ -82,6 +86,14 @@ def _steps(size: str, device: str) -> list[Case]:
         Case("gpu_slidr_step_bfloat16", f"{words}; reference: authors' form", authors, whole),
         Case("gpu_slidr_networks_alone", f"{words}; reference: our whole step", whole, networks),
     ]
+
+
+def _detectors(size: str, device: str) -> list[Case]:
+    if size == "full":
+        found = distilled_step.detector_cases(distilled_step.KITTI, 20_000, device)
+    else:
+        found = distilled_step.detector_cases(distilled_step.QUICK, 300, device)
+    return [replace(case, name=f"gpu_{case.name}") for case in found]
 
 
 def half_step(
