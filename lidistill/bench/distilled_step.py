@@ -114,10 +114,10 @@ def _labelled(cfg: Any, batch: Any, device: str) -> tuple[Any, Any]:
     models = []
     for cache in (None, ReplayCache(_SCRATCH[-1].name)):
         torch.manual_seed(0)
-        teacher = {"model": cfg.model.teacher.model, "cache": cache}
-        model = FeatureKD(cfg.model.student, {"teacher": teacher}, {}, labels={"score": 0.6})
+        options = {"teacher": {"model": cfg.model.teacher.model, "cache": cache}}
+        model = FeatureKD(cfg.model.student, options, {}, labels={"score": 0.6})
         models.append(model.to(device).train())
-        teacher = model.teachers["teacher"]
         if cache is not None:
+            teacher = model.teachers["teacher"]
             cache.keep(teacher, batch, teacher.run(batch))
     return models[0], models[1]
