@@ -15,6 +15,7 @@ from lidistill.engine.config import load_config
 from lidistill.engine.test import drop_teacher_checkpoints
 from lidistill.evaluation.probe_result import ProbeResult, ProbeSettings
 from lidistill.io import exclusive
+from lidistill.parallel import available_cpus
 
 SUPERPIXEL_SIGMA = 1.0  # the paper's 3 pixels at 1600 x 900, on images a quarter as wide
 
@@ -38,27 +39,24 @@ def prepare_world(
     out: Path,
     preset: str,
     seed: int,
-    jobs: int = 2,
     say: Callable[[str], None] = lambda _line: None,
 ) -> WorldData:
     """Generate the world, convert it, make superpixels; what exists already is not made again."""
     with exclusive(out, "makes a world"):
-        return _prepare_alone(out, preset, seed, jobs, say)
+        return _prepare_alone(out, preset, seed, say)
 
 
-def _prepare_alone(
-    out: Path, preset: str, seed: int, jobs: int, say: Callable[[str], None]
-) -> WorldData:
+def _prepare_alone(out: Path, preset: str, seed: int, say: Callable[[str], None]) -> WorldData:
     from lidistill.converters.nuscenes import convert_nuscenes
     from lidistill.converters.superpixels import make_superpixels
     from lidistill.world import generate
 
-    root = out / "nuscenes"
+    root, jobs = out / "nuscenes", available_cpus()
     commands = (
         f"lidistill world --layout nuscenes --preset {preset} --seed {seed} --out {out}",
-        f"lidistill create_data nuscenes --root {root} --jobs {jobs}",
+        f"lidistill create_data nuscenes --root {root}",
         f"lidistill superpixels {root}/lidistill_infos_train.pkl --data-root {root} "
-        f"--out {root}/superpixels --sigma {SUPERPIXEL_SIGMA:g} --jobs {jobs}",
+        f"--out {root}/superpixels --sigma {SUPERPIXEL_SIGMA:g}",
     )
     say(commands[0])
     generate(out, layout="nuscenes", preset=preset, seed=seed, jobs=jobs)
