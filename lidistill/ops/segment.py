@@ -265,15 +265,18 @@ def batch_region_ids(
     batch = labels.shape[0]
     group = torch.arange(batch, device=labels.device) if scope is None else scope.long()
     groups = int(group.max()) + 1 if batch else 0
-    labels = labels.long()
+    if labels.dtype in (torch.uint16, torch.uint32, torch.uint64):
+        labels = labels.long()  # torch can't compare these
     if num_labels is not None:
         check_ids(labels, num_labels, "superpixel labels")
-        per_group = labels.new_full((groups,), num_labels)
+        per_group = group.new_full((groups,), num_labels)
     else:
-        needed = labels.flatten(1).amax(1) + 1 if labels.numel() else labels.new_zeros(batch)
-        per_group = labels.new_zeros(groups).scatter_reduce_(0, group, needed, "amax")
+        needed = labels.flatten(1).amax(1).long() + 1 if labels.numel() else group.new_zeros(batch)
+        per_group = group.new_zeros(groups).scatter_reduce_(0, group, needed, "amax")
     first = per_group.cumsum(0) - per_group  # (G,)
-    region_ids = torch.where(labels < 0, -1, labels + first[group].view(-1, 1, 1))
+    region_ids = labels.to(torch.int64, copy=True).add_(first[group].view(-1, 1, 1))
+    if labels.dtype.is_signed:
+        region_ids.masked_fill_(labels < 0, -1)
     return region_ids, int(per_group.sum())
 
 

@@ -158,6 +158,28 @@ def test_batch_region_ids():
     assert total == 5
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.uint16, torch.int16, torch.int32])
+@pytest.mark.parametrize("num_labels", [None, 150])
+def test_batch_region_ids_of_any_integers(dtype, num_labels):
+    labels = torch.randint(0, 150, (3, 5, 6))
+    labels[0, 0, 0] = -1 if dtype.is_signed else 7
+    given = labels.to(dtype)
+    ids, total = batch_region_ids(given, num_labels)
+    expected, expected_total = batch_region_ids(labels, num_labels)
+    assert torch.equal(ids, expected)
+    assert total == expected_total
+    assert torch.equal(given, labels.to(dtype))  # left as it was
+
+
+@pytest.mark.parametrize("channels", range(1, 10))
+def test_any_number_of_channels(channels):
+    rng = np.random.default_rng(channels)
+    maps = torch.from_numpy(rng.normal(size=(2, channels, 6, 7)))
+    ids, num_regions = batch_region_ids(wavy_labels(2, 6, 7, rng))
+    expected, _ = loop_map(maps.numpy(), ids.numpy(), num_regions)
+    np.testing.assert_allclose(label_map_sum(maps, ids, num_regions), expected, atol=1e-12)
+
+
 def test_counts_ignore_negative_ids():
     assert segment_count(torch.tensor([[0, 2], [-1, 2]]), 4).tolist() == [1, 0, 2, 0]
 
