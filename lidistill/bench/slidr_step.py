@@ -152,6 +152,7 @@ def authors_step(
     """One training step in the authors' form, with the weights that `our_step` starts from."""
     model = make_slidr({**teacher, "dilated": True}, student, upsample=4).to(device)
     network = model.teachers["image"].model
+    network.to(memory_format=torch.contiguous_format)  # as theirs is
     pairs = (batch.point_to_voxel[batch.pair_point], batch.pair_image, batch.pair_rowcol)
     labels = batch.superpixels
 

@@ -90,7 +90,10 @@ class ProjectionMap(nn.Module):
         embedding = self.project(feature_map)
         if self.upsample > 1:
             embedding = F.interpolate(
-                embedding, scale_factor=self.upsample, mode="bilinear", align_corners=True
+                embedding.contiguous(),  # regions of a full map are summed channel by channel
+                scale_factor=self.upsample,
+                mode="bilinear",
+                align_corners=True,
             )
         return F.normalize(embedding, dim=1)
 

@@ -2,9 +2,9 @@
 """The knowledge-distillation zoo on any detector, assembled in the config.
 
 FitNets (https://arxiv.org/abs/1412.6550), AT (1612.03928), RKD (1904.05068), SP (1907.09682), NST
-(1707.01219), PKT (1803.10837), CWD (2011.13256), PKD (2207.02039), VID (1904.05835), DIST
-(2205.10536), MGD (2205.01529), V_kD (2403.06213), Hinton's (1503.02531) and SparseKD's (2205.15156)
-logit distillation; each loss names its paper in ``lidistill/losses``.
+(1707.01219), PKT (1803.10837), CWD (2011.13256), PKD (2207.02039), VID (1904.05835), MGD
+(2205.01529), V_kD (2403.06213); of logits Hinton's (1503.02531), DKD (2203.08679), DIST
+(2205.10536) and SparseKD's (2205.15156); each loss names its paper in ``lidistill/losses``.
 """
 
 from __future__ import annotations
