@@ -57,7 +57,7 @@ def lay_out(x: Any) -> Tensor:
 def norm_relu(x: Any, norm: nn.Module, relu: bool = True) -> Any:
     """Apply batch norm, and ReLU, to the features of a sparse tensor."""
     features = norm(x.features)
-    return x.replace_feature(F.relu(features) if relu else features)
+    return x.replace_feature(F.relu(features, inplace=True) if relu else features)
 
 
 class ResidualBlock(nn.Module):
@@ -104,4 +104,4 @@ class ResidualBlock(nn.Module):
         shortcut = x.features if self.downsample is None else self.downsample(x.features)
         x = norm_relu(self.conv1(x), self.norm1)
         x = norm_relu(self.conv2(x), self.norm2, relu=False)
-        return x.replace_feature(F.relu(x.features + shortcut, inplace=True))
+        return x.replace_feature(F.relu(x.features.add_(shortcut), inplace=True))
