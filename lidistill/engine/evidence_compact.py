@@ -14,8 +14,8 @@ BEST = 3
 ITERS = 800  # of students; teachers train as long as their configs say
 LONGER = 2
 """Times as many iterations in the tables of longer students."""
-TO_THE_END = 4800
-"""Iterations of teachers and students in the tables of what a trained-out teacher still gives."""
+LONGEST = 4800
+"""Iterations of all, teachers too, in the tables of what a well-trained teacher gives."""
 
 
 def make_plan(work_dir: Path, detector: str) -> EvidencePlan:
@@ -45,16 +45,16 @@ def make_longer_plan(work_dir: Path, detector: str) -> EvidencePlan:
     return _plan(name, rows, [rows.student(chosen.controls[0]), *best])
 
 
-def make_end_plan(work_dir: Path, detector: str) -> EvidencePlan:
-    """Rows of the table of teachers and students that train :data:`TO_THE_END`.
+def make_longest_plan(work_dir: Path, detector: str) -> EvidencePlan:
+    """Rows of the table in which teachers, too, train :data:`LONGEST` iterations.
 
     Args:
-        work_dir: runs go into ``<work_dir>/compact_<detector>_end/runs``.
+        work_dir: runs go into ``<work_dir>/compact_<detector>_longest/runs``.
         detector: of :data:`lidistill.engine.compact_rows.DETECTORS`.
     """
-    name, chosen = f"compact_{detector}_end", DETECTORS[detector]
+    name, chosen = f"compact_{detector}_longest", DETECTORS[detector]
     runs = work_dir / name / "runs"
-    rows = CompactRows(chosen, runs, iters=TO_THE_END, teacher_iters=TO_THE_END)
+    rows = CompactRows(chosen, runs, iters=LONGEST, teacher_iters=LONGEST)
     best = map(rows.zoo, best_objectives(detector, BEST - 1))
     graphs = rows.point_distiller()[-1]  # on maps where there is a choice
     return _plan(name, rows, [rows.student(chosen.controls[0]), graphs, *best])
@@ -72,4 +72,4 @@ def _plan(name: str, rows: CompactRows, others: list[Row]) -> EvidencePlan:
 PLANS = {name: partial(make_plan, detector=name) for name in DETECTORS} | {
     f"{name}_longer": partial(make_longer_plan, detector=name) for name in DETECTORS
 }
-PLANS |= {f"{name}_end": partial(make_end_plan, detector=name) for name in DETECTORS}
+PLANS |= {f"{name}_longest": partial(make_longest_plan, detector=name) for name in DETECTORS}

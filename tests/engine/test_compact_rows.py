@@ -127,13 +127,15 @@ def test_the_best_of_the_zoo_go_into_the_table(monkeypatch, tmp_path):
         "student + pivotal",
     ]
     assert [row.config.split()[-2] for row in longer.rows[1:]] == ["1600", "2400", "1600", "1600"]
-    end = evidence_compact.PLANS["second_end"](tmp_path)
-    assert [row.name for row in end.rows[3:]] == [
+    longest = evidence_compact.PLANS["second_longest"](tmp_path)
+    assert [row.name for row in longest.rows[3:]] == [
         "student + PointDistiller",
         "student + pkd",
         "student + pivotal",
     ]
-    assert [row.config.split()[-2] for row in end.rows] == ["4800"] * 2 + ["7200"] + ["4800"] * 3
+    assert [row.config.split()[-2] for row in longest.rows] == ["4800"] * 2 + ["7200"] + [
+        "4800"
+    ] * 3
     assert plan.dataset == "embedded world bench, seed 0, KITTI layout"
     assert evidence_zoo.PLANS["second"](tmp_path).dataset.count("seed 7") == 1
 
