@@ -57,8 +57,8 @@ def benchmarks(path: Path) -> str:
         return f"Not run yet: `{command}` writes this table.\n"
     record = read_json(path)
     lines = [
-        "| what | input | reference | ours | ratio | reference MiB | ours MiB |",
-        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+        "| what | input | reference | ours | ratio | MiB, both |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
     ]
     for row in record["rows"]:
         cells = [
@@ -66,9 +66,8 @@ def benchmarks(path: Path) -> str:
             row["size"],
             seconds(row["reference_s"]),
             seconds(row["ours_s"]),
-            "-" if row["ratio"] is None else f"{row['ratio']:.1f}x",
-            mebibytes(row["reference_mib"]),
-            mebibytes(row["ours_mib"]),
+            ratio(row["ratio"]),
+            f"{mebibytes(row['reference_mib'])} / {mebibytes(row['ours_mib'])}",
         ]
         lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     lines.append("")
@@ -84,7 +83,15 @@ def seconds(value: float | None) -> str:
     """Seconds or milliseconds, three digits."""
     if value is None:
         return "-"
-    return f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+    text = f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def ratio(value: float | None) -> str:
+    """Times as fast; two digits or three."""
+    if value is None:
+        return "-"
+    return f"{value:.1f}x" if value >= 2 else f"{value:.2f}x"
 
 
 def mebibytes(value: float | None) -> str:
