@@ -128,7 +128,7 @@ class CompactRows:
     def teacher(self) -> Row:
         """The detector at full width, which the students of the same seed learn from."""
         run = self._run(TEACHER, self.teacher_config)
-        return Row(TEACHER, run, config=_words(self.detector.teacher, self.teacher_iters))
+        return Row(TEACHER, run, config=_in_words(self.detector.teacher, self.teacher_iters))
 
     def student(self, times: float = 1.0) -> Row:
         """The student without a teacher; ``times`` as many iterations for a control."""
@@ -203,7 +203,7 @@ class CompactRows:
 
     def _words(self, kind: str, times: float = 1.0) -> str:
         iters = None if self.iters is None else round(self.iters * times)
-        return _words(getattr(self.detector, kind), iters)
+        return _in_words(getattr(self.detector, kind), iters)
 
     # -- running ----------------------------------------------------------------------------------
     def _folder(self, seed: int, name: str) -> Path:
@@ -224,7 +224,7 @@ class CompactRows:
         return run
 
 
-def _words(config: Path, iters: int | None) -> str:
+def _in_words(config: Path, iters: int | None) -> str:
     return str(config) if iters is None else f"{config}, {iters} iterations"
 
 

@@ -104,4 +104,4 @@ class ResidualBlock(nn.Module):
         shortcut = x.features if self.downsample is None else self.downsample(x.features)
         x = norm_relu(self.conv1(x), self.norm1)
         x = norm_relu(self.conv2(x), self.norm2, relu=False)
-        return x.replace_feature(F.relu(x.features.add_(shortcut), inplace=True))
+        return x.replace_feature(F.relu(x.features + shortcut, inplace=True))

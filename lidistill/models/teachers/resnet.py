@@ -71,7 +71,7 @@ class ResNetTeacher(nn.Module):
                 before *= 2
         self.out_channels: int = self.encoder.feat_dim
         self.loaded = load_image_weights(self.encoder, weights) if weights is not None else ""
-        # the same numbers, on a CPU 1.2 (stride 16) to 1.5 times (stride 4) faster
+        # the same values to rounding, on a CPU 1.2 (stride 16) to 1.5 times (stride 4) sooner
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
