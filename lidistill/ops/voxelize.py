@@ -164,9 +164,11 @@ def _sort_voxelize(
     voxel = voxel_of_run[run]
 
     found = min(len(starts), max_voxels)
-    kept = (voxel < found) & (slot < max_points)
-    features[voxel[kept], slot[kept]] = points[inside[order[kept]]]
-    counts[:found] = torch.bincount(voxel[kept], minlength=found).to(counts.dtype)
+    # rows once, not a mask at each use: a GPU is waited for whenever a mask becomes rows
+    kept = torch.nonzero((voxel < found) & (slot < max_points))[:, 0]
+    voxel = voxel[kept]
+    features[voxel, slot[kept]] = points[inside[order[kept]]]
+    counts.index_add_(0, voxel, torch.ones_like(voxel, dtype=counts.dtype))
     openers = inside[order[starts[by_first_point[:found]]]]
     coords[:found] = cells[openers].to(coords.dtype)
     return found
