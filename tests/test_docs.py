@@ -168,10 +168,19 @@ def test_benchmark_record_has_its_form(name):
     assert all(set(row) >= columns for row in record["rows"])
 
 
-def test_numbers_of_the_readme_are_those_of_the_records():
-    shown = re.findall(r"\d\.\d{3} ± \d\.\d{3}", (ROOT / "README.md").read_text())
+@pytest.mark.parametrize("page", ["README.md", "docs/methods/pointdistiller.md"])
+def test_numbers_on_pages_are_those_of_the_records(page):
+    shown = re.findall(r"\d+\.\d+ ± \d+\.\d+", (ROOT / page).read_text())
     records = [load_evidence(path) for path in sorted((ROOT / "docs/evidence").glob("*.json"))]
     summaries = [summarise(row, record.rows) for record in records for row in record.rows]
-    measured = {f"{found.mean:.3f} ± {found.spread:.3f}" for found in summaries}
+    measured = {
+        f"{abs(mean):.{digits}f} ± {spread:.{digits}f}"
+        for found in summaries
+        for mean, spread in (
+            (found.mean, found.spread),
+            (found.difference, found.difference_spread),
+        )
+        for digits in (1, 3)
+    }
     assert len(shown) >= 5
-    assert set(shown) <= measured, "the README's numbers are not in docs/evidence"
+    assert set(shown) <= measured, f"numbers of {page} are not in docs/evidence"
