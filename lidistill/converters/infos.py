@@ -153,17 +153,27 @@ def write_infos(
     frames: Sequence[Mapping[str, Any]],
     parameters: Mapping[str, Any],
     source: str,
+    contents: Mapping[str, Any] | None = None,
 ) -> None:
     """Writes an info file and its manifest.
+
+    Args:
+        path: Of the info file.
+        metainfo: Dataset name, version, split, categories.
+        frames: In mmdet3d's v1.1 schema.
+        parameters: Of the conversion, for the manifest.
+        source: What it was made from, for the manifest.
+        contents: What is in the data (``Contents.to_dict``): into ``metainfo`` and the manifest.
 
     The bytes depend on the values alone: pickle marks objects that occur twice, so the same values
     give other bytes when one run shares a string that another run holds twice. The canonical form
     shares every equal string.
     """
     names: dict[str, str] = {}
-    content = {"metainfo": dict(metainfo), "data_list": list(frames)}
+    known = {} if contents is None else {"contents": dict(contents)}
+    content = {"metainfo": {**metainfo, **known}, "data_list": list(frames)}
     dump_pickle(path, _canonical(content, names))
-    write_manifest(path, "lidistill create_data", parameters, len(frames), source)
+    write_manifest(path, "lidistill create_data", parameters, len(frames), source, known)
 
 
 def _canonical(value: Any, names: dict[str, str]) -> Any:

@@ -41,7 +41,12 @@ def manifest_path(target: PathLike) -> Path:
 
 
 def write_manifest(
-    target: PathLike, tool: str, parameters: Mapping[str, Any], count: int, source: str
+    target: PathLike,
+    tool: str,
+    parameters: Mapping[str, Any],
+    count: int,
+    source: str,
+    more: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes what made a product, beside it: ``<folder>/manifest.json``, ``<file>.manifest.json``.
 
@@ -51,6 +56,7 @@ def write_manifest(
         parameters: Everything that changes the product's content.
         count: Number of entries in it.
         source: What it was made from.
+        more: Further entries that describe the product and do not make it.
 
     Returns:
         The manifest's path. It holds no time stamp: the same work gives the same bytes.
@@ -63,6 +69,7 @@ def write_manifest(
         "parameters": dict(parameters),
         "count": int(count),
         "source": source,
+        **(more or {}),
     }
     path = manifest_path(target)
     write_json(path, manifest)
