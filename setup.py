@@ -25,7 +25,7 @@ setup(
         "torch>=2.4",
         "numpy<2",  # nuscenes-devkit 1.2.0
         "mmengine==0.10.7",
-        "mmcv-lite==2.1.0",  # its compiled extension: lidistill/ops/mmcv_ext.py
+        "mmcv-lite==2.1.0",  # its compiled extension: lidistill/ops/mmcv/ext.py
         "mmdet==3.3.0",
         "mmdet3d==1.4.0",
         "nuscenes-devkit==1.2.0",

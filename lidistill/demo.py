@@ -14,7 +14,7 @@ from lidistill import provenance
 from lidistill.engine import slidr_report, slidr_runs
 from lidistill.engine.train import train
 from lidistill.evaluation.evidence_record import EvidenceRow
-from lidistill.evaluation.probe_result import ProbeResult
+from lidistill.evaluation.probes.result import ProbeResult
 from lidistill.io import read_json, write_json
 from lidistill.visualization.report import write_report
 from lidistill.visualization.report_data import ReportData

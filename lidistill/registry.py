@@ -38,4 +38,6 @@ TRANSFORMS = Registry(
 )
 HOOKS = Registry("hook", parent=_HOOKS, scope="lidistill", locations=["lidistill.hooks"])
 METRICS = Registry("metric", parent=_METRICS, scope="lidistill", locations=["lidistill.evaluation"])
-LOOPS = Registry("loop", parent=_LOOPS, scope="lidistill", locations=["lidistill.engine.loops"])
+LOOPS = Registry(
+    "loop", parent=_LOOPS, scope="lidistill", locations=["lidistill.engine.loops.iterations"]
+)

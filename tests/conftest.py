@@ -53,8 +53,8 @@ def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def converted_world(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny world with info files: ``<dir>/nuscenes`` and ``<dir>/kitti``. Read only."""
-    from lidistill.converters.kitti import convert_kitti
-    from lidistill.converters.nuscenes import convert_nuscenes
+    from lidistill.converters.kitti.convert import convert_kitti
+    from lidistill.converters.nuscenes.convert import convert_nuscenes
 
     out = tmp_path_factory.mktemp("converted_world")
     for layout in ("nuscenes", "kitti"):

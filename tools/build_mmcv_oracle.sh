@@ -4,7 +4,7 @@
 #
 #   tools/build_mmcv_oracle.sh [FOLDER]        default .venv-mmcv; MAX_JOBS, PYTHON, TORCH are read
 #
-# lidistill does not need it: lidistill/ops/mmcv_ext.py stands in for the compiled extension. The
+# lidistill does not need it: lidistill/ops/mmcv/ext.py stands in for the compiled extension. The
 # tests use this environment as their oracle (LIDISTILL_MMCV_PYTHON=FOLDER/bin/python), and who
 # wants the CUDA ops that the stand-in lacks may train in it. Needs a C++ compiler and the Python
 # headers; about ten minutes on two cores.

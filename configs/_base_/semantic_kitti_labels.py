@@ -6,7 +6,8 @@ from mmengine.config import read_base
 with read_base():
     from .nuscenes_labels import *
 
-from lidistill.converters.semantic_kitti_labels import SEMANTIC_KITTI_CLASSES
+from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES
+
 from lidistill.datasets.scan_transforms import LoadSemanticKittiLabels, OffsetIntensity
 
 data_root = "data/semantickitti"

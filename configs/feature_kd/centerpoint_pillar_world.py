@@ -10,7 +10,8 @@ from mmengine.config import read_base
 with read_base():
     from ..detection.centerpoint_pillar_world import *
 
-from lidistill.distill.choices import Gaussian, Score
+from lidistill.distill.detectors.choices import Gaussian, Score
+
 from lidistill.losses.response import pivotal_logits
 from lidistill.methods import FeatureKD
 from lidistill.models.detectors.compress import compressed_detector

@@ -9,7 +9,8 @@ from mmengine.config import read_base
 with read_base():
     from ..detection.pointpillars_world import *
 
-from lidistill.distill.choices import Gaussian
+from lidistill.distill.detectors.choices import Gaussian
+
 from lidistill.distill.schedules import Ramp
 from lidistill.hooks import EMATeacherHook
 from lidistill.losses.feature import pearson_knowledge

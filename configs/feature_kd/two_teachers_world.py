@@ -9,7 +9,8 @@ from mmengine.config import read_base
 with read_base():
     from .pointpillars_world import *
 
-from lidistill.distill.choices import Gaussian
+from lidistill.distill.detectors.choices import Gaussian
+
 from lidistill.losses.response import bernoulli_kd
 from lidistill.models.detectors.compress import compressed_detector
 

@@ -105,7 +105,7 @@ def _stopped(name: str, words: str, teacher: Any, batch: Any) -> Case:
 
 def _labelled(cfg: Any, batch: Any, device: str) -> tuple[Any, Any]:
     """Label distillation from a teacher that runs on each batch, and from one that is cached."""
-    from lidistill.distill.replay import ReplayCache
+    from lidistill.distill.caches.detections import ReplayCache
     from lidistill.methods import FeatureKD
 
     for number, sample in enumerate(batch["data_samples"]):

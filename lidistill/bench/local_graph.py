@@ -20,7 +20,7 @@ from lidistill.losses.local_graph import (
     query_weights,
     top_places,
 )
-from lidistill.ops.local_graph import coordinate_graph, feature_graph
+from lidistill.ops.graphs.local_graph import coordinate_graph, feature_graph
 
 # voxels, teacher's and student's width, queries, neighbours, graph width
 FULL = {

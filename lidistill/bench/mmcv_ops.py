@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from lidistill.bench.case import Case
-from lidistill.ops import scatter_points, voxelize
-from lidistill.ops.voxelize import VoxelGrid
+from lidistill.ops.points import scatter as scatter_points
+from lidistill.ops.points import voxelize
+from lidistill.ops.points.voxelize import VoxelGrid
 
 SECOND = VoxelGrid.from_range((0.05, 0.05, 0.1), (0, -40, -3, 70.4, 40, 1))
 CENTERPOINT = VoxelGrid.from_range((0.1, 0.1, 0.2), (-51.2, -51.2, -5, 51.2, 51.2, 3))

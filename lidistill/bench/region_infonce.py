@@ -21,8 +21,8 @@ from lidistill.losses.contrastive import (
     regions_at_pairs,
     select_regions,
 )
-from lidistill.ops.pixel_read import read_pixels, read_pixels_lowres
-from lidistill.ops.segment import batch_region_ids, pool_map_regions_lowres, segment_mean
+from lidistill.ops.segments.pixel_read import read_pixels, read_pixels_lowres
+from lidistill.ops.segments.segment import batch_region_ids, pool_map_regions_lowres, segment_mean
 
 Gradients = tuple[Tensor, Tensor, Tensor]
 TEMPERATURE = 0.07

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from lidistill import io
 from lidistill.bench.case import Case
-from lidistill.converters.slic import SlicParameters, slic_labels
+from lidistill.converters.superpixels.slic import SlicParameters, slic_labels
 from lidistill.evaluation.superpixel_quality import boundary_recall, undersegmentation_error
 
 FULL, HALF = SlicParameters(), SlicParameters(scale=0.5)
@@ -46,10 +46,10 @@ def world_picture(width: int) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
     Returns:
         (H, W, 3) uint8, and (H, W) int32: the thing, or the ground's material, or the sky.
     """
-    from lidistill.world.compose import compose
-    from lidistill.world.render import render
-    from lidistill.world.sensors import nuscenes_cameras
-    from lidistill.world.site import Profile
+    from lidistill.world.scene.compose import compose
+    from lidistill.world.scene.site import Profile
+    from lidistill.world.sensing.render import render
+    from lidistill.world.sensing.sensors import nuscenes_cameras
 
     scene = compose("bench", (0, 0), 10.0, Profile())
     snapshot = scene.snapshot(2.0)

@@ -13,20 +13,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.bench.case import Case
-from lidistill.world.caster import GROUND, SKY, STEP, cast
-from lidistill.world.compose import compose
 from lidistill.world.ground import hit_ground
 from lidistill.world.jit import kernel
 from lidistill.world.primitives import hit
-from lidistill.world.scene import Snapshot
-from lidistill.world.sensors import (
+from lidistill.world.scene.compose import compose
+from lidistill.world.scene.scene import Snapshot
+from lidistill.world.scene.site import Profile
+from lidistill.world.sensing.caster import GROUND, SKY, STEP, cast
+from lidistill.world.sensing.sensors import (
     RayTable,
     kitti_camera,
     kitti_lidar,
     nuscenes_cameras,
     nuscenes_lidar,
 )
-from lidistill.world.site import Profile
 
 
 @kernel
@@ -90,7 +90,7 @@ def brute_cast(
         table: rays in the ego's frame.
 
     Returns:
-        distance (C, R) and surface (C, R), as :func:`lidistill.world.caster.cast`.
+        distance (C, R) and surface (C, R), as :func:`lidistill.world.sensing.caster.cast`.
     """
     distance = np.empty(table.rays.shape[:2])
     surface = np.empty(table.rays.shape[:2], np.int32)

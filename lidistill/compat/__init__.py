@@ -54,7 +54,7 @@ def _mmdet3d_weights() -> bool:
 
 def _mmcv_ext() -> bool:
     try:
-        from lidistill.ops import mmcv_ext
+        from lidistill.ops.mmcv import ext as mmcv_ext
     except ImportError:
         return False
     return bool(mmcv_ext.install())

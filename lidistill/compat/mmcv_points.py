@@ -15,7 +15,7 @@ def patch_furthest(module: Any) -> None:
     """`FurthestPointSampling` for CPU points."""
 
     def forward(ctx: Any, points_xyz: Tensor, num_points: int) -> Tensor:
-        from lidistill.ops.point_sets import furthest_point_sample
+        from lidistill.ops.points.point_sets import furthest_point_sample
 
         rows = furthest_point_sample(points_xyz, num_points)
         ctx.mark_non_differentiable(rows)
@@ -34,7 +34,7 @@ def patch_knn(module: Any) -> None:
         center_xyz: Tensor | None = None,
         transposed: bool = False,
     ) -> Tensor:
-        from lidistill.ops.point_sets import nearest_points
+        from lidistill.ops.points.point_sets import nearest_points
 
         centres = xyz if center_xyz is None else center_xyz
         if transposed:
@@ -51,13 +51,13 @@ def patch_boxes(module: Any) -> None:
 
     def part(points: Tensor, boxes: Tensor) -> Tensor:
         """(B, N) int32, the first box of each point, -1 for none."""
-        from lidistill.ops.points_in_boxes import first_box_of_points
+        from lidistill.ops.boxes.points_in_boxes import first_box_of_points
 
         return torch.stack([first_box_of_points(*pair) for pair in zip(points, boxes, strict=True)])
 
     def every(points: Tensor, boxes: Tensor) -> Tensor:
         """(B, N, M) int32, 1 where a point is in a box."""
-        from lidistill.ops.points_in_boxes import points_in_boxes
+        from lidistill.ops.boxes.points_in_boxes import points_in_boxes
 
         pairs = zip(points, boxes, strict=True)
         return torch.stack([points_in_boxes(*pair).t().int() for pair in pairs])

@@ -3,7 +3,7 @@
 
 spconv 2.3.8 on the CPU asks for a CUDA stream in ``backward``, races with more than one thread
 (silently wrong), reads non-contiguous coordinates wrongly, and its CUDA builds refuse CPU tensors.
-The functions here replace the layers' forwards for CPU tensors with `lidistill.ops.sparse_conv`,
+The functions here replace the layers' forwards for CPU tensors with `lidistill.ops.sparse.conv`,
 whatever algorithm the layer was built with.
 
 On CUDA the library's kernels run, always by its differentiable way where that is asked for: left to
@@ -136,8 +136,8 @@ def conv_forward(  # noqa: PLR0913 -- the library's own signature
     """
     from spconv.pytorch.conv import _apply_act
 
-    from lidistill.ops.neighbours import pointwise_table
-    from lidistill.ops.sparse_conv import sparse_conv
+    from lidistill.ops.sparse.conv import sparse_conv
+    from lidistill.ops.sparse.neighbours import pointwise_table
 
     x = input
     if x.features.shape[1] != self.in_channels:
@@ -179,7 +179,7 @@ def pool_forward(self: Any, input: Any) -> Any:
     """
     from spconv.pytorch.pool import SparseAvgPool
 
-    from lidistill.ops.sparse_pool import sparse_avg_pool, sparse_max_pool
+    from lidistill.ops.sparse.pool import sparse_avg_pool, sparse_max_pool
 
     pool = sparse_avg_pool if isinstance(self, SparseAvgPool) else sparse_max_pool
     datas, indice_dict = _geometry(self, input)
@@ -240,7 +240,7 @@ def _build_geometry(layer: Any, x: Any) -> Any:
     """Make spconv's `IndiceData` with a `PairTable` in the place of pair lists."""
     from spconv.pytorch.core import IndiceData
 
-    from lidistill.ops.neighbours import strided_table, submanifold_table
+    from lidistill.ops.sparse.neighbours import strided_table, submanifold_table
 
     geometry = (layer.kernel_size, layer.stride, layer.padding, layer.dilation)
     out_shape = _out_shape(layer, x.spatial_shape)

@@ -7,10 +7,10 @@ import argparse
 import logging
 from pathlib import Path
 
-from lidistill.converters.kitti import POINT_FOLDERS, convert_kitti
-from lidistill.converters.nuscenes import convert_nuscenes
-from lidistill.converters.nuscenes_tables import find_versions
-from lidistill.converters.semantic_kitti import convert_semantic_kitti
+from lidistill.converters.kitti.convert import POINT_FOLDERS, convert_kitti
+from lidistill.converters.nuscenes.convert import convert_nuscenes
+from lidistill.converters.nuscenes.tables import find_versions
+from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
 from lidistill.io import DataError, available_cpus, read_manifest
 from lidistill.parallel import ENGINES
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from lidistill.converters.infos import INFO_VERSION, KITTI_CLASSES, write_infos
-from lidistill.converters.kitti_files import DONT_CARE, MissingFileError, read_frame_list
-from lidistill.converters.kitti_info import FrameOptions, frame_info
-from lidistill.converters.kitti_tracks import Origin, find_origins
+from lidistill.converters.kitti.files import DONT_CARE, MissingFileError, read_frame_list
+from lidistill.converters.kitti.info import FrameOptions, frame_info
+from lidistill.converters.kitti.tracks import Origin, find_origins
 from lidistill.converters.parts import PartStore, finished_before, remember
 from lidistill.io import DataError, dump_pickle, parallel
 

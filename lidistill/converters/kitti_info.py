@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lidistill.converters.boxes2d import image_boxes
 from lidistill.converters.infos import KITTI_CLASSES
-from lidistill.converters.kitti_files import (
+from lidistill.converters.kitti.files import (
     DONT_CARE,
     Calibration,
     Labels,
@@ -21,7 +21,7 @@ from lidistill.converters.kitti_files import (
     read_labels,
     read_plane,
 )
-from lidistill.converters.kitti_tracks import Origin
+from lidistill.converters.kitti.tracks import Origin
 from lidistill.geometry.boxes import kitti_to_lidar_boxes, points_in_boxes
 from lidistill.geometry.frames import apply_transform
 from lidistill.io import image_size, point_count, read_points

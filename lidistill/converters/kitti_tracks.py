@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-from lidistill.converters.kitti_files import AGAIN, Labels
+from lidistill.converters.kitti.files import AGAIN, Labels
 from lidistill.io import DataError
 
 

@@ -22,8 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill import io
-from lidistill.converters.rle import decode_counts, decode_string
-from lidistill.converters.superpixel_store import Job
+from lidistill.converters.superpixels.rle import decode_counts, decode_string
+from lidistill.converters.superpixels.store import Job
 from lidistill.geometry.correspondence import resize_labels
 from lidistill.io import NO_REGION
 

@@ -15,9 +15,9 @@ from lidistill.converters.infos import (
     NUSCENES_CLASSES,
     write_infos,
 )
-from lidistill.converters.nuscenes_info import MissingFileError, SceneOptions, scene_infos
-from lidistill.converters.nuscenes_splits import Split, find_splits
-from lidistill.converters.nuscenes_tables import NuScenesTables, SceneRecords, table_files
+from lidistill.converters.nuscenes.info import MissingFileError, SceneOptions, scene_infos
+from lidistill.converters.nuscenes.splits import Split, find_splits
+from lidistill.converters.nuscenes.tables import NuScenesTables, SceneRecords, table_files
 from lidistill.converters.parts import PartStore, finished_before, remember
 from lidistill.io import DataError, dump_pickle, parallel
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lidistill.converters.boxes2d import image_boxes
 from lidistill.converters.infos import NUSCENES_ATTRIBUTES, NUSCENES_CLASS_OF, NUSCENES_CLASSES
-from lidistill.converters.nuscenes_tables import Record, SceneRecords
+from lidistill.converters.nuscenes.tables import Record, SceneRecords
 from lidistill.geometry.frames import quaternion_to_matrix
 
 Instance = dict[str, Any]

@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.converters.nuscenes_boxes import (
+from lidistill.converters.nuscenes.boxes import (
     GlobalBoxes,
     camera_instances,
     lidar_instances,
     scene_velocities,
 )
-from lidistill.converters.nuscenes_tables import LIDAR, Record, SceneRecords
+from lidistill.converters.nuscenes.tables import LIDAR, Record, SceneRecords
 from lidistill.geometry.frames import compose, invert, make_transform
 from lidistill.io import DataError, image_size, point_count
 

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.converters.infos import INFO_VERSION, write_infos
-from lidistill.converters.kitti_files import MissingFileError, missing
+from lidistill.converters.kitti.files import MissingFileError, missing
 from lidistill.converters.parts import PartStore
-from lidistill.converters.semantic_kitti_labels import SEMANTIC_KITTI_CLASSES, SEQUENCES
+from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES, SEQUENCES
 from lidistill.geometry.frames import compose, invert
 from lidistill.io import DataError, dump_pickle, parallel, point_count, read_json
 

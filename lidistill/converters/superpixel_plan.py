@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from lidistill.converters.superpixel_store import Job, find_jobs, listed, missing_jobs
+from lidistill.converters.superpixels.store import Job, find_jobs, listed, missing_jobs
 
 if TYPE_CHECKING:
-    from lidistill.converters.superpixels import RegionSource
+    from lidistill.converters.superpixels.make import RegionSource
 
 MEASURED = 3
 """Images that a plan measures; evenly spaced among those still to do."""

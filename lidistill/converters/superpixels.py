@@ -2,7 +2,7 @@
 """Regions of every camera image, made once and kept in a store of 16-bit PNG files.
 
 They come from a *source*: SLIC superpixels (`SlicSource`), or masks that another tool wrote
-(`lidistill.converters.masks.MaskSource`).
+(`lidistill.converters.superpixels.masks.MaskSource`).
 
 Source: SLidR (2203.16258) section 3.1: SLIC on the full image, 150 segments.
 Differs from the authors' release: 16 bits (theirs wraps at 256 labels), a manifest, resumable, one
@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill import io
-from lidistill.converters.slic import SlicParameters, slic_labels
-from lidistill.converters.superpixel_plan import Plan, plan_regions
-from lidistill.converters.superpixel_store import (
+from lidistill.converters.superpixels.plan import Plan, plan_regions
+from lidistill.converters.superpixels.slic import SlicParameters, slic_labels
+from lidistill.converters.superpixels.store import (
     TOOL,
     Job,
     StoreWriter,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lidistill.converters.superpixel_plan import Plan, Share
-    from lidistill.converters.superpixels import RegionSource
+    from lidistill.converters.superpixels.make import RegionSource
+    from lidistill.converters.superpixels.plan import Plan, Share
 
 HELP = "compute superpixels of all camera images, or import masks, once, into a store"
 
@@ -59,9 +59,9 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lidistill import io
-    from lidistill.converters.superpixel_plan import shares_of
-    from lidistill.converters.superpixel_store import find_jobs, listed
-    from lidistill.converters.superpixels import make_regions, plan_regions
+    from lidistill.converters.superpixels.make import make_regions, plan_regions
+    from lidistill.converters.superpixels.plan import shares_of
+    from lidistill.converters.superpixels.store import find_jobs, listed
 
     console = Console()
     source = source_of(args)
@@ -123,8 +123,8 @@ def _show_unfinished(shares: list[Share]) -> None:
 
 def source_of(args: argparse.Namespace) -> RegionSource:
     """SLIC, or the mask folder that was given."""
-    from lidistill.converters.masks import MaskSource
-    from lidistill.converters.superpixels import SlicParameters, SlicSource
+    from lidistill.converters.superpixels.make import SlicParameters, SlicSource
+    from lidistill.converters.superpixels.masks import MaskSource
 
     if args.import_masks is None:
         return SlicSource(SlicParameters(args.segments, args.compactness, args.sigma, args.scale))

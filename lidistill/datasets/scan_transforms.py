@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lidistill import io
-from lidistill.converters.semantic_kitti_labels import UNKNOWN, semantic_kitti_label_table
+from lidistill.converters.semantic_kitti.labels import UNKNOWN, semantic_kitti_label_table
 from lidistill.datasets.frame import Frame
 from lidistill.registry import TRANSFORMS
 
@@ -51,7 +51,7 @@ class LoadSemanticKittiLabels:
 
     Args:
         table: ``table[stored label] = class``; None takes the benchmark's,
-            :func:`lidistill.converters.semantic_kitti_labels.semantic_kitti_label_table`.
+            :func:`lidistill.converters.semantic_kitti.labels.semantic_kitti_label_table`.
     """
 
     def __init__(self, table: Sequence[int] | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lidistill.distill.places import Range
+from lidistill.distill.detectors.places import Range
 
 RECORDED = ("RandomFlip3D", "GlobalRotScaleTrans")
 HARMLESS = (

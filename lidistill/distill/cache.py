@@ -27,7 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from lidistill import io
-from lidistill.distill.feature_store import TOOL, FeatureStore
+from lidistill.distill.caches.store import TOOL, FeatureStore
 from lidistill.distill.outputs import FeatureMap
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class TeacherCache:
     """Stands between a :class:`lidistill.distill.teacher.Teacher` and its forward pass.
 
     Args:
-        folder: Of the store; see :class:`lidistill.distill.feature_store.FeatureStore`.
+        folder: Of the store; see :class:`lidistill.distill.caches.store.FeatureStore`.
         size: (H, W) of the whole images that the teacher sees.
         mode: ``exact`` or ``replay``, see the module.
         budget_gib: Disk space that ``exact`` may fill.

@@ -3,7 +3,7 @@
 
 A choice takes places and what is known of the batch and gives fewer places, or weights. Several are
 applied one after the other and their weights multiplied. All work on the index and weight lists of
-:class:`lidistill.distill.places.Places`; nothing is a dense mask.
+:class:`lidistill.distill.detectors.places.Places`; nothing is a dense mask.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from lidistill.distill.places import Places
+from lidistill.distill.detectors.places import Places
 from lidistill.losses.local_graph import channel_maximum, top_places
 
 

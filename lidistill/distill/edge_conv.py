@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from lidistill.losses.local_graph import EdgeRows, edge_rows
-from lidistill.ops.local_graph import LocalGraph
+from lidistill.ops.graphs.local_graph import LocalGraph
 
 TRAINING = ("trained", "frozen", "orthogonal")
 

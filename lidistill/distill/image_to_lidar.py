@@ -14,8 +14,8 @@ from lidistill.distill.regions import SuperpixelRegions
 from lidistill.distill.schedules import Schedule
 from lidistill.distill.teacher import Teacher
 from lidistill.losses.contrastive import RegionPairs, select_regions
-from lidistill.ops.pixel_read import read_pixels, read_pixels_lowres
-from lidistill.ops.segment import label_map_mean, pool_map_regions_lowres, segment_mean
+from lidistill.ops.segments.pixel_read import read_pixels, read_pixels_lowres
+from lidistill.ops.segments.segment import label_map_mean, pool_map_regions_lowres, segment_mean
 
 VOXEL_INPUTS = ("voxel_features", "voxel_coords", "spatial_shape", "batch_size")
 """Batch fields that a voxel network takes."""

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lidistill.ops.rotated_iou import rotated_iou
+from lidistill.ops.boxes.rotated_iou import rotated_iou
 
 
 @dataclass(frozen=True)

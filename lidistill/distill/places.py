@@ -2,7 +2,7 @@
 """Places: what student and teacher say of the same cells, voxels or points, as matched rows.
 
 Any objective of ``losses/`` takes such rows; any choice of places
-(:mod:`lidistill.distill.choices`) takes rows out or weighs them. Maps of unequal size and voxels of
+(:mod:`lidistill.distill.detectors.choices`) takes rows out or weighs them. Maps of unequal size and voxels of
 unequal size are matched by where they lie in metres.
 """
 
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from lidistill.distill.outputs import FeatureMap, Points, Rows, SparseVoxels
 from lidistill.geometry.bev_grid import BEVGrid
 from lidistill.losses.rows import map_rows
-from lidistill.ops.segment import segment_count, segment_mean, segment_sum
+from lidistill.ops.segments.segment import segment_count, segment_mean, segment_sum
 
 Range = Sequence[float]  # (x0, y0, z0, x1, y1, z1) metres
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from lidistill.losses.contrastive import regions_at_pairs
-from lidistill.ops.segment import batch_region_ids
+from lidistill.ops.segments.segment import batch_region_ids
 
 SCOPES = ("image", "sample")
 SPARSE_IDS = 512  # labels per image beyond which unused ids are taken out first

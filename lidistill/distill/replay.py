@@ -25,11 +25,11 @@ import torch
 from torch import Tensor
 
 from lidistill import io
-from lidistill.distill.augmentation import LIVE, Augmentation
-from lidistill.distill.cache import fingerprint
-from lidistill.distill.feature_store import TOOL, FeatureStore
+from lidistill.distill.caches.augmentation import LIVE, Augmentation
+from lidistill.distill.caches.images import fingerprint
+from lidistill.distill.caches.store import TOOL, FeatureStore
+from lidistill.distill.detectors.places import Range, point_range
 from lidistill.distill.outputs import FeatureMap, SparseVoxels
-from lidistill.distill.places import Range, point_range
 
 if TYPE_CHECKING:
     from lidistill.distill.teacher import Teacher

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from lidistill.distill.cache import TeacherCache
+from lidistill.distill.caches.images import TeacherCache
 from lidistill.distill.calls import call_model
 from lidistill.distill.taps import Tap, TapSet
 from lidistill.registry import MODELS
 
 if TYPE_CHECKING:
-    from lidistill.distill.replay import ReplayCache
+    from lidistill.distill.caches.detections import ReplayCache
 
 
 class Teacher:
@@ -36,8 +36,8 @@ class Teacher:
         inputs: batch fields for a plain module; None for an mmengine model.
         checkpoint: local file with the teacher's weights; None keeps the model as built.
         autocast: ``"bfloat16"`` or ``"float16"`` to run the teacher in that type; None for float32.
-        cache: a :class:`lidistill.distill.cache.TeacherCache` of its maps or a detector's
-            :class:`lidistill.distill.replay.ReplayCache`, or their arguments with ``type``, which
+        cache: a :class:`lidistill.distill.caches.images.TeacherCache` of its maps or a detector's
+            :class:`lidistill.distill.caches.detections.ReplayCache`, or their arguments with ``type``, which
             may be left out for the first.
 
     Raises:

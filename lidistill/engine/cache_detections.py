@@ -13,10 +13,10 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 from lidistill import compat
-from lidistill.converters.superpixels_cli import shard_of
+from lidistill.converters.superpixels.cli import shard_of
 from lidistill.datasets.detections import SeededDetections
-from lidistill.distill.augmentation import without_augmentation
-from lidistill.distill.replay import ReplayCache
+from lidistill.distill.caches.augmentation import without_augmentation
+from lidistill.distill.caches.detections import ReplayCache
 from lidistill.engine.config import load_config
 from lidistill.progress import track
 from lidistill.registry import MODELS

@@ -12,7 +12,7 @@ HELP = "run a config's frozen teacher once over all images or scans and keep wha
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    from lidistill.engine import whole_images
+    from lidistill.engine.offline import whole_images
 
     whole_images.add_arguments(parser)
     parser.add_argument("--out", help="folder of the cache (default: the config's cache.folder)")
@@ -23,9 +23,9 @@ def run(args: argparse.Namespace) -> int:
     """Fill the gaps of a cache, or with ``--dry-run`` say how many there are."""
     from rich.console import Console
 
-    from lidistill.converters.superpixels_cli import shard_of
-    from lidistill.engine.cache_detections import cache_detections, replayed_teacher
-    from lidistill.engine.whole_images import open_config
+    from lidistill.converters.superpixels.cli import shard_of
+    from lidistill.engine.offline.cache_detections import cache_detections, replayed_teacher
+    from lidistill.engine.offline.whole_images import open_config
 
     name = replayed_teacher(args)
     if name is not None:
@@ -73,8 +73,8 @@ def _missing(dataset: Any, store: Any, taps: list[str], rows: range) -> list[int
 
 def _fill(dataset: Any, teacher: Any, rows: list[int], workers: int) -> int:
     """Frames of which every map was kept."""
-    from lidistill.distill.cache import keep, live_maps
-    from lidistill.engine.whole_images import device_of, read_frames
+    from lidistill.distill.caches.images import keep, live_maps
+    from lidistill.engine.offline.whole_images import device_of, read_frames
 
     store, taps, done = teacher.cache.open(teacher), list(teacher.taps.taps), 0
     for frame in read_frames(dataset, rows, workers, "Teacher maps"):
@@ -89,8 +89,8 @@ def _fill(dataset: Any, teacher: Any, rows: list[int], workers: int) -> int:
 
 def _measure(dataset: Any, teacher: Any, row: int) -> tuple[float, int]:
     """Seconds and bytes of one frame."""
-    from lidistill.distill.cache import live_maps
-    from lidistill.engine.whole_images import device_of
+    from lidistill.distill.caches.images import live_maps
+    from lidistill.engine.offline.whole_images import device_of
 
     frame = dataset[row]
     live_maps(teacher, frame.images[:1].to(device_of(teacher)))

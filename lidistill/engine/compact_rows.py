@@ -19,7 +19,7 @@ from lidistill.engine.overrides import apply_overrides
 from lidistill.engine.test import leave_teachers_out, teachers_of
 from lidistill.engine.train import console_log, train_one
 from lidistill.evaluation.evidence_run import Row
-from lidistill.evaluation.kitti_ap import DIFFICULTIES, KittiScores
+from lidistill.evaluation.kitti.ap import DIFFICULTIES, KittiScores
 from lidistill.io import exclusive, read_json
 
 WORLD = Path("data/evidence_world")
@@ -85,8 +85,8 @@ DETECTORS = {
 
 def world_root(out: Path, seed: int, layout: str) -> Path:
     """Folder of the world's preset ``bench`` in one layout, made and converted when missing."""
-    from lidistill.converters.kitti import convert_kitti
-    from lidistill.converters.nuscenes import convert_nuscenes
+    from lidistill.converters.kitti.convert import convert_kitti
+    from lidistill.converters.nuscenes.convert import convert_nuscenes
     from lidistill.world import generate
 
     root = out / layout

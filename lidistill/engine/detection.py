@@ -13,8 +13,8 @@ from lidistill.engine.config import load_config
 from lidistill.engine.overrides import apply_overrides
 from lidistill.engine.test import drop_teacher_checkpoints, leave_teachers_out
 from lidistill.engine.train import console_log, train_one
-from lidistill.evaluation.kitti_ap import KittiScores
-from lidistill.evaluation.nuscenes_detection import DetectionScores
+from lidistill.evaluation.kitti.ap import KittiScores
+from lidistill.evaluation.nuscenes.metric import DetectionScores
 from lidistill.hooks.pretrained import set_pretrained
 from lidistill.io import write_json
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from mmengine.dist import get_world_size
 
-from lidistill.engine.loops import ResumableTrainLoop
+from lidistill.engine.loops.iterations import ResumableTrainLoop
 from lidistill.hooks.checkpoint import AtomicCheckpointHook
 from lidistill.registry import HOOKS, LOOPS
 

@@ -11,7 +11,7 @@ from lidistill.engine.detection import detection_transfer
 from lidistill.engine.probe_rows import DATASET, ProbeRows, world_root
 from lidistill.engine.train import train
 from lidistill.evaluation.evidence_run import EvidencePlan, Row
-from lidistill.evaluation.nuscenes_detection import DetectionScores
+from lidistill.evaluation.nuscenes.metric import DetectionScores
 
 PRETRAIN = Path("configs/slidr/centerpoint_world_pretrain.py")
 CONFIG = Path("configs/slidr/downstream/centerpoint_world.py")

@@ -61,7 +61,7 @@ def _plan(method: str, work_dir: Path, starts: dict[str, Start]) -> EvidencePlan
 
 def _row(folder: Path, name: str, start: Start, labels: str) -> Row:
     def run(seed: int) -> dict[str, Any]:
-        from lidistill.engine.finetuning import finetune
+        from lidistill.engine.loops.finetuning import finetune
         from lidistill.evaluation.label_maps import NUSCENES_CLASSES
 
         result = finetune(

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from lidistill.engine import slidr_runs
-from lidistill.engine.probing import iou_by_class
+from lidistill.engine.loops.probing import iou_by_class
 from lidistill.engine.train import train
 from lidistill.evaluation.evidence_run import Row
-from lidistill.evaluation.probe_result import ProbeResult
+from lidistill.evaluation.probes.result import ProbeResult
 
 STAGED = Path("configs/slidr/evidence.py")
 PRETRAIN = Path("configs/slidr/demo_pretrain.py")

@@ -15,12 +15,12 @@ from mmengine.runner.base_loop import BaseLoop
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
-from lidistill.evaluation.batch_norm import calibrate_batch_norm
-from lidistill.evaluation.knn_probe import knn_probe
 from lidistill.evaluation.label_maps import NUSCENES_CLASSES, nuscenes_label_table
-from lidistill.evaluation.linear_probe import linear_probe, mlp_probe
-from lidistill.evaluation.point_samples import frame_features, raw_inputs, voxels_to_points
-from lidistill.evaluation.probe_result import ProbeResult, ProbeSettings
+from lidistill.evaluation.probes.batch_norm import calibrate_batch_norm
+from lidistill.evaluation.probes.knn import knn_probe
+from lidistill.evaluation.probes.linear import linear_probe, mlp_probe
+from lidistill.evaluation.probes.result import ProbeResult, ProbeSettings
+from lidistill.evaluation.probes.samples import frame_features, raw_inputs, voxels_to_points
 from lidistill.io import write_json
 from lidistill.registry import LOOPS
 
@@ -62,8 +62,8 @@ def probe_student(
         train: batches with point labels; read twice.
         val: batches with point labels.
         settings: budget and rules of the probe.
-        probe: :func:`~lidistill.evaluation.linear_probe.linear_probe`, or
-            :func:`~lidistill.evaluation.knn_probe.knn_probe`, which trains nothing.
+        probe: :func:`~lidistill.evaluation.probes.linear.linear_probe`, or
+            :func:`~lidistill.evaluation.probes.knn.knn_probe`, which trains nothing.
     """
     model = copy.deepcopy(model).eval()
 
@@ -123,7 +123,7 @@ class LinearProbeLoop(BaseLoop):
         dataloader: labelled validation frames.
         evaluator: unused; the probe scores itself.
         train_dataloader: labelled training frames, without augmentation.
-        settings: see :class:`~lidistill.evaluation.probe_result.ProbeSettings`.
+        settings: see :class:`~lidistill.evaluation.probes.result.ProbeSettings`.
     """
 
     name = "linear_probe"

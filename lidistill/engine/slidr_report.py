@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lidistill.datasets.frame import Frame
 from lidistill.datasets.loading import LoadImages, LoadPoints, LoadSuperpixels, PairPoints
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
-from lidistill.engine.probing import calibrate_student, iou_by_class
+from lidistill.engine.loops.probing import calibrate_student, iou_by_class
 from lidistill.engine.slidr_runs import build_model, device_of, probe_batches
 from lidistill.evaluation.evidence_record import EvidenceRow
 from lidistill.evaluation.label_maps import (
@@ -23,7 +23,7 @@ from lidistill.evaluation.label_maps import (
     map_labels,
     nuscenes_label_table,
 )
-from lidistill.evaluation.probe_result import ProbeResult
+from lidistill.evaluation.probes.result import ProbeResult
 from lidistill.visualization.bev import bev_picture
 from lidistill.visualization.colours import region_colours
 from lidistill.visualization.curves import read_scalars

@@ -13,7 +13,7 @@ import torch
 from lidistill import compat
 from lidistill.engine.config import load_config
 from lidistill.engine.test import drop_teacher_checkpoints
-from lidistill.evaluation.probe_result import ProbeResult, ProbeSettings
+from lidistill.evaluation.probes.result import ProbeResult, ProbeSettings
 from lidistill.io import exclusive
 from lidistill.parallel import available_cpus
 
@@ -47,8 +47,8 @@ def prepare_world(
 
 
 def _prepare_alone(out: Path, preset: str, seed: int, say: Callable[[str], None]) -> WorldData:
-    from lidistill.converters.nuscenes import convert_nuscenes
-    from lidistill.converters.superpixels import make_superpixels
+    from lidistill.converters.nuscenes.convert import convert_nuscenes
+    from lidistill.converters.superpixels.make import make_superpixels
     from lidistill.world import generate
 
     root, jobs = out / "nuscenes", available_cpus()
@@ -112,7 +112,7 @@ def probe_batches(
     """Batches of the config's ``probe_train_dataloader`` or ``test_dataloader`` on a device."""
     from mmengine.runner import Runner
 
-    from lidistill.engine.probing import Batches
+    from lidistill.engine.loops.probing import Batches
 
     cfg = load_config(config, data_root=str(data_root))
     name = {"train": "probe_train_dataloader", "val": "test_dataloader"}[split]
@@ -127,7 +127,7 @@ def probe_checkpoint(
     settings: ProbeSettings | None = None,
 ) -> ProbeResult:
     """Linear probe of a checkpoint, or of the random initial weights where it is None."""
-    from lidistill.engine.probing import probe_student
+    from lidistill.engine.loops.probing import probe_student
 
     model = build_model(config, checkpoint, seed)
     with torch.no_grad():
@@ -145,7 +145,7 @@ def probe_inputs(
     """MLP on the raw inputs of the same frames."""
     from dataclasses import replace
 
-    from lidistill.engine.probing import probe_raw_inputs
+    from lidistill.engine.loops.probing import probe_raw_inputs
 
     return probe_raw_inputs(
         probe_batches(config, data_root, "train"),

@@ -24,7 +24,7 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
     from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
     from mmengine.structures import InstanceData
 
-    from lidistill.distill.places import point_range
+    from lidistill.distill.detectors.places import point_range
 
     student = getattr(model, "student", model)
     covered = point_range(student) or cfg.get("point_range")

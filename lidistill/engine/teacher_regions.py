@@ -13,7 +13,7 @@ TOOL = "lidistill teacher_regions"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of the verb."""
-    from lidistill.engine import whole_images
+    from lidistill.engine.offline import whole_images
 
     whole_images.add_arguments(parser)
     parser.add_argument("--out", required=True, help="folder of the store")
@@ -34,10 +34,10 @@ def run(args: argparse.Namespace) -> int:
     """Fill a store, or with ``--dry-run`` say how much there is to do."""
     from rich.console import Console
 
-    from lidistill.converters.superpixel_store import Job, StoreWriter, missing_jobs
-    from lidistill.converters.superpixels_cli import shard_of
-    from lidistill.distill.cache import TeacherCache, fingerprint
-    from lidistill.engine.whole_images import open_config, read_frames
+    from lidistill.converters.superpixels.cli import shard_of
+    from lidistill.converters.superpixels.store import Job, StoreWriter, missing_jobs
+    from lidistill.distill.caches.images import TeacherCache, fingerprint
+    from lidistill.engine.offline.whole_images import open_config, read_frames
 
     part, parts = shard_of(args.shard)
     dataset, teacher = open_config(args)
@@ -77,9 +77,9 @@ def cluster_frame(teacher: Any, frame: Any, args: argparse.Namespace) -> Any:
     """(K, H, W) labels at the size the teacher saw."""
     import torch
 
-    from lidistill.distill.cache import live_maps
-    from lidistill.engine.whole_images import device_of
-    from lidistill.ops.kmeans import cluster_maps
+    from lidistill.distill.caches.images import live_maps
+    from lidistill.engine.offline.whole_images import device_of
+    from lidistill.ops.segments.kmeans import cluster_maps
 
     images = frame.images.to(device_of(teacher))
     (maps,) = live_maps(teacher, images).values()

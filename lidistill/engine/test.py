@@ -108,7 +108,7 @@ def set_probe(cfg: Any, name: str) -> None:
     Raises:
         ValueError: the config does not probe, or the probe is unknown.
     """
-    from lidistill.engine import probing
+    from lidistill.engine.loops import probing
 
     loops = {"linear": probing.LinearProbeLoop, "knn": probing.KnnProbeLoop}
     if name not in loops or not issubclass(cfg.test_cfg.type, probing.LinearProbeLoop):

@@ -3,7 +3,7 @@
 
 Names are imported on first use, so that ``lidistill evidence --help`` does not load torch.
 Functions named as their module are imported from it:
-``from lidistill.evaluation.linear_probe import linear_probe``.
+``from lidistill.evaluation.probes.linear import linear_probe``.
 """
 
 from __future__ import annotations

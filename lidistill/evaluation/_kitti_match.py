@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numba
 import numpy as np
 
-from lidistill.ops.rotated_iou import overlap_area
+from lidistill.ops.boxes.rotated_iou import overlap_area
 
 Array: TypeAlias = np.ndarray
 

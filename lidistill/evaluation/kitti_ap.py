@@ -14,8 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.converters.kitti_files import DONT_CARE, Labels
-from lidistill.evaluation._kitti_match import (
+from lidistill.converters.kitti.files import DONT_CARE, Labels
+from lidistill.evaluation.kitti._match import (
     COUNTS,
     IGNORED,
     OTHER,

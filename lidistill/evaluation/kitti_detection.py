@@ -11,9 +11,9 @@ from mmengine.evaluator import BaseMetric
 from numpy.typing import NDArray
 
 from lidistill.converters.infos import KITTI_CLASSES, load_infos
-from lidistill.converters.kitti_files import DONT_CARE, Labels
+from lidistill.converters.kitti.files import DONT_CARE, Labels
 from lidistill.evaluation.detections import boxes_of_sample, frames_by_file
-from lidistill.evaluation.kitti_ap import CLASSES, LOOSE, STRICT, KittiScores, kitti_ap
+from lidistill.evaluation.kitti.ap import CLASSES, LOOSE, STRICT, KittiScores, kitti_ap
 from lidistill.geometry.boxes import (
     boxes_to_corners,
     kitti_to_lidar_boxes,

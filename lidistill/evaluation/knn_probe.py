@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from lidistill.evaluation.point_samples import (
-    FrameFeatures,
-    PointSample,
-    sample_points,
-    sample_points_uniformly,
-)
-from lidistill.evaluation.probe_result import (
+from lidistill.evaluation.probes.result import (
     ProbeResult,
     ProbeSettings,
     Standardiser,
     point_weights,
     score,
+)
+from lidistill.evaluation.probes.samples import (
+    FrameFeatures,
+    PointSample,
+    sample_points,
+    sample_points_uniformly,
 )
 
 BLOCK = 2**24
@@ -41,7 +41,7 @@ def knn_probe(
     features; a neighbour votes with its point weight times exp(similarity / temperature). The bank
     is drawn by class (``settings.bank_per_class`` of each class and frame, each point weighing what
     it stands for) or uniformly (``settings.bank_per_frame``). Arguments as
-    :func:`~lidistill.evaluation.linear_probe.linear_probe`; ``settings.val_points`` validation
+    :func:`~lidistill.evaluation.probes.linear.linear_probe`; ``settings.val_points`` validation
     points of each frame are scored.
 
     Source: Wu et al. 2018, "Unsupervised Feature Learning via Non-Parametric Instance

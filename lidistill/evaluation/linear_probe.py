@@ -16,14 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lidistill.evaluation.point_samples import FrameFeatures, PointSample, sample_points
-from lidistill.evaluation.probe_result import (
+from lidistill.evaluation.probes.result import (
     ProbeResult,
     ProbeSettings,
     Standardiser,
     point_weights,
     score,
 )
+from lidistill.evaluation.probes.samples import FrameFeatures, PointSample, sample_points
 
 
 def linear_probe(

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lidistill.evaluation.label_maps import IGNORE
 from lidistill.evaluation.miou import ConfusionMatrix, Protocol
-from lidistill.evaluation.point_samples import FrameFeatures, PointSample, checked
+from lidistill.evaluation.probes.samples import FrameFeatures, PointSample, checked
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from lidistill.distill.image_to_lidar import VOXEL_INPUTS
 from lidistill.distill.taps import TapSet
 from lidistill.distill.weights import load_weights
 from lidistill.evaluation.label_maps import IGNORE
-from lidistill.evaluation.point_samples import voxels_to_points
+from lidistill.evaluation.probes.samples import voxels_to_points
 from lidistill.losses.contrastive import zero_loss
 from lidistill.losses.lovasz import lovasz_softmax
 from lidistill.registry import MODELS

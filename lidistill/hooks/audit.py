@@ -9,8 +9,8 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from lidistill.distill.audit import audit, check_teachers
+from lidistill.distill.detectors.heads import check_classes
 from lidistill.distill.distiller import Distiller
-from lidistill.distill.heads import check_classes
 from lidistill.registry import HOOKS
 
 

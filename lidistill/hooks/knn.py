@@ -10,10 +10,10 @@ import torch
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
-from lidistill.evaluation.knn_probe import knn_probe
 from lidistill.evaluation.label_maps import NUSCENES_CLASSES, nuscenes_label_table
-from lidistill.evaluation.point_samples import frame_features, voxels_to_points
-from lidistill.evaluation.probe_result import ProbeSettings
+from lidistill.evaluation.probes.knn import knn_probe
+from lidistill.evaluation.probes.result import ProbeSettings
+from lidistill.evaluation.probes.samples import frame_features, voxels_to_points
 
 
 def knn_score(runner: Any, model: Distiller, knn: Mapping[str, Any]) -> float:

@@ -17,7 +17,7 @@ from lidistill.distill.calls import call_model
 from lidistill.distill.distiller import Distiller
 from lidistill.distill.image_to_lidar import View, views
 from lidistill.distill.trace import without_trace
-from lidistill.evaluation.embedding_quality import embedding_quality
+from lidistill.evaluation.probes.embedding_quality import embedding_quality
 from lidistill.hooks.knn import knn_score
 from lidistill.registry import HOOKS
 from lidistill.visualization.embeddings import embedding_picture
@@ -43,7 +43,7 @@ class MonitorHook(Hook):
         pictures: iterations between two pictures; None for ten intervals, 0 for none.
         knn: ``interval``, ``train`` and ``val`` (data loaders of labelled frames, as
             ``probe_train_dataloader``), optionally ``settings`` of
-            :class:`lidistill.evaluation.probe_result.ProbeSettings`; None for no score.
+            :class:`lidistill.evaluation.probes.result.ProbeSettings`; None for no score.
     """
 
     priority = "LOW"  # after the audit, before the checkpoint

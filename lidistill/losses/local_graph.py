@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from lidistill.losses.contrastive import zero_loss
-from lidistill.ops.local_edges import (
+from lidistill.ops.graphs.local_edges import (
     edge_gap,
     neighbour_max,
     neighbour_relu_mean,
     neighbour_sum,
 )
-from lidistill.ops.local_graph import LocalGraph
+from lidistill.ops.graphs.local_graph import LocalGraph
 
 POOLS = ("none", "max", "avg")
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lidistill.ops.segment import check_ids, label_map_mean, segment_mean
+from lidistill.ops.segments.segment import check_ids, label_map_mean, segment_mean
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lidistill.distill.choices import Choice, Scene
 from lidistill.distill.connectors import check_widths
-from lidistill.distill.detectors import TapPair, as_tap, detector_pair
+from lidistill.distill.detectors.choices import Choice, Scene
+from lidistill.distill.detectors.heads import check_heads, in_head
+from lidistill.distill.detectors.labels import TeacherBoxes, add_teacher_boxes
+from lidistill.distill.detectors.method import TapPair, as_tap, detector_pair
+from lidistill.distill.detectors.places import Places, match_places, point_range
 from lidistill.distill.distiller import Distiller
-from lidistill.distill.heads import check_heads, in_head
-from lidistill.distill.labels import TeacherBoxes, add_teacher_boxes
 from lidistill.distill.outputs import FeatureMap
-from lidistill.distill.places import Places, match_places, point_range
 from lidistill.distill.schedules import Schedule, as_schedule
 from lidistill.distill.taps import Tap
 from lidistill.losses import relation, response
@@ -45,7 +45,7 @@ class Term:
         tap: module path inside the student.
         teacher_tap: module path inside the teacher; None = the student's.
         teacher: the teacher's name.
-        places: which places count, one after the other; see :mod:`lidistill.distill.choices`.
+        places: which places count, one after the other; see :mod:`lidistill.distill.detectors.choices`.
         connector: module, or config of one, from the student's width to the teacher's. One with
             2D convolutions is applied to the map, any other to the chosen rows.
         weight: number or schedule.
@@ -68,7 +68,7 @@ class FeatureKD(Distiller):
         student: detector, or config of one; it keeps its own data preprocessor and losses.
         teachers: name -> ``dict(model=..., checkpoint=...)``.
         terms: name -> :class:`Term` or its fields.
-        labels: :class:`lidistill.distill.labels.TeacherBoxes` or its fields: a teacher's boxes that
+        labels: :class:`lidistill.distill.detectors.labels.TeacherBoxes` or its fields: a teacher's boxes that
             the student is trained on beside the ground truth (SparseKD's label KD). Choices of
             places see the ground truth alone.
 

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lidistill.distill.choices import importance_of
-from lidistill.distill.detectors import detector_pair
+from lidistill.distill.detectors.choices import importance_of
+from lidistill.distill.detectors.method import detector_pair
+from lidistill.distill.detectors.places import Places, match_places, point_range
 from lidistill.distill.distiller import Distiller
 from lidistill.distill.edge_conv import EdgeConv
-from lidistill.distill.places import Places, match_places, point_range
 from lidistill.distill.schedules import Schedule
 from lidistill.distill.taps import Tap
 from lidistill.losses.local_graph import (
@@ -27,7 +27,7 @@ from lidistill.losses.local_graph import (
     release_weights,
     top_places,
 )
-from lidistill.ops.local_graph import LocalGraph, coordinate_graph, feature_graph
+from lidistill.ops.graphs.local_graph import LocalGraph, coordinate_graph, feature_graph
 from lidistill.registry import MODELS
 
 

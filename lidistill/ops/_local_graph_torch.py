@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kernels of :mod:`lidistill.ops.local_graph` in blocks of torch, for any device."""
+"""The kernels of :mod:`lidistill.ops.graphs.local_graph` in blocks of torch, for any device."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from lidistill.ops.local_graph import LocalGraph
+    from lidistill.ops.graphs.local_graph import LocalGraph
 
 _BLOCK_ENTRIES = 2**24  # elements of one block of edges
 

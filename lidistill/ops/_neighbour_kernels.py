@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Loops behind `lidistill.ops.neighbours`: merges of ordered lists of voxel keys."""
+"""Loops behind `lidistill.ops.sparse.neighbours`: merges of ordered lists of voxel keys."""
 
 import numba
 import numpy as np

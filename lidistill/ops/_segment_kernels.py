@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Kernels behind :mod:`lidistill.ops.segment`: numba on the CPU, torch on other devices.
+"""Kernels behind :mod:`lidistill.ops.segments.segment`: numba on the CPU, torch on other devices.
 
 The numba kernels release the interpreter lock and are spread over plain threads (as many as torch
 uses): numba's own threading layers do not survive a fork, and data loaders fork.

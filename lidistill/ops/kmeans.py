@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lidistill.ops.segment import segment_mean
+from lidistill.ops.segments.segment import segment_mean
 
 
 def kmeans(rows: Tensor, clusters: int, iterations: int = 20) -> Tensor:

@@ -17,10 +17,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidistill.ops import _local_edge_kernels as kernels
-from lidistill.ops import _local_graph_torch as blocks
 from lidistill.ops._threads import in_parallel
-from lidistill.ops.local_graph import LocalGraph
+from lidistill.ops.graphs import _edge_kernels as kernels
+from lidistill.ops.graphs import _torch_blocks as blocks
+from lidistill.ops.graphs.local_graph import LocalGraph
 
 
 def neighbour_sum(values: Tensor, graph: LocalGraph) -> Tensor:

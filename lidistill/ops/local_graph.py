@@ -2,7 +2,7 @@
 """Local graphs: each query place with its K nearest places, in feature space or in space.
 
 The distances of all pairs are never held at once (no tensor of Q * n elements): memory is linear in
-places and queries. :mod:`lidistill.ops.local_edges` reduces over the edges.
+places and queries. :mod:`lidistill.ops.graphs.local_edges` reduces over the edges.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidistill.ops import _local_graph_kernels as kernels
 from lidistill.ops._threads import in_parallel
+from lidistill.ops.graphs import _graph_kernels as kernels
 
 # Entries of the distance matrix held at once, off and on a GPU: 8 MiB of float32 stay in the cache.
 _BLOCK_ENTRIES = {False: 2**21, True: 2**27}

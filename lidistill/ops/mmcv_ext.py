@@ -5,7 +5,7 @@ mmcv has no wheel for current PyTorch, its source build takes ten minutes, and m
 mmcv 2.2. mmcv-lite 2.1.0 ships the Python half of every op and asks ``mmcv._ext`` for the rest.
 :func:`install` adds a finder behind Python's own: where compiled mmcv is present, Python finds that
 and nothing changes; where it is not, ``mmcv._ext`` is a module that answers with
-:mod:`lidistill.ops.mmcv_functions` and :mod:`lidistill.ops.mmcv_point_functions`. An op that is
+:mod:`lidistill.ops.mmcv.functions` and :mod:`lidistill.ops.mmcv.point_functions`. An op that is
 missing there fails when it is *called*, with :class:`MissingOpError`, so importing mmcv and mmdet3d
 works.
 """
@@ -76,7 +76,8 @@ class StandIn(ModuleType):
 
 
 def _functions() -> dict[str, Callable[..., Any]]:
-    from lidistill.ops import mmcv_functions, mmcv_point_functions
+    from lidistill.ops.mmcv import functions as mmcv_functions
+    from lidistill.ops.mmcv import point_functions as mmcv_point_functions
 
     return {**mmcv_functions.FUNCTIONS, **mmcv_point_functions.FUNCTIONS}
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the stand-in for ``mmcv._ext`` answers: mmcv's signatures over lidistill's kernels.
 
-Most functions write into tensors that mmcv's Python layer made. :mod:`lidistill.ops.mmcv_ext` puts
+Most functions write into tensors that mmcv's Python layer made. :mod:`lidistill.ops.mmcv.ext` puts
 :data:`FUNCTIONS` in place. To add an op: its kernel in a file of its own, its signature here.
 """
 
@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lidistill.ops import focal_loss, nms, points_in_boxes, rotated_iou, scatter_points, voxelize
+from lidistill.ops import focal_loss
+from lidistill.ops.boxes import nms, points_in_boxes, rotated_iou
+from lidistill.ops.points import scatter as scatter_points
+from lidistill.ops.points import voxelize
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {}  # by mmcv's name
 
@@ -272,10 +275,10 @@ def softmax_focal_loss_backward(
 @_answers
 def get_compiler_version() -> str:
     """Shown in mmengine's environment report."""
-    return "none (lidistill.ops.mmcv_ext)"
+    return "none (lidistill.ops.mmcv.ext)"
 
 
 @_answers
 def get_compiling_cuda_version() -> str:
     """Shown in mmengine's environment report."""
-    return "none (lidistill.ops.mmcv_ext)"
+    return "none (lidistill.ops.mmcv.ext)"

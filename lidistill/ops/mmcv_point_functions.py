@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The point-set half of the stand-in for ``mmcv._ext``: what PointNet++ and PointRCNN call.
 
-mmcv's signatures over :mod:`lidistill.ops.point_sets`; the tensors to fill are mmcv's.
+mmcv's signatures over :mod:`lidistill.ops.points.point_sets`; the tensors to fill are mmcv's.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lidistill.ops import point_sets
+from lidistill.ops.points import point_sets
 
 
 def furthest_point_sampling_forward(

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from lidistill.ops._neighbour_kernels import (
+from lidistill.ops.sparse._neighbour_kernels import (
     LAST,
     block_starts,
     bounds,

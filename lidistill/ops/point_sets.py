@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lidistill.ops._threads import in_parallel
-from lidistill.ops.points_in_boxes import points_in_boxes
+from lidistill.ops.boxes.points_in_boxes import points_in_boxes
 
 
 def furthest_point_sample(points: Tensor, count: int) -> Tensor:

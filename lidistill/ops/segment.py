@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lidistill.ops import _segment_kernels as kernels
+from lidistill.ops.segments import _segment_kernels as kernels
 
 # Interpolation weights made at once, off and on a GPU: 2 MiB stay in a CPU's cache.
 _WEIGHTS_AT_ONCE = {False: 2**18, True: 2**26}

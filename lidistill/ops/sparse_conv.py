@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lidistill.ops._sparse_kernels import multiply, outer, strip
 from lidistill.ops._threads import in_parallel
-from lidistill.ops.neighbours import BLOCK, PairTable
+from lidistill.ops.sparse._conv_kernels import multiply, outer, strip
+from lidistill.ops.sparse.neighbours import BLOCK, PairTable
 
 # Blocks that the weight gradient does for all offsets together: about 1000 voxels.
 _GROUP = 4

@@ -11,10 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from lidistill.distill.choices import importance_of
-from lidistill.distill.places import Places, match_places
+from lidistill.distill.detectors.choices import importance_of
+from lidistill.distill.detectors.places import Places, match_places
 from lidistill.methods.pointdistiller import PointDistiller
-from lidistill.ops.local_graph import LocalGraph
+from lidistill.ops.graphs.local_graph import LocalGraph
 from lidistill.visualization.bev import bev_picture, bev_pixels
 from lidistill.visualization.colours import region_colours, scalar_colours
 from lidistill.visualization.overlays import contact_sheet

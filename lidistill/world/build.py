@@ -76,9 +76,9 @@ def _generate_layout(root: Path, parameters: dict[str, Any], jobs: int) -> None:
     work.mkdir(parents=True, exist_ok=True)
     write_json(work / "parameters.json", parameters)
     if parameters["layout"] == "nuscenes":
-        from lidistill.world.nuscenes_job import NuScenesJob as Job
+        from lidistill.world.layouts.nuscenes_job import NuScenesJob as Job
     else:
-        from lidistill.world.kitti_job import KittiJob as Job  # type: ignore[assignment]
+        from lidistill.world.layouts.kitti_job import KittiJob as Job  # type: ignore[assignment]
     job = Job(root, parameters["preset"], parameters["seed"])
     _run_scenes(job, work, jobs, f"World, {parameters['layout']} {parameters['preset']}")
     records = [read_json(work / f"{name}.json") for name in job.scenes]

@@ -31,8 +31,8 @@ from lidistill.world.primitives import (
 )
 
 if TYPE_CHECKING:
-    from lidistill.world.scene import Snapshot
-    from lidistill.world.sensors import RayTable
+    from lidistill.world.scene.scene import Snapshot
+    from lidistill.world.sensing.sensors import RayTable
 
 SKY = -1
 GROUND = -2  # ground hits are stored as GROUND - material, step faces as GROUND - material - STEP

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidistill.world.blueprint import Blueprint
-from lidistill.world.kerbside import parking
-from lidistill.world.light import draw_light
-from lidistill.world.pavement import draw_ground_tints, make_ground, make_marks
-from lidistill.world.roadside import furniture, green, pedestrians
-from lidistill.world.scene import EgoPath, Scene
-from lidistill.world.site import Profile, Site
-from lidistill.world.traffic import cyclists, side_streets, traffic
+from lidistill.world.scene.blueprint import Blueprint
+from lidistill.world.scene.kerbside import parking
+from lidistill.world.scene.light import draw_light
+from lidistill.world.scene.pavement import draw_ground_tints, make_ground, make_marks
+from lidistill.world.scene.roadside import furniture, green, pedestrians
+from lidistill.world.scene.scene import EgoPath, Scene
+from lidistill.world.scene.site import Profile, Site
+from lidistill.world.scene.traffic import cyclists, side_streets, traffic
 
 
 def ego_body(rng: np.random.Generator) -> Blueprint:

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from lidistill.world import people, vehicles
-from lidistill.world.blueprint import Blueprint
-from lidistill.world.vehicles import Rng
+from lidistill.world.scene import people, vehicles
+from lidistill.world.scene.blueprint import Blueprint
+from lidistill.world.scene.vehicles import Rng
 
 
 def make_vehicle(rng: Rng, name: str) -> Blueprint:

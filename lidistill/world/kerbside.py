@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidistill.world import people, street
-from lidistill.world.fleet import make_vehicle
-from lidistill.world.roadside import stand
-from lidistill.world.site import PARKING, Site
+from lidistill.world.scene import people, street
+from lidistill.world.scene.fleet import make_vehicle
+from lidistill.world.scene.roadside import stand
+from lidistill.world.scene.site import PARKING, Site
 
 RARE = ("truck", "bus", "trailer", "construction", "works", "motorcycle", "bicycle")
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lidistill.world.files import write_frame
-from lidistill.world.layout_kitti import DATE, SequenceWriter, drive_name
-from lidistill.world.nuscenes_tables import NOTICE
+from lidistill.world.layouts.kitti import DATE, SequenceWriter, drive_name
+from lidistill.world.layouts.nuscenes_tables import NOTICE
 from lidistill.world.presets import get_preset
 
 

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.world.catalog import KINDS
-from lidistill.world.scene import Scene, Snapshot
-from lidistill.world.sensors import VELODYNE_HEIGHT, Camera, kitti_calibration
-from lidistill.world.visibility import count_visible, pixel_windows
+from lidistill.world.scene.scene import Scene, Snapshot
+from lidistill.world.sensing.sensors import VELODYNE_HEIGHT, Camera, kitti_calibration
+from lidistill.world.sensing.visibility import count_visible, pixel_windows
 
 LABELLED_RANGE = 70.0  # metres; farther objects are DontCare
 HIDDEN = 0.12  # visible share below which an object is not labelled at all

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.world.catalog import KINDS
-from lidistill.world.compose import compose
 from lidistill.world.files import encode_png, write_frame
-from lidistill.world.kitti_labels import (
+from lidistill.world.layouts.kitti_labels import (
     Label,
     Track,
     boxes_in_velodyne,
@@ -23,9 +22,11 @@ from lidistill.world.kitti_labels import (
     tracklets_xml,
 )
 from lidistill.world.presets import KittiSize
-from lidistill.world.render import render
-from lidistill.world.scan import scan
-from lidistill.world.sensors import (
+from lidistill.world.scene.compose import compose
+from lidistill.world.scene.site import Profile
+from lidistill.world.sensing.render import render
+from lidistill.world.sensing.scan import scan
+from lidistill.world.sensing.sensors import (
     VELODYNE_HEIGHT,
     kitti_calibration,
     kitti_camera,
@@ -33,7 +34,6 @@ from lidistill.world.sensors import (
     rotation,
     transform,
 )
-from lidistill.world.site import Profile
 
 PERIOD = 0.1
 DATE = "2011_09_26"

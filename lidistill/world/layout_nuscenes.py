@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.world.catalog import KINDS
-from lidistill.world.compose import compose
 from lidistill.world.files import encode_jpeg, token, write_frame
-from lidistill.world.nuscenes_tables import (
+from lidistill.world.layouts.nuscenes_tables import (
     SCENE_TABLES,
     Record,
     attribute_token,
@@ -23,12 +22,19 @@ from lidistill.world.nuscenes_tables import (
     sensor_token,
 )
 from lidistill.world.presets import NuScenesSize
-from lidistill.world.render import render
-from lidistill.world.scan import Scan, scan
-from lidistill.world.scene import Scene, Thing
-from lidistill.world.sensors import Camera, Lidar, nuscenes_cameras, nuscenes_lidar, rotation
-from lidistill.world.site import Profile
-from lidistill.world.visibility import count_visible
+from lidistill.world.scene.compose import compose
+from lidistill.world.scene.scene import Scene, Thing
+from lidistill.world.scene.site import Profile
+from lidistill.world.sensing.render import render
+from lidistill.world.sensing.scan import Scan, scan
+from lidistill.world.sensing.sensors import (
+    Camera,
+    Lidar,
+    nuscenes_cameras,
+    nuscenes_lidar,
+    rotation,
+)
+from lidistill.world.sensing.visibility import count_visible
 
 PERIOD = 0.5  # seconds between keyframes
 ANNOTATED_RANGE = 80.0

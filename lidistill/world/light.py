@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidistill.world.scene import Light
+from lidistill.world.scene.scene import Light
 
 
 def draw_light(rng: np.random.Generator) -> tuple[Light, str]:

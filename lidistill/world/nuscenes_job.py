@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from lidistill.world.layout_nuscenes import SceneWriter, captures
-from lidistill.world.nuscenes_tables import Record, write_tables
+from lidistill.world.layouts.nuscenes import SceneWriter, captures
+from lidistill.world.layouts.nuscenes_tables import Record, write_tables
 from lidistill.world.presets import get_preset
 
 

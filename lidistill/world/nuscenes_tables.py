@@ -12,7 +12,7 @@ from lidistill.io import write_json
 from lidistill.world.catalog import CATEGORIES
 from lidistill.world.files import encode_png, token, write_frame
 from lidistill.world.presets import NuScenesSize
-from lidistill.world.sensors import nuscenes_cameras
+from lidistill.world.sensing.sensors import nuscenes_cameras
 
 Record = dict[str, Any]
 

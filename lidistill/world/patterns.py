@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 from lidistill.world.jit import helper
-from lidistill.world.noise import cell, fade, hash01, line
+from lidistill.world.sensing.noise import cell, fade, hash01, line
 
 DARK_GLASS = (1.0, 0.12, 0.16, 0.19, 0.92)
 UNCHANGED = (1.0, 0.0, 0.0, 0.0, 0.0)

@@ -7,7 +7,7 @@ import numpy as np
 
 from lidistill.world.ground import Band, Ground, Patch
 from lidistill.world.materials import EARTH, INDEX, MATERIALS, PLANTS
-from lidistill.world.site import CROSSING, CYCLE, LANE, PARKING, Site
+from lidistill.world.scene.site import CROSSING, CYCLE, LANE, PARKING, Site
 
 
 def make_ground(site: Site) -> Ground:

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidistill.world.blueprint import Blueprint
 from lidistill.world.materials import SKINS
-from lidistill.world.vehicles import Rng, paint
+from lidistill.world.scene.blueprint import Blueprint
+from lidistill.world.scene.vehicles import Rng, paint
 
 
 def pedestrian(rng: Rng, kind: str = "pedestrian", stride: float = 0.0) -> Blueprint:

@@ -8,14 +8,14 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.world.caster import GROUND, SKY, STEP, cast
 from lidistill.world.jit import helper, inlined, kernel
 from lidistill.world.materials import texture_table
-from lidistill.world.noise import hash01, noise
 from lidistill.world.primitives import COS, HALF_A, HALF_B, HALF_C, SIN, local_normal, local_point
-from lidistill.world.scene import Scene, Snapshot
-from lidistill.world.sensors import Camera, sensor_origin
-from lidistill.world.texture import ground_texture, object_texture
+from lidistill.world.scene.scene import Scene, Snapshot
+from lidistill.world.sensing.caster import GROUND, SKY, STEP, cast
+from lidistill.world.sensing.noise import hash01, noise
+from lidistill.world.sensing.sensors import Camera, sensor_origin
+from lidistill.world.sensing.texture import ground_texture, object_texture
 
 GAIN = 1.15  # brightness of a white surface in full light, before exposure
 PAINT = 0.92  # whiteness of road paint

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidistill.world import people, street
-from lidistill.world.fleet import make_vehicle
-from lidistill.world.site import Site
+from lidistill.world.scene import people, street
+from lidistill.world.scene.fleet import make_vehicle
+from lidistill.world.scene.site import Site
 
 
 def pedestrians(site: Site) -> None:

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.world.blueprint import MARGIN
-from lidistill.world.caster import GROUND, SKY, STEP, cast
 from lidistill.world.catalog import CATEGORIES, GROUND_LIDARSEG, KINDS
 from lidistill.world.jit import kernel
 from lidistill.world.materials import INDEX, MATERIALS, lidar_table
 from lidistill.world.primitives import local_normal, local_point
-from lidistill.world.scene import Scene, Snapshot
-from lidistill.world.sensors import Lidar, sensor_origin
+from lidistill.world.scene.blueprint import MARGIN
+from lidistill.world.scene.scene import Scene, Snapshot
+from lidistill.world.sensing.caster import GROUND, SKY, STEP, cast
+from lidistill.world.sensing.sensors import Lidar, sensor_origin
 
 RANGE_SIGMA = 0.02
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.world.blueprint import BOTTOM_MARGIN, CLEARANCE, Blueprint
 from lidistill.world.catalog import KINDS
 from lidistill.world.ground import Ground
+from lidistill.world.scene.blueprint import BOTTOM_MARGIN, CLEARANCE, Blueprint
 
 Array = NDArray[np.float64]
 

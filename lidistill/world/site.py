@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lidistill.world.blueprint import Blueprint
-from lidistill.world.scene import Thing
+from lidistill.world.scene.blueprint import Blueprint
+from lidistill.world.scene.scene import Thing
 
 LANE, CYCLE, PARKING, CROSSING = 3.5, 1.5, 2.6, 7.5
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 
 from lidistill.world import materials as m
-from lidistill.world import patterns
 from lidistill.world.jit import helper
-from lidistill.world.noise import cell, fade, hash01, line, noise
+from lidistill.world.sensing import patterns
+from lidistill.world.sensing.noise import cell, fade, hash01, line, noise
 
 PLAIN, SPECKLE, LANES, SLABS, HATCH = m.PLAIN, m.SPECKLE, m.LANES, m.SLABS, m.HATCH
 CAR_BODY, CABIN, COACH, WINDOWS, BRICK = m.CAR_BODY, m.CABIN, m.COACH, m.WINDOWS, m.BRICK
@@ -101,7 +101,7 @@ def _small(pattern, at, half, normal, scale, footprint, seed):  # type: ignore[n
 def object_texture(table, material, at, half, normal, footprint, seed):  # type: ignore[no-untyped-def]
     """Gain on the tint and a second colour (r, g, b, weight) at a point of the primitive's frame.
 
-    Point, half sizes and normal are tuples; see :mod:`lidistill.world.patterns`.
+    Point, half sizes and normal are tuples; see :mod:`lidistill.world.sensing.patterns`.
     """
     gain = octaves(table, material, at[0], at[1], at[2], footprint, seed)
     pattern, scale = int(table[material, 3]), table[material, 4]

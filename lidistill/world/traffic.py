@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from lidistill.world.blueprint import Blueprint
-from lidistill.world.fleet import make_vehicle
-from lidistill.world.site import CYCLE, PARKING, Site
+from lidistill.world.scene.blueprint import Blueprint
+from lidistill.world.scene.fleet import make_vehicle
+from lidistill.world.scene.site import CYCLE, PARKING, Site
 
 
 def traffic(site: Site) -> None:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.world.blueprint import Blueprint
 from lidistill.world.materials import PAINTS
+from lidistill.world.scene.blueprint import Blueprint
 
 Rng = np.random.Generator
 

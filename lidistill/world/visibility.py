@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from lidistill.world.jit import kernel
 from lidistill.world.primitives import MISS, hit
-from lidistill.world.scene import Snapshot
-from lidistill.world.sensors import Camera, sensor_origin
+from lidistill.world.scene.scene import Snapshot
+from lidistill.world.sensing.sensors import Camera, sensor_origin
 
 SAMPLES = 220.0  # rays tried per object and image
 
@@ -104,7 +104,7 @@ def count_visible(
         boxes: (M, 7) their boxes at that time, world frame.
         camera: the camera.
         ego: x, y, yaw of its vehicle.
-        surface: (W, H) as returned by :func:`lidistill.world.render.render`.
+        surface: (W, H) as returned by :func:`lidistill.world.sensing.render.render`.
     """
     windows, _, _ = pixel_windows(boxes, camera, ego)
     cos, sin = math.cos(ego[2]), math.sin(ego[2])

@@ -33,7 +33,7 @@ def test_the_reference_is_the_librarys_own_on_one_thread():
 
 
 def test_surface_is_like_a_scan():
-    from lidistill.ops.neighbours import submanifold_table
+    from lidistill.ops.sparse.neighbours import submanifold_table
 
     coords, shape = surface(20_000)
     assert coords.shape == (20_000, 4)

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lidistill.converters.kitti.convert import WORK_FOLDER, convert_kitti, find_frames
+from lidistill.converters.kitti.files import read_calibration, read_labels
+from lidistill.converters.kitti.info import difficulty
 
 from lidistill.converters.infos import KITTI_CLASSES, load_infos
-from lidistill.converters.kitti import WORK_FOLDER, convert_kitti, find_frames
-from lidistill.converters.kitti_files import read_calibration, read_labels
-from lidistill.converters.kitti_info import difficulty
 from lidistill.io import DataError, read_manifest
 from tests.converters.fake_kitti import P2, SIZE, TURN, write_fake_kitti
 
@@ -211,7 +211,7 @@ def test_planes(fake: Path, tmp_path: Path) -> None:
 def test_jobs_do_not_change_the_bytes(
     fake: Path, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lidistill.converters.kitti.SHARD", 2)
+    monkeypatch.setattr("lidistill.converters.kitti.convert.SHARD", 2)
     convert_kitti(fake, tmp_path, jobs=2)
     _assert_same(tmp_path, out)
 
@@ -225,7 +225,7 @@ def _assert_same(folder: Path, reference: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-import lidistill.converters.kitti as module
+import lidistill.converters.kitti.convert as module
 module.SHARD = 2
 real, done = module.frame_info, []
 def dying(frame, *others):
@@ -246,11 +246,11 @@ def test_kill_between_frames(
     assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
     assert len(list((tmp_path / WORK_FOLDER).glob("*.pkl"))) == after // 2
     assert not list(tmp_path.glob("*.pkl"))
-    monkeypatch.setattr("lidistill.converters.kitti.SHARD", 2)
+    monkeypatch.setattr("lidistill.converters.kitti.convert.SHARD", 2)
     done: list[str] = []
-    real = sys.modules["lidistill.converters.kitti"]._convert_shard
+    real = sys.modules["lidistill.converters.kitti.convert"]._convert_shard
     monkeypatch.setattr(
-        "lidistill.converters.kitti._convert_shard",
+        "lidistill.converters.kitti.convert._convert_shard",
         lambda item, **keywords: (done.append(item[0]), real(item, **keywords)),
     )
     convert_kitti(fake, tmp_path)

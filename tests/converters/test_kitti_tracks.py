@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from lidistill.converters.kitti.convert import convert_kitti
+from lidistill.converters.kitti.tracks import find_origins
 
 from lidistill.converters.infos import load_infos
-from lidistill.converters.kitti import convert_kitti
-from lidistill.converters.kitti_tracks import find_origins
 from lidistill.io import DataError
 from tests.converters.fake_kitti import write_fake_kitti
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lidistill.converters.superpixels.make import SuperpixelStore, find_jobs, make_regions
+from lidistill.converters.superpixels.masks import MaskSource, paint, paint_runs, read_regions, tidy
+from lidistill.converters.superpixels.store import Job
 from PIL import Image
 
-from lidistill.converters import superpixels_cli
-from lidistill.converters.masks import MaskSource, paint, paint_runs, read_regions, tidy
-from lidistill.converters.superpixel_store import Job
-from lidistill.converters.superpixels import SuperpixelStore, find_jobs, make_regions
+from lidistill.converters.superpixels import cli as superpixels_cli
 from lidistill.io import NO_REGION, DataError, read_label_map, read_manifest
 from tests.converters.test_rle import naive_runs
 from tests.datasets.mini import HEIGHT, WIDTH, make_mini

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from lidistill.converters.nuscenes.convert import WORK_FOLDER, convert_nuscenes
 from nuscenes.nuscenes import NuScenes
 from nuscenes.utils.data_classes import LidarPointCloud
 from nuscenes.utils.geometry_utils import view_points
 from pyquaternion import Quaternion
 
 from lidistill.converters.infos import NUSCENES_CLASS_OF, NUSCENES_CLASSES, load_infos
-from lidistill.converters.nuscenes import WORK_FOLDER, convert_nuscenes
 from lidistill.io import DataError, read_manifest
 from tests.converters.fake_nuscenes import CAMERAS, SIZE, write_fake_nuscenes
 
@@ -248,7 +248,7 @@ def _assert_same(folder: Path, reference: Path) -> None:
 
 KILLED = """
 import os, signal, sys
-import lidistill.converters.nuscenes as module
+import lidistill.converters.nuscenes.convert as module
 real, done = module.scene_infos, []
 def dying(records, options):
     if len(done) == int(sys.argv[3]):
@@ -264,9 +264,10 @@ def test_what_is_converted_stays_until_the_data_or_the_wish_changes(
     copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs: list[int] = []
-    real = sys.modules["lidistill.converters.nuscenes"]._convert_scenes
+    real = sys.modules["lidistill.converters.nuscenes.convert"]._convert_scenes
     monkeypatch.setattr(
-        "lidistill.converters.nuscenes._convert_scenes", lambda *a: runs.append(1) or real(*a)
+        "lidistill.converters.nuscenes.convert._convert_scenes",
+        lambda *a: runs.append(1) or real(*a),
     )
 
     def converts(**options: Any) -> bool:
@@ -312,7 +313,7 @@ def test_kill_between_scenes(fake: Path, out: Path, tmp_path: Path, after: int) 
 
 def test_kill_of_the_whole_group_at_any_time(fake: Path, out: Path, tmp_path: Path) -> None:
     code = (
-        "import sys; from lidistill.converters.nuscenes import convert_nuscenes;"
+        "import sys; from lidistill.converters.nuscenes.convert import convert_nuscenes;"
         "convert_nuscenes(sys.argv[1], 'v1.0-fake', sys.argv[2], jobs=2)"
     )
     command = [sys.executable, "-c", code, str(fake), str(tmp_path)]

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from lidistill.converters.nuscenes.splits import find_splits
 
-from lidistill.converters.nuscenes_splits import find_splits
 from lidistill.io import DataError
 
 

@@ -3,8 +3,7 @@
 
 import numpy as np
 import pytest
-
-from lidistill.converters.rle import decode_counts, decode_string
+from lidistill.converters.superpixels.rle import decode_counts, decode_string
 
 
 def naive_runs(mask: np.ndarray) -> list[int]:

@@ -8,23 +8,23 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from lidistill import cli
-from lidistill.converters import semantic_kitti
-from lidistill.converters.infos import load_infos
-from lidistill.converters.semantic_kitti import (
+from lidistill.converters.semantic_kitti.convert import (
     WORK_FOLDER,
     convert_semantic_kitti,
     find_sequences,
     lidar_poses,
 )
-from lidistill.converters.semantic_kitti_labels import (
+from lidistill.converters.semantic_kitti.labels import (
     SEMANTIC_KITTI_CLASSES,
     SEQUENCES,
     STORED_LABELS,
     UNKNOWN,
     semantic_kitti_label_table,
 )
+
+from lidistill import cli
+from lidistill.converters.infos import load_infos
+from lidistill.converters.semantic_kitti import convert as semantic_kitti
 from lidistill.io import DataError, read_manifest
 from tests.converters.fake_semantic_kitti import TURN, write_fake_semantic_kitti
 

@@ -9,16 +9,17 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-
-from lidistill.converters import superpixel_plan, superpixels_cli
-from lidistill.converters.superpixel_plan import Share, plan_regions, shares_of
-from lidistill.converters.superpixels import (
+from lidistill.converters.superpixels.make import (
     SlicParameters,
     SlicSource,
     SuperpixelStore,
     find_jobs,
     make_regions,
 )
+from lidistill.converters.superpixels.plan import Share, plan_regions, shares_of
+
+from lidistill.converters.superpixels import cli as superpixels_cli
+from lidistill.converters.superpixels import plan as superpixel_plan
 from lidistill.io import DataError
 from tests.datasets.mini import make_mini
 

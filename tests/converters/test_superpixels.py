@@ -14,15 +14,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from lidistill.converters import superpixels_cli
-from lidistill.converters.slic import SlicParameters, slic_labels
-from lidistill.converters.superpixels import (
+from lidistill.converters.superpixels.make import (
     SuperpixelStore,
     find_jobs,
     make_superpixels,
     plan_superpixels,
 )
+from lidistill.converters.superpixels.slic import SlicParameters, slic_labels
+
+from lidistill.converters.superpixels import cli as superpixels_cli
 from lidistill.io import DataError, load_pickle, read_image, read_label_map, read_manifest
 from tests.datasets.mini import image_of, make_mini
 
@@ -182,7 +182,7 @@ def test_verb(root, store, tmp_path, capsys):
 
 SLOW_RUN = """
 import sys, time
-from lidistill.converters import superpixels
+from lidistill.converters.superpixels import make as superpixels
 whole = superpixels.slic_labels
 def slow(*arguments):
     time.sleep(0.3)

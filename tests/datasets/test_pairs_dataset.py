@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lidistill.converters.kitti.convert import convert_kitti
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader
 
 from lidistill.converters.info_paths import InfoPaths, default_prefix
-from lidistill.converters.kitti import convert_kitti
 from lidistill.datasets.collate import collate_pairs
 from lidistill.datasets.pairs_dataset import ImageLidarPairs, split_projection
 from lidistill.datasets.sampler import Draw, SeededSampler
@@ -138,7 +138,7 @@ def test_projection_matrix_with_an_offset_is_split():
 
 def test_real_nuscenes_frames(realdata_dir, tmp_path):
     """Two real keyframes: about 22,000 pairs, most pixels of a truck are near, all frames load."""
-    from lidistill.converters.nuscenes import convert_nuscenes
+    from lidistill.converters.nuscenes.convert import convert_nuscenes
 
     root = realdata_dir / "nuscenes"
     infos = convert_nuscenes(root, "v1.0-trainval", tmp_path, max_sweeps=0)
@@ -179,7 +179,7 @@ def test_embedded_world_in_kitti_s_layout(tiny_world, tmp_path):
 
 
 def test_embedded_world_frames(tiny_world, tmp_path):
-    from lidistill.converters.nuscenes import convert_nuscenes
+    from lidistill.converters.nuscenes.convert import convert_nuscenes
 
     root = tiny_world / "nuscenes"
     infos = convert_nuscenes(root, "v1.0-mini", tmp_path)

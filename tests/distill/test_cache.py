@@ -10,11 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lidistill.distill.caches import images as cache_module
+from lidistill.distill.caches.images import (
+    TeacherCache,
+    fingerprint,
+    is_whole,
+    replay,
+    whole_from_file,
+)
+from lidistill.distill.caches.store import GIB, FeatureStore
 from torch import nn
 
-from lidistill.distill import cache as cache_module
-from lidistill.distill.cache import TeacherCache, fingerprint, is_whole, replay, whole_from_file
-from lidistill.distill.feature_store import GIB, FeatureStore
 from lidistill.distill.teacher import Teacher
 from lidistill.geometry.correspondence import crop_resize_affine, flip_affine
 from lidistill.io import DataError, read_manifest

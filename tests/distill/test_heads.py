@@ -7,9 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from lidistill.distill.detectors.heads import (
+    check_classes,
+    check_heads,
+    convention,
+    in_head,
+    read_classes,
+)
 from torch import nn
 
-from lidistill.distill.heads import check_classes, check_heads, convention, in_head, read_classes
 from lidistill.hooks.audit import AuditHook
 from lidistill.losses.feature import attention_transfer
 from lidistill.losses.response import bernoulli_kd

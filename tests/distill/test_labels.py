@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from lidistill.distill.detectors.labels import TeacherBoxes, add_teacher_boxes, sure_boxes
+from lidistill.ops.boxes.rotated_iou import rotated_iou
 
 from lidistill import compat
-from lidistill.distill.labels import TeacherBoxes, add_teacher_boxes, sure_boxes
-from lidistill.ops.rotated_iou import rotated_iou
 
 
 def naive_rows(truth, found, score, known) -> list[int]:

@@ -9,8 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-
-from lidistill.distill.choices import (
+from lidistill.distill.detectors.choices import (
     Foreground,
     Gaussian,
     Occupied,
@@ -20,8 +19,9 @@ from lidistill.distill.choices import (
     TopK,
     importance_of,
 )
+from lidistill.distill.detectors.places import Places, match_places
+
 from lidistill.distill.outputs import FeatureMap, Points, Rows, SparseVoxels, wrap_output
-from lidistill.distill.places import Places, match_places
 from lidistill.geometry.bev_grid import BEVGrid
 
 RANGE = (-2.0, 0.0, -1.0, 6.0, 3.0, 1.0)  # 8 x 3 m, neither square nor centred

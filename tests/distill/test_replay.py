@@ -10,11 +10,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lidistill.distill.caches.augmentation import Augmentation, without_augmentation
+from lidistill.distill.caches.detections import ReplayCache, records_of
 
 from lidistill import compat, io
-from lidistill.distill.augmentation import Augmentation, without_augmentation
 from lidistill.distill.outputs import FeatureMap, SparseVoxels
-from lidistill.distill.replay import ReplayCache, records_of
 from lidistill.distill.taps import TapSet
 
 compat.apply()

@@ -6,7 +6,7 @@ from mmengine.config import read_base
 with read_base():
     from ...configs.feature_kd.pointpillars_world import *
 
-from lidistill.distill.replay import ReplayCache
+from lidistill.distill.caches.detections import ReplayCache
 
 model["terms"] = {}
 model["labels"] = dict(score=0.0)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from lidistill.distill.caches.augmentation import Augmentation, without_augmentation
 
 from lidistill import cli
 from lidistill.datasets.sampler import Draw
-from lidistill.distill.augmentation import Augmentation, without_augmentation
 from lidistill.engine.config import load_config
 from lidistill.registry import DATASETS, MODELS
 

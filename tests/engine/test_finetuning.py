@@ -8,10 +8,10 @@ from typing import ClassVar
 import numpy as np
 import pytest
 import torch
+from lidistill.engine.loops.epochs import EpochCheckpointHook, ResumableEpochLoop
+from lidistill.engine.loops.finetuning import finetune
 
 from lidistill.datasets import scans
-from lidistill.engine.epochs import EpochCheckpointHook, ResumableEpochLoop
-from lidistill.engine.finetuning import finetune
 from lidistill.engine.test import evaluate
 from lidistill.engine.train import train
 from lidistill.io import read_json

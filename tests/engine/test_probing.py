@@ -5,12 +5,7 @@ import logging
 import numpy as np
 import pytest
 import torch
-from mmengine.config import Config
-from mmengine.runner import ValLoop
-from torch import nn
-
-from lidistill.distill.connectors import ProjectionMap
-from lidistill.engine.probing import (
+from lidistill.engine.loops.probing import (
     Batches,
     KnnProbeLoop,
     LinearProbeLoop,
@@ -18,10 +13,15 @@ from lidistill.engine.probing import (
     probe_raw_inputs,
     probe_student,
 )
+from lidistill.evaluation.probes.knn import knn_probe
+from lidistill.evaluation.probes.result import ProbeSettings
+from mmengine.config import Config
+from mmengine.runner import ValLoop
+from torch import nn
+
+from lidistill.distill.connectors import ProjectionMap
 from lidistill.engine.test import set_probe
-from lidistill.evaluation.knn_probe import knn_probe
 from lidistill.evaluation.label_maps import NUSCENES_FINE_CLASSES
-from lidistill.evaluation.probe_result import ProbeSettings
 from lidistill.io import read_json
 from lidistill.methods import SLidR
 from lidistill.registry import LOOPS

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lidistill.converters.superpixels.make import SuperpixelStore
 
 from lidistill import cli
-from lidistill.converters.superpixels import SuperpixelStore
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.teacher import Teacher
 from lidistill.engine.config import load_config
@@ -98,8 +98,8 @@ def test_budget_ends_the_work(run, tmp_path):
 
 @pytest.mark.parametrize("scope", ["image", "sample"])
 def test_regions_are_clusters_of_the_teachers_map(scope, run, root, weights, tmp_path):
-    from lidistill.engine.whole_images import WholeImages
-    from lidistill.ops.kmeans import cluster_maps
+    from lidistill.engine.offline.whole_images import WholeImages
+    from lidistill.ops.segments.kmeans import cluster_maps
 
     out = tmp_path / "store"
     options = ("--out", out, "--clusters", 4, "--scope", scope)

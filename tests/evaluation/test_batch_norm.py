@@ -3,9 +3,8 @@ import copy
 
 import pytest
 import torch
+from lidistill.evaluation.probes.batch_norm import calibrate_batch_norm
 from torch import nn
-
-from lidistill.evaluation.batch_norm import calibrate_batch_norm
 
 
 def network():

@@ -3,8 +3,7 @@ import math
 
 import pytest
 import torch
-
-from lidistill.evaluation.embedding_quality import (
+from lidistill.evaluation.probes.embedding_quality import (
     MOST_ROWS,
     alignment,
     effective_rank,

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lidistill.converters.kitti.files import Labels, read_labels
+from lidistill.evaluation.kitti import ap as module
+from lidistill.evaluation.kitti.ap import LOOSE, kitti_ap
 
-from lidistill.converters.kitti_files import Labels, read_labels
-from lidistill.evaluation import kitti_ap as module
-from lidistill.evaluation.kitti_ap import LOOSE, kitti_ap
 from tests.conftest import parity_dir
 
 CASES = ("case_mono", "case_lidar", "case_identity")
@@ -60,7 +60,7 @@ def test_official_numbers(case, cases):
 
 def naive(truth, found, name, minimum, level):
     """AP (3d, R40) as the protocol reads, one object and one detection at a time."""
-    from lidistill.evaluation._kitti_match import box_overlaps
+    from lidistill.evaluation.kitti._match import box_overlaps
 
     def run(threshold, with_scores):
         scores, right, wrong = [], 0, 0

@@ -9,11 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from lidistill.evaluation.kitti.ap import kitti_ap
+from lidistill.evaluation.kitti.metric import KittiDetection, found_labels, true_labels
 
 from lidistill import compat
 from lidistill.converters.infos import KITTI_CLASSES, load_infos
-from lidistill.evaluation.kitti_ap import kitti_ap
-from lidistill.evaluation.kitti_detection import KittiDetection, found_labels, true_labels
 from lidistill.geometry.boxes import kitti_to_lidar_boxes
 
 compat.apply()

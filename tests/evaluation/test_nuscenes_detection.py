@@ -8,15 +8,15 @@ import json
 import numpy as np
 import pytest
 import torch
-
-from lidistill import compat
-from lidistill.converters.infos import NUSCENES_CLASSES, load_infos
-from lidistill.evaluation.nuscenes_detection import (
+from lidistill.evaluation.nuscenes.metric import (
     NuScenesDetection,
     attribute_of,
     evaluate_nuscenes,
     to_global,
 )
+
+from lidistill import compat
+from lidistill.converters.infos import NUSCENES_CLASSES, load_infos
 
 compat.apply()
 from mmdet3d.structures import LiDARInstance3DBoxes  # noqa: E402

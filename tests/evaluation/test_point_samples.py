@@ -4,14 +4,14 @@ import types
 import numpy as np
 import pytest
 import torch
-
-from lidistill.evaluation.label_maps import nuscenes_label_table
-from lidistill.evaluation.point_samples import (
+from lidistill.evaluation.probes.samples import (
     frame_features,
     raw_inputs,
     sample_points,
     voxels_to_points,
 )
+
+from lidistill.evaluation.label_maps import nuscenes_label_table
 
 
 def frames(seed=0, count=3, points=500, classes=5, width=4):

@@ -5,12 +5,11 @@ import json
 import numpy as np
 import pytest
 import torch
-
-from lidistill.evaluation import knn_probe as knn_module
-from lidistill.evaluation.knn_probe import knn_probe
-from lidistill.evaluation.linear_probe import linear_probe, mlp_probe
-from lidistill.evaluation.point_samples import sample_points, sample_points_uniformly
-from lidistill.evaluation.probe_result import ProbeSettings, Standardiser, point_weights
+from lidistill.evaluation.probes import knn as knn_module
+from lidistill.evaluation.probes.knn import knn_probe
+from lidistill.evaluation.probes.linear import linear_probe, mlp_probe
+from lidistill.evaluation.probes.result import ProbeSettings, Standardiser, point_weights
+from lidistill.evaluation.probes.samples import sample_points, sample_points_uniformly
 
 QUICK = ProbeSettings(steps=120, batch_size=512, per_class=60, bank_per_class=60, val_points=150)
 

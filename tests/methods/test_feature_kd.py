@@ -7,10 +7,7 @@ import copy
 
 import pytest
 import torch
-from torch import nn
-
-from lidistill.distill.audit import audit
-from lidistill.distill.choices import (
+from lidistill.distill.detectors.choices import (
     Foreground,
     Gaussian,
     Occupied,
@@ -18,10 +15,13 @@ from lidistill.distill.choices import (
     Score,
     TopK,
 )
+from lidistill.distill.detectors.labels import TeacherBoxes, add_teacher_boxes
+from torch import nn
+
+from lidistill.distill.audit import audit
 from lidistill.distill.connectors import Conv1x1, Linear, Orthogonal
 from lidistill.distill.edge_conv import Gaussian as GaussianRegressor
 from lidistill.distill.edge_conv import MaskedGenerator
-from lidistill.distill.labels import TeacherBoxes, add_teacher_boxes
 from lidistill.distill.schedules import Ramp
 from lidistill.losses import feature, relation, response
 from lidistill.methods.feature_kd import FeatureKD

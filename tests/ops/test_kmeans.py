@@ -2,9 +2,8 @@
 import numpy as np
 import pytest
 import torch
+from lidistill.ops.segments.kmeans import cluster_maps, kmeans, nearest
 from torch.nn import functional as F
-
-from lidistill.ops.kmeans import cluster_maps, kmeans, nearest
 
 
 def blobs(seed: int = 0) -> torch.Tensor:

@@ -8,15 +8,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from lidistill.ops import local_graph as module
-from lidistill.ops.local_edges import (
+from lidistill.ops.graphs import local_graph as module
+from lidistill.ops.graphs.local_edges import (
     edge_gap,
     neighbour_max,
     neighbour_relu_mean,
     neighbour_sum,
 )
-from lidistill.ops.local_graph import LocalGraph, coordinate_graph, feature_graph
+from lidistill.ops.graphs.local_graph import LocalGraph, coordinate_graph, feature_graph
 
 SIZES = (7, 3, 20)  # places of three samples; fewer than K in two of them
 NEIGHBOURS = 8

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from lidistill.ops.mmcv import ext as mmcv_ext
+from lidistill.ops.mmcv import functions as mmcv_functions
 
-from lidistill.ops import mmcv_ext, mmcv_functions
 from tests.ops import op_cases
 from tests.ops.oracle import run_in_oracle
 
@@ -57,7 +58,7 @@ def test_install_twice_changes_nothing() -> None:
 
 def test_install_imports_neither_mmcv_nor_numba() -> None:
     code = (
-        "import sys; from lidistill.ops import mmcv_ext; mmcv_ext.install();"
+        "import sys; from lidistill.ops.mmcv import ext as mmcv_ext; mmcv_ext.install();"
         "print([name for name in ('mmcv', 'numba', 'torch') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from lidistill.ops.boxes import nms, points_in_boxes
+from lidistill.ops.boxes.rotated_iou import rotated_iou
+from lidistill.ops.mmcv import functions as mmcv_functions
+from lidistill.ops.points import scatter as scatter_points
+from lidistill.ops.points import voxelize
 
-from lidistill.ops import mmcv_functions, nms, points_in_boxes, scatter_points, voxelize
-from lidistill.ops.rotated_iou import rotated_iou
 from tests.ops import op_cases
 
 pytestmark = [

@@ -6,8 +6,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from lidistill.ops.sparse.neighbours import BLOCK, PairTable, strided_table, submanifold_table
 
-from lidistill.ops.neighbours import BLOCK, PairTable, strided_table, submanifold_table
 from tests.ops.sparse_cases import naive_sources, random_grid
 
 

@@ -7,9 +7,9 @@ import math
 
 import pytest
 import torch
+from lidistill.ops.boxes import nms
+from lidistill.ops.boxes.rotated_iou import rotated_iou
 
-from lidistill.ops import nms
-from lidistill.ops.rotated_iou import rotated_iou
 from tests.ops.op_cases import rotated_boxes, scores_with_ties, upright_boxes
 
 

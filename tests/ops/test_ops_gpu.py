@@ -5,22 +5,24 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from lidistill.ops import focal_loss, kmeans, point_sets
-from lidistill.ops.local_edges import (
+from lidistill.ops.graphs.local_edges import (
     edge_gap,
     neighbour_max,
     neighbour_relu_mean,
     neighbour_sum,
 )
-from lidistill.ops.local_graph import LocalGraph, coordinate_graph, feature_graph
-from lidistill.ops.pixel_read import read_pixels, read_pixels_lowres
-from lidistill.ops.segment import (
+from lidistill.ops.graphs.local_graph import LocalGraph, coordinate_graph, feature_graph
+from lidistill.ops.points import point_sets
+from lidistill.ops.segments import kmeans
+from lidistill.ops.segments.pixel_read import read_pixels, read_pixels_lowres
+from lidistill.ops.segments.segment import (
     batch_region_ids,
     label_map_mean,
     pool_map_regions_lowres,
     segment_mean,
 )
+
+from lidistill.ops import focal_loss
 from tests.on_gpu import DEVICE, MARKS, exact_float32, same_on_both  # noqa: F401
 
 pytestmark = MARKS

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-
-from lidistill.ops.pixel_read import read_pixels, read_pixels_lowres
+from lidistill.ops.segments.pixel_read import read_pixels, read_pixels_lowres
 
 
 def test_read_equals_a_loop_and_repeats_add_up_in_the_gradient():

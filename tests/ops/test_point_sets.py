@@ -6,8 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-
-from lidistill.ops import point_sets
+from lidistill.ops.points import point_sets
 
 
 def cloud(samples: int, count: int, seed: int, step: float = 0.0) -> torch.Tensor:

@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from lidistill.ops.boxes import points_in_boxes
+from lidistill.ops.boxes.points_in_boxes import first_box_of_points
 
-from lidistill.ops import points_in_boxes
-from lidistill.ops.points_in_boxes import first_box_of_points
 from tests.ops.op_cases import bottom_boxes, points_near_boxes
 
 

@@ -8,8 +8,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from lidistill.ops.boxes.rotated_iou import bev_rectangles, rotated_iou, rotated_overlap
 
-from lidistill.ops.rotated_iou import bev_rectangles, rotated_iou, rotated_overlap
 from tests.ops.op_cases import rotated_boxes
 
 

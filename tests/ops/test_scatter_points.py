@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-
-from lidistill.ops import scatter_points
+from lidistill.ops.points import scatter as scatter_points
 
 
 def make_case(count: int = 60, spread: int = 3) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-
-from lidistill.ops import _segment_kernels as kernels
-from lidistill.ops import segment as segment_ops
-from lidistill.ops.segment import (
+from lidistill.ops.segments import _segment_kernels as kernels
+from lidistill.ops.segments import segment as segment_ops
+from lidistill.ops.segments.segment import (
     batch_region_ids,
     label_map_mean,
     label_map_sum,

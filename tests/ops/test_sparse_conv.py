@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from lidistill.ops.sparse.conv import sparse_conv
+from lidistill.ops.sparse.neighbours import strided_table, submanifold_table
 
-from lidistill.ops.neighbours import strided_table, submanifold_table
-from lidistill.ops.sparse_conv import sparse_conv
 from tests.ops.sparse_cases import naive_conv, random_grid
 
 

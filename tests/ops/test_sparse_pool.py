@@ -6,9 +6,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from lidistill.ops.sparse.neighbours import strided_table
+from lidistill.ops.sparse.pool import sparse_avg_pool, sparse_max_pool
 
-from lidistill.ops.neighbours import strided_table
-from lidistill.ops.sparse_pool import sparse_avg_pool, sparse_max_pool
 from tests.ops.sparse_cases import random_grid
 
 

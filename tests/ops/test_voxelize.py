@@ -8,9 +8,9 @@ import math
 import numpy as np
 import pytest
 import torch
+from lidistill.ops.points import voxelize
+from lidistill.ops.points.voxelize import VoxelGrid
 
-from lidistill.ops import voxelize
-from lidistill.ops.voxelize import VoxelGrid
 from tests.ops.op_cases import VOXEL_GRIDS, points_of_grid
 
 

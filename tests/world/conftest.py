@@ -4,10 +4,9 @@
 from __future__ import annotations
 
 import pytest
-
-from lidistill.world.compose import compose
-from lidistill.world.scene import Scene, Snapshot
-from lidistill.world.site import Profile
+from lidistill.world.scene.compose import compose
+from lidistill.world.scene.scene import Scene, Snapshot
+from lidistill.world.scene.site import Profile
 
 
 @pytest.fixture(scope="session")

@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from lidistill.world.scene.blueprint import BOTTOM_MARGIN, MARGIN, Blueprint
+from lidistill.world.scene.fleet import make_vehicle
 
-from lidistill.world import people, street, vehicles
-from lidistill.world.blueprint import BOTTOM_MARGIN, MARGIN, Blueprint
 from lidistill.world.catalog import CATEGORIES, KINDS
-from lidistill.world.fleet import make_vehicle
+from lidistill.world.scene import people, street, vehicles
 
 # length, width, height of the annotated boxes: nuScenes' means with room to either side
 SIZES = {

@@ -83,7 +83,7 @@ def test_kill_and_run_again(world, tmp_path, late):
 
 def test_a_half_written_scene_is_written_again(world, tmp_path, monkeypatch):
     """An error in the middle leaves a world that the next call completes."""
-    from lidistill.world import layout_nuscenes
+    from lidistill.world.layouts import nuscenes as layout_nuscenes
 
     original, calls = layout_nuscenes.write_frame, []
 

@@ -7,19 +7,19 @@ import math
 
 import numpy as np
 import pytest
-
-from lidistill.bench.world import brute_cast, cases
-from lidistill.world import primitives as pr
-from lidistill.world.caster import GROUND, SKY, STEP, cast
-from lidistill.world.ground import Ground
-from lidistill.world.scene import Snapshot
-from lidistill.world.sensors import (
+from lidistill.world.scene.scene import Snapshot
+from lidistill.world.sensing.caster import GROUND, SKY, STEP, cast
+from lidistill.world.sensing.sensors import (
     RayTable,
     kitti_camera,
     kitti_lidar,
     nuscenes_cameras,
     nuscenes_lidar,
 )
+
+from lidistill.bench.world import brute_cast, cases
+from lidistill.world import primitives as pr
+from lidistill.world.ground import Ground
 
 FLAT = Ground.build([(np.inf, 0, 0.0)], [])
 

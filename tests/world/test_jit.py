@@ -39,7 +39,7 @@ def test_without_any_folder_kernels_still_compile(monkeypatch):
 
 
 def test_fastmath_stays_off():
-    from lidistill.world.caster import cast_kernel
+    from lidistill.world.sensing.caster import cast_kernel
 
     assert not cast_kernel.targetoptions.get("fastmath")
     assert cast_kernel.targetoptions["nogil"]

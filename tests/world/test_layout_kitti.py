@@ -10,9 +10,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from lidistill.world.layouts.kitti import EARTH_RADIUS, LATITUDE, link
+from lidistill.world.layouts.kitti_labels import Label, Track, tracklets_xml, wrap
 
-from lidistill.world.kitti_labels import Label, Track, tracklets_xml, wrap
-from lidistill.world.layout_kitti import EARTH_RADIUS, LATITUDE, link
 from lidistill.world.presets import PRESETS
 
 TYPES = {

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from lidistill.world.layouts.nuscenes import quaternion
+from lidistill.world.scene.blueprint import Blueprint
+from lidistill.world.sensing.sensors import rotation
 from nuscenes import NuScenes
 from nuscenes.eval.detection.config import config_factory
 from nuscenes.eval.detection.evaluate import DetectionEval
@@ -21,10 +24,7 @@ from nuscenes.utils.splits import create_splits_scenes, get_scenes_of_split
 from pyquaternion import Quaternion
 
 from lidistill.world import generate
-from lidistill.world.blueprint import Blueprint
-from lidistill.world.layout_nuscenes import quaternion
 from lidistill.world.presets import MINI_TRAIN, MINI_VAL, PRESETS
-from lidistill.world.sensors import rotation
 from tests.world import nano
 
 SPLITS = {"mini_train": MINI_TRAIN, "mini_val": MINI_VAL}

@@ -8,10 +8,9 @@ import math
 import cv2
 import numpy as np
 import pytest
-
-from lidistill.world.caster import GROUND, SKY
-from lidistill.world.render import render
-from lidistill.world.sensors import kitti_camera, nuscenes_cameras
+from lidistill.world.sensing.caster import GROUND, SKY
+from lidistill.world.sensing.render import render
+from lidistill.world.sensing.sensors import kitti_camera, nuscenes_cameras
 
 CAMERAS = {camera.name: camera for camera in nuscenes_cameras(200)}
 

@@ -7,14 +7,14 @@ import math
 
 import numpy as np
 import pytest
+from lidistill.world.scene.blueprint import MARGIN
+from lidistill.world.scene.compose import compose
+from lidistill.world.scene.scene import Scene
+from lidistill.world.scene.site import Profile
+from lidistill.world.sensing.scan import Scan, scan
+from lidistill.world.sensing.sensors import Lidar, kitti_lidar, nuscenes_lidar
 
-from lidistill.world.blueprint import MARGIN
 from lidistill.world.catalog import CATEGORIES, KINDS
-from lidistill.world.compose import compose
-from lidistill.world.scan import Scan, scan
-from lidistill.world.scene import Scene
-from lidistill.world.sensors import Lidar, kitti_lidar, nuscenes_lidar
-from lidistill.world.site import Profile
 
 
 def take(scene: Scene, time: float, lidar: Lidar, seed: int = 0) -> Scan:

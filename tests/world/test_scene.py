@@ -7,16 +7,16 @@ import math
 
 import numpy as np
 import pytest
+from lidistill.world.layouts.kitti import PROFILE
+from lidistill.world.scene.compose import compose
+from lidistill.world.scene.people import pedestrian
+from lidistill.world.scene.scene import EgoPath, Thing
+from lidistill.world.scene.site import Profile
+from lidistill.world.sensing.visibility import box_corners
 from shapely.geometry import Polygon
 
 from lidistill.world.catalog import KINDS
-from lidistill.world.compose import compose
-from lidistill.world.layout_kitti import PROFILE
 from lidistill.world.materials import INDEX
-from lidistill.world.people import pedestrian
-from lidistill.world.scene import EgoPath, Thing
-from lidistill.world.site import Profile
-from lidistill.world.visibility import box_corners
 
 
 def test_straight_and_curved_motion_equal_small_steps():

@@ -5,8 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-from lidistill.world import sensors as se
+from lidistill.world.sensing import sensors as se
 
 
 @pytest.mark.parametrize(

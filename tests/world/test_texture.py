@@ -7,10 +7,10 @@ import math
 
 import numpy as np
 import pytest
+from lidistill.world.sensing import noise as n
+from lidistill.world.sensing import patterns, texture
 
 from lidistill.world import materials as m
-from lidistill.world import noise as n
-from lidistill.world import patterns, texture
 
 TABLE = m.texture_table()
 SIDE = (0.0, 1.0, 0.0)

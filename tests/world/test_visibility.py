@@ -8,12 +8,11 @@ import math
 
 import numpy as np
 import pytest
-
-from lidistill.world import visibility as vis
-from lidistill.world.caster import cast
-from lidistill.world.render import render
-from lidistill.world.scene import Snapshot
-from lidistill.world.sensors import nuscenes_cameras
+from lidistill.world.scene.scene import Snapshot
+from lidistill.world.sensing import visibility as vis
+from lidistill.world.sensing.caster import cast
+from lidistill.world.sensing.render import render
+from lidistill.world.sensing.sensors import nuscenes_cameras
 
 
 def alone(snapshot: Snapshot, k: int) -> Snapshot:

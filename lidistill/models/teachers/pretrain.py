@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from lidistill.datasets.frame import PairBatch
 from lidistill.datasets.images import ViewBatch
 from lidistill.losses.contrastive import info_nce
-from lidistill.ops.pixel_read import read_pixels_lowres
+from lidistill.ops.segments.pixel_read import read_pixels_lowres
 from lidistill.registry import MODELS
 
 

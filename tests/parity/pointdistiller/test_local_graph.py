@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from lidistill.ops.graphs.local_graph import feature_graph
 
 from lidistill.losses.local_graph import (
     channel_maximum,
@@ -14,7 +15,6 @@ from lidistill.losses.local_graph import (
     release_weights,
     top_places,
 )
-from lidistill.ops.local_graph import feature_graph
 from tests.conftest import parity_files
 
 SIDES = ("teacher", "student")
