@@ -8,14 +8,10 @@ Everything that lidistill derives (info files, superpixels, caches) is written t
 from lidistill.io.atomic import atomic_write
 from lidistill.io.errors import DataError, read_bytes
 from lidistill.io.locks import exclusive
-from lidistill.io.manifest import (
-    manifest_path,
-    read_json,
-    read_manifest,
-    write_json,
-    write_manifest,
-)
+from lidistill.io.manifest import manifest_path, read_manifest, write_manifest
+from lidistill.io.names import inside, plain_name
 from lidistill.io.plain_pickle import dump_pickle, load_pickle
+from lidistill.io.records import fields
 from lidistill.io.sensors import (
     NO_REGION,
     finite_points,
@@ -26,6 +22,7 @@ from lidistill.io.sensors import (
     read_points,
     write_label_map,
 )
+from lidistill.io.text import read_json, read_text, write_json
 from lidistill.parallel import available_cpus, parallel
 
 __all__ = [
@@ -35,11 +32,14 @@ __all__ = [
     "available_cpus",
     "dump_pickle",
     "exclusive",
+    "fields",
     "finite_points",
     "image_size",
+    "inside",
     "load_pickle",
     "manifest_path",
     "parallel",
+    "plain_name",
     "point_count",
     "read_bytes",
     "read_image",
@@ -47,6 +47,7 @@ __all__ = [
     "read_label_map",
     "read_manifest",
     "read_points",
+    "read_text",
     "write_json",
     "write_label_map",
     "write_manifest",

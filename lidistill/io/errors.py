@@ -51,15 +51,28 @@ def _rebuild_data_error(
 
 
 def read_bytes(path: PathLike, token: str | None, fix: str | None) -> bytes:
-    """Returns a file's bytes; a missing one raises :class:`DataError`."""
+    """Returns a file's bytes; one that is missing or cannot be read raises :class:`DataError`.
+
+    The error's cause is an OSError where the file may be good: no permission, too many open files.
+    """
     source = Path(path)
     if not source.is_file():
         raise missing_file(source, token, fix)
-    return source.read_bytes()
+    try:
+        return source.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"The file cannot be read: {error.strerror}.",
+            path=path,
+            token=token,
+            fix="see who may read it (ls -l) and whether its disk answers, then run this again.",
+        ) from error
 
 
 def missing_file(path: Path, token: str | None, fix: str | None) -> DataError:
     """Returns the error for a file that is not there."""
+    if path.is_dir():
+        return DataError("Expected a file, got a folder.", path=path, token=token, fix=fix)
     folder = path.parent
     there = "its folder is there" if folder.is_dir() else f"the folder {folder} is missing too"
     default = "check the data root (lidistill doctor lists those found), or make the file again."

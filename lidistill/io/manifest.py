@@ -1,37 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
-"""JSON files, and the manifest beside everything that lidistill derives."""
+"""The manifest beside everything that lidistill derives."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lidistill import __version__
-from lidistill.io.atomic import atomic_write
-from lidistill.io.errors import DataError, PathLike, read_bytes
+from lidistill.io.errors import DataError, PathLike
+from lidistill.io.records import COUNT, TEXT, Schema, fields
+from lidistill.io.text import read_json, write_json
 
 
-def write_json(path: PathLike, obj: object) -> None:
-    """Writes an object as indented JSON, atomically."""
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(obj, indent=1) + "\n", encoding="utf-8")
-
-
-def read_json(path: PathLike, fix: str | None = None) -> Any:
-    """Reads a JSON file.
-
-    Raises:
-        DataError: The file is missing or not JSON.
-    """
-    data = read_bytes(path, None, fix)
-    try:
-        return json.loads(data)
-    except ValueError as error:
-        raise DataError(
-            f"Expected a JSON file, but it does not parse: {error}.", path=path, fix=fix
-        ) from error
+_MANIFEST: Schema = {
+    "tool": TEXT,
+    "lidistill_version": TEXT,
+    "parameters": dict,
+    "count": COUNT,
+    "source": TEXT,
+}
 
 
 def manifest_path(target: PathLike) -> Path:
@@ -84,7 +72,4 @@ def read_manifest(target: PathLike, fix: str | None = None) -> dict[str, Any]:
     """
     path = manifest_path(target)
     manifest = read_json(path, fix)
-    keys = {"tool", "lidistill_version", "parameters", "count", "source"}
-    if not isinstance(manifest, dict) or not keys <= manifest.keys():
-        raise DataError(f"Expected a manifest with {sorted(keys)}.", path=path, fix=fix)
-    return manifest
+    return fields(manifest, _MANIFEST, path, fix=fix)
