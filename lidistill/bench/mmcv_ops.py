@@ -7,7 +7,6 @@ call (its loop compiled by numba), the scatter that sorts rows of coordinates.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,6 +15,7 @@ from lidistill.bench.case import Case
 from lidistill.ops.points import scatter as scatter_points
 from lidistill.ops.points import voxelize
 from lidistill.ops.points.voxelize import VoxelGrid
+from lidistill.jit import njit
 
 SECOND = VoxelGrid.from_range((0.05, 0.05, 0.1), (0, -40, -3, 70.4, 40, 1))
 CENTERPOINT = VoxelGrid.from_range((0.1, 0.1, 0.2), (-51.2, -51.2, -5, 51.2, 51.2, 3))
@@ -93,7 +93,7 @@ def dense_voxelize(
     return features[:found], coords[:found], counts[:found]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _dense_fill(
     points: np.ndarray,
     cells: np.ndarray,

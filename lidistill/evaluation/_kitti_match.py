@@ -5,17 +5,17 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import numba
 import numpy as np
 
 from lidistill.ops.boxes.rotated_iou import overlap_area
+from lidistill.jit import njit
 
 Array: TypeAlias = np.ndarray
 
 COUNTS, IGNORED, OTHER = 0, 1, -1  # how an object or a detection takes part
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def image_overlaps(found: Array, truth: Array, over_found: bool) -> Array:
     """(D, G) overlap of rectangles (x1, y1, x2, y2): over the union, or over ``found``'s area."""
     overlaps = np.zeros((len(found), len(truth)))
@@ -33,7 +33,7 @@ def image_overlaps(found: Array, truth: Array, over_found: bool) -> Array:
     return overlaps
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def box_overlaps(found: Array, truth: Array, with_height: bool) -> Array:
     """(D, G) overlap over the union of boxes (x, y bottom, z, l, h, w, rotation_y), camera frame.
 
@@ -60,7 +60,7 @@ def box_overlaps(found: Array, truth: Array, with_height: bool) -> Array:
     return overlaps
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def true_positive_scores(
     overlaps: Array, scores: Array, truth_role: Array, found_role: Array, minimum: float
 ) -> Array:
@@ -86,7 +86,7 @@ def true_positive_scores(
     return matched[:count]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def count_matches(
     overlaps: Array,
     on_dont_care: Array,

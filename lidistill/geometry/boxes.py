@@ -7,11 +7,11 @@ from x towards y about z, in radians.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.geometry.frames import apply_transform
+from lidistill.jit import njit
 
 # (length, width, height) signs: front-left, rear-left, rear-right, front-right, bottom then top.
 CORNER_SIGNS = np.array(
@@ -147,7 +147,7 @@ def _check_boxes(boxes: NDArray) -> NDArray[np.float64]:
     return array
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _fill_membership(xyz, boxes, mask):  # type: ignore[no-untyped-def]
     for m in range(boxes.shape[0]):
         cos, sin = np.cos(boxes[m, 6]), np.sin(boxes[m, 6])

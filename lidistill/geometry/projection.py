@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lidistill.geometry.correspondence import Pairs
 from lidistill.geometry.frames import compose, invert
+from lidistill.jit import njit
 
 
 def camera_from_lidar(
@@ -155,7 +155,7 @@ def _check_shapes(points: NDArray, transforms: NDArray, matrices: NDArray) -> No
         raise ValueError(f"expected intrinsics with last row (0, 0, 1), got {matrices[:, 2]}")
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _project_visible(points, projection, height, width, min_depth):  # type: ignore[no-untyped-def]
     """Rows, pixels and depths of the points inside one image, in one pass over the cloud."""
     num = points.shape[0]

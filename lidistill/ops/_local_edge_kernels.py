@@ -7,11 +7,12 @@ that no two threads write to the same row and the result does not depend on the 
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from lidistill.jit import njit
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+
+@njit(fastmath={"reassoc", "nsz"})
 def sum_rows(
     values: np.ndarray, index: np.ndarray, count: np.ndarray, out: np.ndarray, first: int, last: int
 ) -> None:
@@ -27,7 +28,7 @@ def sum_rows(
         out[row] = total
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+@njit(fastmath={"reassoc", "nsz"})
 def sum_owners(
     values: np.ndarray,
     starts: np.ndarray,
@@ -48,7 +49,7 @@ def sum_owners(
         out[place] = total
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def max_rows(
     values: np.ndarray,
     index: np.ndarray,
@@ -76,7 +77,7 @@ def max_rows(
         source[row] = place
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+@njit(fastmath={"reassoc", "nsz"})
 def relu_mean_rows(
     near: np.ndarray,
     centre: np.ndarray,
@@ -106,7 +107,7 @@ def relu_mean_rows(
         share[row] = positive / count[row]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+@njit(fastmath={"reassoc", "nsz"})
 def relu_mean_owners(
     near: np.ndarray,
     centre: np.ndarray,
@@ -131,7 +132,7 @@ def relu_mean_owners(
         out[place] = total
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+@njit(fastmath={"reassoc", "nsz"})
 def gap_rows(
     near: np.ndarray,
     centre: np.ndarray,
@@ -179,7 +180,7 @@ def gap_rows(
         grad_centre[row, 1] = -2 * teacher
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "nsz"})
+@njit(fastmath={"reassoc", "nsz"})
 def gap_owners(
     near: np.ndarray,
     centre: np.ndarray,

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from lidistill.jit import njit
 
-@numba.njit(cache=True, nogil=True)
+
+@njit
 def _sift_down(values: np.ndarray, items: np.ndarray, size: int) -> None:
     """Restore the max-heap after its root was replaced."""
     at = 0
@@ -24,7 +25,7 @@ def _sift_down(values: np.ndarray, items: np.ndarray, size: int) -> None:
         at = child
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def select_smallest(distances: np.ndarray, chosen: np.ndarray, first: int, last: int) -> None:
     """Columns of the k smallest entries of rows ``first .. last``, ascending by column.
 
@@ -52,7 +53,7 @@ def select_smallest(distances: np.ndarray, chosen: np.ndarray, first: int, last:
         chosen[row] = np.sort(items)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def owner_lists(
     index: np.ndarray, count: np.ndarray, starts: np.ndarray, owners: np.ndarray
 ) -> None:
@@ -77,7 +78,7 @@ def owner_lists(
             at[place] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def nearest_in_buckets(
     position: np.ndarray,
     bucket: np.ndarray,

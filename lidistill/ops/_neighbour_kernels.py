@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Loops behind `lidistill.ops.sparse.neighbours`: merges of ordered lists of voxel keys."""
 
-import numba
 import numpy as np
 import numpy.typing as npt
+
+from lidistill.jit import njit
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
@@ -12,7 +13,7 @@ Int64 = npt.NDArray[np.int64]
 LAST = np.int64(np.iinfo(np.int64).max)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def bounds(rows: Int32) -> tuple[Int32, Int32]:
     """Least and greatest value of each column; zeros without rows."""
     low = np.zeros(rows.shape[1], dtype=np.int32)
@@ -27,7 +28,7 @@ def bounds(rows: Int32) -> tuple[Int32, Int32]:
     return low, high
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def shifted_pairs(keys, steps):  # type: ignore[no-untyped-def]
     """Pairs of ranks (voxel at key + step, voxel), for each step in turn.
 
@@ -74,7 +75,7 @@ def shifted_pairs(keys, steps):  # type: ignore[no-untyped-def]
     return ins[:total].copy(), outs[:total].copy(), firsts
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def touched_keys(rows, kernel, places, grid):  # type: ignore[no-untyped-def]
     """Output voxels that read each input through each kernel offset.
 
@@ -123,7 +124,7 @@ def touched_keys(rows, kernel, places, grid):  # type: ignore[no-untyped-def]
     return keys[:total].copy(), ranks[:total].copy(), firsts
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def union(keys: Int64, firsts: Int64) -> Int64:
     """Ascending union of ascending lists, each from one of ``firsts`` to the next."""
     while firsts.shape[0] > 2:
@@ -151,7 +152,7 @@ def union(keys: Int64, firsts: Int64) -> Int64:
     return keys[: firsts[-1]].copy()
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def ranks_in(keys: Int64, firsts: Int64, among: Int64) -> Int32:
     """Rank in ``among`` (ascending) of each of ``keys``, which are all in it."""
     found = np.empty(keys.shape[0], dtype=np.int32)
@@ -164,7 +165,7 @@ def ranks_in(keys: Int64, firsts: Int64, among: Int64) -> Int32:
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def block_starts(ranks: Int32, firsts: Int64, count: int, block: int) -> Int64:
     """First pair (K, blocks + 1) of each block of ``count`` ranks, which ascend in an offset."""
     blocks = (count + block - 1) // block

@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from lidistill.jit import njit
 
 
 def map_sum(maps: Tensor, target: Tensor, num_regions: int) -> Tensor:
@@ -152,7 +153,7 @@ def _over_rows(rows: int, work: Callable[[int, int], None]) -> None:
         list(pool.map(work, edges[:-1], edges[1:]))
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _sum_rows(  # type: ignore[no-untyped-def]
     maps, labels, first, last, total
 ):
@@ -189,7 +190,7 @@ def _sum_rows(  # type: ignore[no-untyped-def]
             total[c2, region], total[c3, region] = sums[region, 2], sums[region, 3]
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _add_run(sums, run0, run1, run2, run3):  # type: ignore[no-untyped-def]
     """Add a run of four channels to the (4,) sums of its region."""
     sums[0] += run0
@@ -198,7 +199,7 @@ def _add_run(sums, run0, run1, run2, run3):  # type: ignore[no-untyped-def]
     sums[3] += run3
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _spread(  # type: ignore[no-untyped-def]
     table, labels, first, last, out
 ):
@@ -210,7 +211,7 @@ def _spread(  # type: ignore[no-untyped-def]
                 out[image, channel, pixel] = table[channel, labels[image, pixel]]
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _gather_weights(  # type: ignore[no-untyped-def]
     labels, rows, columns, low_width, out
 ):

@@ -11,11 +11,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic as typed_intrinsic
+
+from lidistill.jit import njit
 
 # its stub counts the typing context as an argument of the call
 intrinsic: Any = typed_intrinsic
@@ -167,7 +168,7 @@ def _multiply_outer(  # type: ignore[no-untyped-def]  # noqa: PLR0913
     return signature, codegen
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def multiply(x, weight, bias, pairs, out, block, first, last):  # type: ignore[no-untyped-def]
     """Blocks ``first`` to ``last`` of ``out = bias + sum over pairs of x[in] @ weight[k]``.
 
@@ -202,7 +203,7 @@ def multiply(x, weight, bias, pairs, out, block, first, last):  # type: ignore[n
                     _multiply_rows(1, x, weight, out, ins, outs, p, at, column)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def outer(rows, columns, pairs, out, parts, group, first, last):  # type: ignore[no-untyped-def]
     """Sum over pairs of ``outer(rows[out], columns[in])``, for the items ``first`` to ``last``.
 

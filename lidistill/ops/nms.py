@@ -8,12 +8,12 @@ those of rotated boxes in float64 and then rounded to float32, so thresholds dec
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
 from lidistill.ops.boxes.rotated_iou import Array, overlap_area
+from lidistill.jit import njit
 
 SOFT_METHODS = {"naive": 0, "linear": 1, "gaussian": 2}
 SMALLEST_UNION = 1e-8  # m2; mmcv's guard in its 3D variants against division by zero
@@ -158,7 +158,7 @@ def _as_float32(tensor: Tensor) -> np.ndarray:
     return tensor.detach().cpu().float().numpy()
 
 
-@numba.njit(cache=True, nogil=True, inline="always", error_model="numpy")
+@njit(inline="always", error_model="numpy")
 def _box_iou(first: Array, second: Array, offset: np.float32) -> np.float32:
     """IoU of two ``x1, y1, x2, y2`` in float32, each step rounded as mmcv's kernel rounds it."""
     zero = np.float32(0)
@@ -171,7 +171,7 @@ def _box_iou(first: Array, second: Array, offset: np.float32) -> np.float32:
     return shared / union  # NaN for two boxes without area: no comparison holds, both are kept
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _suppress_boxes(boxes: Array, threshold: np.float32, offset: np.float32) -> Array:
     dropped = np.zeros(len(boxes), dtype=np.bool_)
     kept = np.empty(len(boxes), dtype=np.int64)
@@ -187,7 +187,7 @@ def _suppress_boxes(boxes: Array, threshold: np.float32, offset: np.float32) -> 
     return kept[:count]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _winners(boxes: Array, threshold: np.float32) -> Array:
     """For each box, sorted by score, the place of the kept box that suppresses it (or its own)."""
     winner = np.full(len(boxes), -1, dtype=np.int64)
@@ -204,7 +204,7 @@ def _winners(boxes: Array, threshold: np.float32) -> Array:
     return winner
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _suppress_rotated(
     rectangles: Array, threshold: np.float32, inclusive: bool, smallest_union: float
 ) -> Array:
@@ -229,7 +229,7 @@ def _suppress_rotated(
     return kept[:count]
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@njit(error_model="numpy")
 def _soft_suppress(
     scored: Array,
     rows: Array,

@@ -10,11 +10,11 @@ sums in a fixed order.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
 
+from lidistill.jit import njit
 from lidistill.ops._threads import in_parallel
 from lidistill.ops.boxes.points_in_boxes import points_in_boxes
 
@@ -155,7 +155,7 @@ def _floats(points: Tensor) -> np.ndarray:
     return points.detach().float().cpu().contiguous().numpy()
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _furthest(points, chosen, first, last):  # type: ignore[no-untyped-def]
     for sample in range(first, last):
         xyz = points[sample]
@@ -172,7 +172,7 @@ def _furthest(points, chosen, first, last):  # type: ignore[no-untyped-def]
             chosen[sample, step] = at
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _furthest_given(distances, chosen, first, last):  # type: ignore[no-untyped-def]
     for sample in range(first, last):
         far = np.full(distances.shape[1], np.float32(1e10), dtype=np.float32)
@@ -184,7 +184,7 @@ def _furthest_given(distances, chosen, first, last):  # type: ignore[no-untyped-
             chosen[sample, step] = at
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _ball(points, centres, rows, near, far, first, last):  # type: ignore[no-untyped-def]
     for centre in range(first, last):
         found = 0
@@ -202,7 +202,7 @@ def _ball(points, centres, rows, near, far, first, last):  # type: ignore[no-unt
                     break
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _nearest(points, centres, distances, rows, first, last):  # type: ignore[no-untyped-def]
     count = rows.shape[1]
     for centre in range(first, last):

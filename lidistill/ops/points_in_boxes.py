@@ -8,10 +8,11 @@ differs on purpose: this file answers for mmcv.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from lidistill.jit import njit
 
 
 def points_in_boxes(points: Tensor, boxes: Tensor) -> Tensor:
@@ -64,7 +65,7 @@ def _inside_boxes_torch(xyz: Tensor, boxes: Tensor) -> Tensor:
     return in_height & in_length & in_width
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _inside_boxes(points: np.ndarray, boxes: np.ndarray, inside: np.ndarray) -> None:
     """Coordinates in float32, half sizes in float64, as mmcv's C++ promotes them."""
     for box in range(len(boxes)):

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from lidistill.jit import njit
 
 Array: TypeAlias = np.ndarray
 
@@ -83,7 +84,7 @@ def _area(boxes: Tensor) -> Tensor:
     return boxes[:, 2].detach().double() * boxes[:, 3].detach().double()
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def overlap_area(first: Array, second: Array) -> float:
     """Area shared by two rectangles, each (5,) float64 ``x, y, w, h, angle``; for numba callers."""
     if not (first[2] * first[3] >= SMALLEST_AREA and second[2] * second[3] >= SMALLEST_AREA):
@@ -120,7 +121,7 @@ def overlap_area(first: Array, second: Array) -> float:
     return _polygon_area(corners[current], count)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _clip(polygon: Array, count: int, axis: int, sign: float, limit: float, out: Array) -> int:
     """Keep what satisfies ``sign * coordinate[axis] <= limit``; returns the number of corners."""
     kept = 0
@@ -139,7 +140,7 @@ def _clip(polygon: Array, count: int, axis: int, sign: float, limit: float, out:
     return kept
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _polygon_area(polygon: Array, count: int) -> float:
     doubled = 0.0
     for corner in range(1, count - 1):
@@ -149,7 +150,7 @@ def _polygon_area(polygon: Array, count: int) -> float:
     return abs(doubled) / 2
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _overlap_pairs(rectangles1: Array, rectangles2: Array) -> Array:
     overlap = np.empty((len(rectangles1), len(rectangles2)))
     for row in range(len(rectangles1)):
@@ -158,7 +159,7 @@ def _overlap_pairs(rectangles1: Array, rectangles2: Array) -> Array:
     return overlap
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _overlap_rows(rectangles1: Array, rectangles2: Array) -> Array:
     overlap = np.empty(len(rectangles1))
     for row in range(len(rectangles1)):

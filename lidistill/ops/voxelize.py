@@ -15,10 +15,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-import numba
 import numpy as np
 import torch
 from torch import Tensor
+
+from lidistill.jit import njit
 
 Array: TypeAlias = np.ndarray
 
@@ -190,7 +191,7 @@ def _as_numpy(tensor: Tensor) -> np.ndarray:
     return tensor.numpy()
 
 
-@numba.njit(cache=True, nogil=True, inline="always")
+@njit(inline="always")
 def _cell_along(value: float, origin: float, size: float, count: int) -> np.int64:
     """Index of the cell along one axis, or -1; compared before the cast: NaN and inf are safe."""
     cell = np.floor((value - origin) / size)
@@ -199,7 +200,7 @@ def _cell_along(value: float, origin: float, size: float, count: int) -> np.int6
     return np.int64(-1)
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _cells_of_points(
     points: Array, size: Array, origin: Array, shape: tuple[int, int, int], cells: Array
 ) -> None:
@@ -212,7 +213,7 @@ def _cells_of_points(
         cells[point, 0], cells[point, 1], cells[point, 2] = z, y, x
 
 
-@numba.njit(cache=True, nogil=True)
+@njit
 def _hash_voxelize(
     points: Array,
     size: Array,

@@ -13,6 +13,8 @@ from typing import Any
 
 import numba
 
+from lidistill.jit import njit, no_cache, user_cache
+
 # Modules whose code ends up in compiled kernels. Numba checks only the file of the outermost
 # function, so the cache's folder is named after the content of all of them.
 SOURCES = (
@@ -30,11 +32,6 @@ SOURCES = (
 )
 
 
-def _njit(**extra: Any) -> Any:
-    compiler: Any = numba.njit  # its stubs do not know the option ``_nrt``
-    return compiler(nogil=True, error_model="numpy", **extra)
-
-
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` with numba; keep the machine code on disk where a folder is writable.
 
@@ -43,12 +40,12 @@ def kernel(function: Callable[..., Any]) -> Any:
     """
     folder = cache_folder()
     if folder is None:
-        return _njit()(function)
+        return njit(function, error_model="numpy", cache=False)
     settings: Any = numba.config
     before = settings.CACHE_DIR
     settings.CACHE_DIR = str(folder)  # read while the function is decorated, and only then
     try:
-        return _njit(cache=True)(function)
+        return njit(function, error_model="numpy")
     finally:
         settings.CACHE_DIR = before
 
@@ -59,23 +56,22 @@ def inlined(function: Callable[..., Any]) -> Any:
     An array travels to a compiled function as up to ten arguments and is counted in and out: inside
     a loop over rays this costs more than the work, unless LLVM inlines the call and nothing counts.
     """
-    return _njit(forceinline=True, _nrt=False)(function)
+    return njit(function, error_model="numpy", cache=False, forceinline=True, _nrt=False)
 
 
 def helper(function: Callable[..., Any]) -> Any:
     """As :func:`kernel`, for functions that kernels call; they are stored with their callers."""
-    return _njit(_nrt=False)(function)
+    return njit(function, error_model="numpy", cache=False, _nrt=False)
 
 
 @lru_cache(maxsize=1)
 def cache_folder() -> Path | None:
-    """Where compiled kernels are kept, or None where no folder can be written.
+    """Where compiled kernels are kept, or None, said on stderr, where no folder can be written.
 
-    ``$NUMBA_CACHE_DIR`` if set, else ``$XDG_CACHE_HOME`` or ``~/.cache``, else the temporary
-    folder; below it a folder named after the kernels' source code.
+    ``$NUMBA_CACHE_DIR`` if set, else the user's cache folder; below it a folder named after the
+    kernels' source code. Not the temporary folder: what others can write there would be run here.
     """
-    home = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    bases = [os.environ.get("NUMBA_CACHE_DIR"), home, tempfile.gettempdir()]
+    bases = [os.environ.get("NUMBA_CACHE_DIR"), user_cache()]
     digest = hashlib.sha256()
     for name in SOURCES:
         digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
@@ -88,4 +84,5 @@ def cache_folder() -> Path | None:
                     return folder
             except OSError:
                 continue
+    no_cache("no folder for them can be written")
     return None

@@ -4,6 +4,7 @@ from pathlib import Path
 import numba
 
 import lidistill.world
+from lidistill.jit import SAID
 from lidistill.world import jit
 
 
@@ -22,15 +23,25 @@ def test_numbas_own_cache_folder_is_left_as_it_was(monkeypatch, tmp_path):
     assert str(tmp_path) == numba.config.CACHE_DIR
 
 
-def test_cache_folder_falls_back_where_the_home_cannot_be_written(monkeypatch, tmp_path):
+def test_cache_folder_is_the_first_that_can_be_written(monkeypatch, tmp_path):
     blocked = tmp_path / "file"
     blocked.write_text("not a folder")
-    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
-    monkeypatch.setattr(jit.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(blocked))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = jit.cache_folder.__wrapped__()
     assert folder is not None
     assert folder.is_relative_to(tmp_path / "lidistill")
+
+
+def test_without_any_folder_one_line_says_so(monkeypatch, tmp_path, capsys):
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(blocked))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
+    monkeypatch.setenv(SAID, "")  # so that it is put back
+    monkeypatch.delenv(SAID)
+    assert jit.cache_folder.__wrapped__() is None
+    assert "NUMBA_CACHE_DIR" in capsys.readouterr().err
 
 
 def test_without_any_folder_kernels_still_compile(monkeypatch):

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The package's one numba decorator: machine code is kept on disk where that can be written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numba
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    InTreeCacheLocator,
+    UserProvidedCacheLocator,
+    UserWideCacheLocator,
+)
+
+SAID = "LIDISTILL_NO_KERNEL_CACHE"
+"""Set in the environment once the warning is out: worker processes need not say it again."""
+
+
+def njit(function: Callable[..., Any] | None = None, **options: Any) -> Any:
+    """``numba.njit`` that drops the GIL and keeps the machine code on disk.
+
+    It is kept in ``$NUMBA_CACHE_DIR`` if set, else beside the source, else in the user's cache
+    folder. Where none of them can be written, or a file there cannot be read, the function is
+    compiled in each process; one line on stderr says so.
+
+    Args:
+        function: What to compile, where the decorator is used without options.
+        options: Of ``numba.njit``; ``cache=False`` for what is stored with its callers.
+
+    Returns:
+        The compiled function, or a decorator.
+    """
+    if function is None:
+        return lambda decorated: njit(decorated, **options)
+    keep = options.pop("cache", True)
+    compiler: Any = numba.njit  # its stubs do not know all options
+    compiled = compiler(nogil=True, **options)(function)
+    if keep and hasattr(compiled, "enable_caching"):  # not with NUMBA_DISABLE_JIT
+        try:
+            compiled._cache = _Cache(function)
+        except RuntimeError:  # "no locator available"
+            no_cache("no folder for them can be written")
+    return compiled
+
+
+def no_cache(reason: str) -> None:
+    """Says on stderr, once for this process and its workers, that kernels are not kept."""
+    if SAID not in os.environ:
+        os.environ[SAID] = "1"
+        sys.stderr.write(
+            f"compiled kernels are not kept ({reason}): each start compiles them anew; set "
+            "NUMBA_CACHE_DIR to a folder that can be written\n"
+        )
+
+
+def user_cache() -> Path | None:
+    """``$XDG_CACHE_HOME`` or ``~/.cache``; None for a user without a home (an unknown user id)."""
+    named = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(named) if os.path.isabs(named) else None
+
+
+class _UserWide(UserWideCacheLocator):
+    """Numba's, which without a home would make a folder named ``~`` where the program was begun."""
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> Any:
+        return None if user_cache() is None else super().from_function(py_func, py_file)
+
+
+class _Files(CompileResultCacheImpl):
+    _locator_classes: ClassVar[list[Any]] = [
+        UserProvidedCacheLocator,
+        InTreeCacheLocator,
+        _UserWide,
+    ]
+
+
+class _Cache(FunctionCache):
+    """Numba's, for which a full disk or a damaged file is no reason to end the program."""
+
+    _impl_class = _Files
+
+    @contextlib.contextmanager
+    def _guard_against_spurious_io_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, EOFError, ValueError, LookupError, pickle.PickleError) as error:
+            no_cache(f"{self.cache_path}: {error}")
