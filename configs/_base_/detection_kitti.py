@@ -5,7 +5,6 @@ As in mmdet3d's KITTI configs, without pasted and jittered objects. Full scans a
 camera sees, since KITTI labels nothing else; boxes without a point are left out of the training.
 """
 
-from lidistill.evaluation.kitti.metric import KittiDetection
 from mmdet3d.datasets import KittiDataset
 from mmdet3d.datasets.transforms import (
     GlobalRotScaleTrans,
@@ -22,6 +21,7 @@ from mmengine.runner import TestLoop
 
 from lidistill.datasets.detections import DropEmptyBoxes, KeepPointsInImage, SeededDetections
 from lidistill.datasets.sampler import SeededSampler
+from lidistill.evaluation.kitti.metric import KittiDetection
 
 data_root = "data/kitti"
 point_range = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)

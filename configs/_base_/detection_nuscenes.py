@@ -5,7 +5,6 @@ As in mmdet3d's CenterPoint configs, without pasted objects and class-balanced r
 set leaves boxes without a LiDAR point out of the training, as the evaluation does.
 """
 
-from lidistill.evaluation.nuscenes.metric import NuScenesDetection
 from mmdet3d.datasets import NuScenesDataset
 from mmdet3d.datasets.transforms import (
     GlobalRotScaleTrans,
@@ -24,6 +23,7 @@ from mmengine.runner import TestLoop
 
 from lidistill.datasets.detections import SeededDetections
 from lidistill.datasets.sampler import SeededSampler
+from lidistill.evaluation.nuscenes.metric import NuScenesDetection
 
 data_root = "data/nuscenes"
 point_range = (-51.2, -51.2, -5.0, 51.2, 51.2, 3.0)

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """AdamW with warm-up and cosine, clipped gradients: what mmdet3d's cyclic schedules come to."""
 
-from lidistill.engine.loops.iterations import ResumableTrainLoop
 from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper
 from torch.optim import AdamW
+
+from lidistill.engine.loops.iterations import ResumableTrainLoop
 
 max_iters = 1000
 train_cfg = dict(type=ResumableTrainLoop, max_iters=max_iters)

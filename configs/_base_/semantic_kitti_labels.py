@@ -7,7 +7,6 @@ with read_base():
     from .nuscenes_labels import *
 
 from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES
-
 from lidistill.datasets.scan_transforms import LoadSemanticKittiLabels, OffsetIntensity
 
 data_root = "data/semantickitti"

@@ -6,9 +6,8 @@ on the neck give a first gradient of about 2, a fifth of the detection loss's (`
 dry_run``); those of logits start small, whatever the weight: 15 is SparseKD's for small students.
 """
 
-from lidistill.distill.detectors.choices import Gaussian, Occupied, Score, TopK
-
 from lidistill.distill.connectors import Conv1x1, Orthogonal
+from lidistill.distill.detectors.choices import Gaussian, Occupied, Score, TopK
 from lidistill.losses.feature import (
     attention_transfer,
     channel_wise,

@@ -11,7 +11,6 @@ with read_base():
     from ..detection.centerpoint_pillar_world import *
 
 from lidistill.distill.detectors.choices import Gaussian, Score
-
 from lidistill.losses.response import pivotal_logits
 from lidistill.methods import FeatureKD
 from lidistill.models.detectors.compress import compressed_detector

@@ -12,9 +12,8 @@ with read_base():
     from .._base_.detection_schedule import *
     from .._base_.runtime import *
 
-from lidistill.distill.detectors.choices import Gaussian, Score
-
 from lidistill.distill.connectors import Conv1x1
+from lidistill.distill.detectors.choices import Gaussian, Score
 from lidistill.losses.feature import pearson_knowledge
 from lidistill.losses.response import pivotal_logits
 from lidistill.methods import FeatureKD

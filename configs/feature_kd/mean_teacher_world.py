@@ -10,7 +10,6 @@ with read_base():
     from ..detection.pointpillars_world import *
 
 from lidistill.distill.detectors.choices import Gaussian
-
 from lidistill.distill.schedules import Ramp
 from lidistill.hooks import EMATeacherHook
 from lidistill.losses.feature import pearson_knowledge

@@ -9,9 +9,8 @@ from mmengine.config import read_base
 with read_base():
     from ..detection.pointpillars_world import *
 
-from lidistill.distill.detectors.choices import Gaussian
-
 from lidistill.distill.connectors import Conv1x1
+from lidistill.distill.detectors.choices import Gaussian
 from lidistill.losses.feature import pearson_knowledge
 from lidistill.losses.response import bernoulli_kd
 from lidistill.methods import FeatureKD

@@ -10,7 +10,6 @@ with read_base():
     from .pointpillars_world import *
 
 from lidistill.distill.detectors.choices import Gaussian
-
 from lidistill.losses.response import bernoulli_kd
 from lidistill.models.detectors.compress import compressed_detector
 

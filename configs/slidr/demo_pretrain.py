@@ -11,12 +11,12 @@ with read_base():
     from .._base_.nuscenes_pairs import *
     from .._base_.runtime import *
 
-from lidistill.engine.loops.iterations import ResumableTrainLoop
-from lidistill.engine.loops.probing import LinearProbeLoop
 from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper
 from torch.optim import AdamW
 
 from lidistill.distill.connectors import Linear, ProjectionMap
+from lidistill.engine.loops.iterations import ResumableTrainLoop
+from lidistill.engine.loops.probing import LinearProbeLoop
 from lidistill.geometry.voxels import CartesianVoxels
 from lidistill.methods import SLidR
 from lidistill.models.backbones.sparse_unet import SparseUNet

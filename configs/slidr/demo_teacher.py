@@ -6,12 +6,12 @@ from mmengine.config import read_base
 with read_base():
     from .._base_.runtime import *
 
-from lidistill.engine.loops.iterations import ResumableTrainLoop
 from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper
 from torch.optim import AdamW
 
 from lidistill.datasets.images import ImageCrops, collate_views
 from lidistill.datasets.sampler import SeededSampler
+from lidistill.engine.loops.iterations import ResumableTrainLoop
 from lidistill.models.teachers.pretrain import DenseImageContrast
 from lidistill.models.teachers.small import SmallImageNet
 

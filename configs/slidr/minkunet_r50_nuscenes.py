@@ -13,12 +13,12 @@ with read_base():
     from .._base_.nuscenes_pairs import *
     from .._base_.runtime import *
 
-from lidistill.engine.loops.iterations import ResumableTrainLoop
-from lidistill.engine.loops.probing import LinearProbeLoop
 from mmengine.optim import CosineAnnealingLR, OptimWrapper
 from torch.optim import SGD
 
 from lidistill.distill.connectors import Linear, ProjectionMap
+from lidistill.engine.loops.iterations import ResumableTrainLoop
+from lidistill.engine.loops.probing import LinearProbeLoop
 from lidistill.methods import SLidR
 from lidistill.models.backbones.sparse_unet import SparseUNet
 from lidistill.models.teachers.resnet import ResNetTeacher

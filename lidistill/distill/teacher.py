@@ -37,8 +37,8 @@ class Teacher:
         checkpoint: local file with the teacher's weights; None keeps the model as built.
         autocast: ``"bfloat16"`` or ``"float16"`` to run the teacher in that type; None for float32.
         cache: a :class:`lidistill.distill.caches.images.TeacherCache` of its maps or a detector's
-            :class:`lidistill.distill.caches.detections.ReplayCache`, or their arguments with ``type``, which
-            may be left out for the first.
+            :class:`lidistill.distill.caches.detections.ReplayCache`, or their arguments with
+            ``type``, which may be left out for the first.
 
     Raises:
         FileNotFoundError: no checkpoint there.

@@ -12,20 +12,20 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
-    "calibrate_batch_norm": "batch_norm",
+    "calibrate_batch_norm": "probes.batch_norm",
     "NUSCENES_CLASSES": "label_maps",
     "NUSCENES_COLOURS": "label_maps",
     "map_labels": "label_maps",
     "nuscenes_label_table": "label_maps",
-    "mlp_probe": "linear_probe",
+    "mlp_probe": "probes.linear",
     "ConfusionMatrix": "miou",
     "iou_from_counts": "miou",
-    "frame_features": "point_samples",
-    "raw_inputs": "point_samples",
-    "sample_points": "point_samples",
-    "voxels_to_points": "point_samples",
-    "ProbeResult": "probe_result",
-    "ProbeSettings": "probe_result",
+    "frame_features": "probes.samples",
+    "raw_inputs": "probes.samples",
+    "sample_points": "probes.samples",
+    "voxels_to_points": "probes.samples",
+    "ProbeResult": "probes.result",
+    "ProbeSettings": "probes.result",
 }
 
 __all__ = list(_HOMES)

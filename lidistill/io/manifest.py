@@ -12,7 +12,6 @@ from lidistill.io.errors import DataError, PathLike
 from lidistill.io.records import COUNT, TEXT, Schema, fields
 from lidistill.io.text import read_json, write_json
 
-
 _MANIFEST: Schema = {
     "tool": TEXT,
     "lidistill_version": TEXT,

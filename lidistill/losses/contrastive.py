@@ -209,7 +209,8 @@ def point_infonce(
 
     Args:
         point_features: (M, D) features of sampled pairs' points; see :func:`sample_pairs`.
-        pixel_features: (M, D) features of their pixels; see :mod:`lidistill.ops.segments.pixel_read`.
+        pixel_features: (M, D) features of their pixels; see
+            :mod:`lidistill.ops.segments.pixel_read`.
         temperature: 0.07 in SLidR's re-implementation of PPKT.
         negatives: ``"rank"`` as there, or ``"all"``; see :func:`info_nce`.
 

@@ -45,7 +45,8 @@ class Term:
         tap: module path inside the student.
         teacher_tap: module path inside the teacher; None = the student's.
         teacher: the teacher's name.
-        places: which places count, one after the other; see :mod:`lidistill.distill.detectors.choices`.
+        places: which places count, one after the other; see
+            :mod:`lidistill.distill.detectors.choices`.
         connector: module, or config of one, from the student's width to the teacher's. One with
             2D convolutions is applied to the map, any other to the chosen rows.
         weight: number or schedule.
@@ -68,9 +69,9 @@ class FeatureKD(Distiller):
         student: detector, or config of one; it keeps its own data preprocessor and losses.
         teachers: name -> ``dict(model=..., checkpoint=...)``.
         terms: name -> :class:`Term` or its fields.
-        labels: :class:`lidistill.distill.detectors.labels.TeacherBoxes` or its fields: a teacher's boxes that
-            the student is trained on beside the ground truth (SparseKD's label KD). Choices of
-            places see the ground truth alone.
+        labels: :class:`lidistill.distill.detectors.labels.TeacherBoxes` or its fields: a teacher's
+            boxes that the student is trained on beside the ground truth (SparseKD's label KD).
+            Choices of places see the ground truth alone.
 
     Differs from the authors' releases: every loss takes chosen places with weights; maps and voxels
     of unequal size are matched in metres; logits are copied before mmdet3d's in-place sigmoid.

@@ -6,6 +6,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+
 from lidistill.converters.semantic_kitti.labels import STORED_LABELS
 
 TURN = np.array([[0, -1, 0, 0.02], [0, 0, -1, -0.07], [1, 0, 0, -0.3]])  # camera 0 from LiDAR

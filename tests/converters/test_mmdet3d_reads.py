@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lidistill.converters.kitti.convert import convert_kitti
-from lidistill.converters.nuscenes.convert import convert_nuscenes
-from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
 
 from lidistill.compat import apply
 from lidistill.converters.infos import NUSCENES_CLASSES, load_infos
+from lidistill.converters.kitti.convert import convert_kitti
+from lidistill.converters.nuscenes.convert import convert_nuscenes
+from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
 from tests.converters.fake_kitti import write_fake_kitti
 from tests.converters.fake_nuscenes import SIZE, write_fake_nuscenes
 from tests.converters.fake_semantic_kitti import write_fake_semantic_kitti

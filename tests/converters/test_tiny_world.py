@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lidistill.converters.kitti.convert import convert_kitti
-from lidistill.converters.nuscenes.convert import convert_nuscenes
 
 from lidistill.compat import apply
 from lidistill.converters.infos import NUSCENES_CLASSES, load_infos
+from lidistill.converters.kitti.convert import convert_kitti
+from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.geometry.boxes import kitti_to_lidar_boxes, points_in_boxes
 
 apply()

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from lidistill.converters.superpixels.make import make_superpixels
 
 from lidistill.converters.infos import write_infos
+from lidistill.converters.superpixels.make import make_superpixels
 from lidistill.geometry.frames import compose, invert, make_transform, rotation_about_z
 
 HEIGHT, WIDTH = 60, 100

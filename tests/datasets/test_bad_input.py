@@ -9,8 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from lidistill.converters.superpixels.make import SuperpixelStore
 
+from lidistill.converters.superpixels.make import SuperpixelStore
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.datasets.transforms import (
     LoadImages,

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lidistill.converters.kitti.convert import convert_kitti
 from mmengine.dataset import DefaultSampler
 from torch.utils.data import DataLoader
 
 from lidistill.converters.info_paths import InfoPaths, default_prefix
+from lidistill.converters.kitti.convert import convert_kitti
 from lidistill.datasets.collate import collate_pairs
 from lidistill.datasets.pairs_dataset import ImageLidarPairs, split_projection
 from lidistill.datasets.sampler import Draw, SeededSampler

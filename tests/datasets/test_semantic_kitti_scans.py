@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+
 from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
 from lidistill.converters.semantic_kitti.labels import STORED_LABELS, semantic_kitti_label_table
-
 from lidistill.datasets.collate import collate_pairs
 from lidistill.datasets.loading import LoadPoints, Voxelize
 from lidistill.datasets.scan_transforms import LoadSemanticKittiLabels, OffsetIntensity

@@ -11,10 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from lidistill.converters.nuscenes.convert import convert_nuscenes
-from lidistill.converters.superpixels.make import make_superpixels
 
 from lidistill.converters.infos import load_infos
+from lidistill.converters.nuscenes.convert import convert_nuscenes
+from lidistill.converters.superpixels.make import make_superpixels
 from lidistill.engine.train import train
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -7,12 +7,12 @@ with read_base():
     from ...configs._base_.nuscenes_labels import *
     from ...configs._base_.runtime import *
 
-from lidistill.engine.loops.epochs import EpochCheckpointHook, ResumableEpochLoop
-from lidistill.engine.loops.finetuning import SegmentationTestLoop, SegmentationValLoop
 from mmengine.optim import CosineAnnealingLR, OptimWrapper
 from torch.nn import Linear
 from torch.optim import SGD
 
+from lidistill.engine.loops.epochs import EpochCheckpointHook, ResumableEpochLoop
+from lidistill.engine.loops.finetuning import SegmentationTestLoop, SegmentationValLoop
 from lidistill.evaluation.segmentor import Segmentor
 from lidistill.geometry.voxels import CartesianVoxels
 

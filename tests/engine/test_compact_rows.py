@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from lidistill.evaluation.kitti.ap import KittiScores
-from lidistill.evaluation.nuscenes.metric import DetectionScores
 from mmengine.runner import set_random_seed
 
 from lidistill import compat
@@ -16,6 +14,8 @@ from lidistill.engine import compact_rows, evidence_compact, evidence_graphs, ev
 from lidistill.engine.compact_rows import DETECTORS, CompactRows, outcome
 from lidistill.engine.test import teachers_of
 from lidistill.evaluation.evidence import Evidence, EvidenceRow, save_evidence
+from lidistill.evaluation.kitti.ap import KittiScores
+from lidistill.evaluation.nuscenes.metric import DetectionScores
 from lidistill.io import DataError
 from lidistill.registry import MODELS
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
 
 from lidistill import compat
+from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
 from lidistill.datasets.sampler import Draw
 from lidistill.engine.config import load_config
 from lidistill.evaluation.segmentor import Segmentor

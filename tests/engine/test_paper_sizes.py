@@ -13,8 +13,8 @@ import re
 from pathlib import Path
 
 import pytest
-from lidistill.converters.kitti.convert import convert_kitti
 
+from lidistill.converters.kitti.convert import convert_kitti
 from lidistill.distill.weights import read_state_dict
 from lidistill.engine.config import load_config
 from lidistill.engine.dry_run import dry_run

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from lidistill.engine.loops.iterations import ResumableTrainLoop, _AlreadyAdvanced
 
 from lidistill.engine.config import load_config
+from lidistill.engine.loops.iterations import ResumableTrainLoop, _AlreadyAdvanced
 from lidistill.engine.stages import fill_stage_checkpoints, fingerprint
 from lidistill.engine.train import train
 from lidistill.hooks.checkpoint import AtomicCheckpointHook, latest_checkpoint

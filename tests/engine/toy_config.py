@@ -6,11 +6,11 @@ from mmengine.config import read_base
 with read_base():
     from ...configs._base_.runtime import *
 
-from lidistill.engine.loops.iterations import ResumableTrainLoop
 from mmengine.optim import CosineAnnealingLR, OptimWrapper
 from torch.optim import SGD
 
 from lidistill.datasets.sampler import SeededSampler
+from lidistill.engine.loops.iterations import ResumableTrainLoop
 from tests.distill.toys import ToyMethod
 from tests.engine.toy_data import ToyDataset, collate_toys
 

@@ -6,11 +6,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from lidistill.distill.detectors.choices import Gaussian
 from torch import nn
 from torch.utils.data import Dataset
 
 from lidistill.distill.connectors import Conv1x1
+from lidistill.distill.detectors.choices import Gaussian
 from lidistill.losses.feature import pearson_knowledge
 from lidistill.losses.response import bernoulli_kd
 from lidistill.methods import FeatureKD, PointDistiller

@@ -6,11 +6,11 @@ from mmengine.config import read_base
 with read_base():
     from ...configs._base_.runtime import *
 
-from lidistill.engine.loops.iterations import ResumableTrainLoop
 from mmengine.optim import OptimWrapper
 from torch.optim import SGD
 
 from lidistill.datasets.sampler import SeededSampler
+from lidistill.engine.loops.iterations import ResumableTrainLoop
 from tests.engine.toy_slidr import RankNotes, ToyPairs, ToySLidR, join
 
 model = dict(type=ToySLidR, negatives="all")

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from lidistill.converters.kitti.files import read_calibration
-from lidistill.converters.nuscenes.convert import convert_nuscenes
 from torch.nn.functional import grid_sample
 
 from lidistill.converters.infos import load_infos
+from lidistill.converters.kitti.files import read_calibration
+from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.datasets.sampler import Draw
 from lidistill.datasets.transforms import (

@@ -9,10 +9,10 @@ from types import SimpleNamespace
 import cv2
 import pytest
 import torch
-from lidistill.evaluation.probes.embedding_quality import alignment
 
 from lidistill.distill.trace import without_trace
 from lidistill.engine.train import train
+from lidistill.evaluation.probes.embedding_quality import alignment
 from lidistill.hooks import MonitorHook
 from lidistill.hooks.knn import knn_score
 from tests.engine.toy_slidr import ToySLidR

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from lidistill.ops.segments.segment import batch_region_ids
 
 from lidistill.losses import contrastive
 from lidistill.losses.contrastive import (
@@ -19,6 +18,7 @@ from lidistill.losses.contrastive import (
     sample_pairs,
     supervised_contrast,
 )
+from lidistill.ops.segments.segment import batch_region_ids
 
 
 def loop_info_nce(queries, keys, temperature, weights=None, anchors=None):

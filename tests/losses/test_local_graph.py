@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lidistill.ops.graphs.local_graph import feature_graph
 from torch.nn import functional as F
 
 from lidistill.losses.local_graph import (
@@ -15,6 +14,7 @@ from lidistill.losses.local_graph import (
     release_weights,
     top_places,
 )
+from lidistill.ops.graphs.local_graph import feature_graph
 
 SAMPLE = torch.tensor([0] * 9 + [1] * 3)  # the second has fewer places than neighbours
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from lidistill.ops.graphs.local_graph import feature_graph
 
 from lidistill.losses import contrastive, feature, relation, response
 from lidistill.losses.contrastive import info_nce, supervised_contrast
@@ -17,6 +16,7 @@ from lidistill.losses.local_graph import (
 )
 from lidistill.losses.lovasz import lovasz_softmax
 from lidistill.losses.semantic_tolerance import region_tolerance
+from lidistill.ops.graphs.local_graph import feature_graph
 from tests.on_gpu import MARKS, exact_float32, same_on_both  # noqa: F401
 
 pytestmark = MARKS

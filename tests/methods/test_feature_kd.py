@@ -7,6 +7,10 @@ import copy
 
 import pytest
 import torch
+from torch import nn
+
+from lidistill.distill.audit import audit
+from lidistill.distill.connectors import Conv1x1, Linear, Orthogonal
 from lidistill.distill.detectors.choices import (
     Foreground,
     Gaussian,
@@ -16,10 +20,6 @@ from lidistill.distill.detectors.choices import (
     TopK,
 )
 from lidistill.distill.detectors.labels import TeacherBoxes, add_teacher_boxes
-from torch import nn
-
-from lidistill.distill.audit import audit
-from lidistill.distill.connectors import Conv1x1, Linear, Orthogonal
 from lidistill.distill.edge_conv import Gaussian as GaussianRegressor
 from lidistill.distill.edge_conv import MaskedGenerator
 from lidistill.distill.schedules import Ramp

@@ -7,12 +7,12 @@ import copy
 
 import pytest
 import torch
-from lidistill.distill.detectors.choices import Foreground, Gaussian, Occupied, TopK
 from torch import nn
 
 from lidistill.bench.slidr_step import DEMO, make_batch, make_slidr
 from lidistill.distill.audit import audit
 from lidistill.distill.connectors import Conv1x1, Linear
+from lidistill.distill.detectors.choices import Foreground, Gaussian, Occupied, TopK
 from lidistill.engine.amp import BFloat16OptimWrapper
 from lidistill.losses import feature, relation, response
 from lidistill.methods.feature_kd import FeatureKD

@@ -6,13 +6,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from lidistill.ops.graphs.local_graph import feature_graph
 from torch import nn
 
 from lidistill.distill.audit import audit
 from lidistill.distill.edge_conv import EdgeConv
 from lidistill.distill.outputs import FeatureMap, SparseVoxels
 from lidistill.methods.pointdistiller import GraphTap, PointDistiller
+from lidistill.ops.graphs.local_graph import feature_graph
 from tests.methods import small_detectors
 
 POINTS = "neck.FP_modules.3"  # PointRCNN's last feature propagation

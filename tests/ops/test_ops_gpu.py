@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+
+from lidistill.ops import focal_loss
 from lidistill.ops.graphs.local_edges import (
     edge_gap,
     neighbour_max,
@@ -21,8 +23,6 @@ from lidistill.ops.segments.segment import (
     pool_map_regions_lowres,
     segment_mean,
 )
-
-from lidistill.ops import focal_loss
 from tests.on_gpu import DEVICE, MARKS, exact_float32, same_on_both  # noqa: F401
 
 pytestmark = MARKS

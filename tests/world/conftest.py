@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+
 from lidistill.world.scene.compose import compose
 from lidistill.world.scene.scene import Scene, Snapshot
 from lidistill.world.scene.site import Profile

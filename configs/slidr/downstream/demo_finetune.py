@@ -11,11 +11,11 @@ with read_base():
     from ..._base_.nuscenes_labels import *
     from ..._base_.runtime import *
 
-from lidistill.engine.loops.finetuning import SegmentationTestLoop
-from lidistill.engine.loops.iterations import ResumableTrainLoop
 from mmengine.optim import CosineAnnealingLR, LinearLR, OptimWrapper
 from torch.optim import AdamW
 
+from lidistill.engine.loops.finetuning import SegmentationTestLoop
+from lidistill.engine.loops.iterations import ResumableTrainLoop
 from lidistill.evaluation.segmentor import Segmentor
 from lidistill.geometry.voxels import CartesianVoxels
 from lidistill.models.backbones.sparse_unet import SparseUNet

@@ -14,11 +14,11 @@ with read_base():
     from ..._base_.nuscenes_labels import *
     from ..._base_.runtime import *
 
-from lidistill.engine.loops.epochs import EpochCheckpointHook, ResumableEpochLoop
-from lidistill.engine.loops.finetuning import SegmentationTestLoop, SegmentationValLoop
 from mmengine.optim import CosineAnnealingLR, OptimWrapper
 from torch.optim import SGD
 
+from lidistill.engine.loops.epochs import EpochCheckpointHook, ResumableEpochLoop
+from lidistill.engine.loops.finetuning import SegmentationTestLoop, SegmentationValLoop
 from lidistill.evaluation.segmentor import Segmentor
 from lidistill.models.backbones.sparse_unet import SparseUNet
 

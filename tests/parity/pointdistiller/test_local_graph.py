@@ -6,7 +6,6 @@ import json
 import numpy as np
 import pytest
 import torch
-from lidistill.ops.graphs.local_graph import feature_graph
 
 from lidistill.losses.local_graph import (
     channel_maximum,
@@ -15,6 +14,7 @@ from lidistill.losses.local_graph import (
     release_weights,
     top_places,
 )
+from lidistill.ops.graphs.local_graph import feature_graph
 from tests.conftest import parity_files
 
 SIDES = ("teacher", "student")

@@ -4,8 +4,6 @@
 import numpy as np
 import pytest
 import torch
-from lidistill.ops.segments.pixel_read import read_pixels
-from lidistill.ops.segments.segment import batch_region_ids
 
 from lidistill.losses.contrastive import (
     info_nce,
@@ -22,6 +20,8 @@ from lidistill.losses.semantic_tolerance import (
     class_balance_weights,
     tolerant_weights,
 )
+from lidistill.ops.segments.pixel_read import read_pixels
+from lidistill.ops.segments.segment import batch_region_ids
 from tests.conftest import parity_files
 
 F32 = {"atol": 2e-6, "rtol": 2e-6}

@@ -8,8 +8,8 @@ there and asks elsewhere for the same regions up to a few percent of the pixels.
 import numpy as np
 import pytest
 import skimage
-from lidistill.converters.superpixels.slic import SlicParameters, slic_labels
 
+from lidistill.converters.superpixels.slic import SlicParameters, slic_labels
 from tests.conftest import parity_files
 
 

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What stands and moves in a scene: things, streets, traffic, people, light."""

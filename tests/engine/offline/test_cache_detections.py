@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lidistill cache_teacher`` on a detector: filled, continued, read in training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lidistill import cli
+from lidistill.datasets.sampler import Draw
+from lidistill.distill.caches.augmentation import Augmentation, without_augmentation
+from lidistill.engine.config import load_config
+from lidistill.registry import DATASETS, MODELS
+
+CONFIG = Path(__file__).parents[1].joinpath("replay_config.py")
+
+
+def checkpoint(path: Path) -> Path:
+    """The teacher with fixed weights: every build of the config gives others."""
+    torch.manual_seed(0)
+    model = MODELS.build(load_config(CONFIG).model["teachers"]["teacher"]["model"])
+    torch.save({"state_dict": model.state_dict()}, path)
+    return path
+
+
+@pytest.mark.slow
+def test_boxes_follow_the_augmentation(converted_world, tmp_path, capsys):
+    from mmengine.dataset import pseudo_collate
+
+    root, weights = str(converted_world / "kitti"), checkpoint(tmp_path / "teacher.pth")
+    words = ["cache_teacher", str(CONFIG), "--data-root", root, "--out", str(tmp_path / "cache"),
+             "--checkpoint", str(weights), "--workers", "0", "--device", "cpu"]  # fmt: skip
+    assert cli.main([*words, "--dry-run"]) == 0
+    assert "to do: about" in capsys.readouterr().out
+    assert not (tmp_path / "cache").exists()
+    assert cli.main(words) == 0
+    count = int(capsys.readouterr().out.partition(" scans done now")[0].split()[-1])
+    assert count >= 2
+    assert cli.main(words) == 0
+    assert "0 scans done now" in capsys.readouterr().out
+
+    config = load_config(CONFIG, data_root=root)
+    entry = config.model["teachers"]["teacher"]
+    entry["checkpoint"], entry["cache"]["folder"] = str(weights), str(tmp_path / "cache")
+    method = MODELS.build(config.model)
+    teacher = method.teachers["teacher"]
+    frames = config.train_dataloader.dataset
+    batch = pseudo_collate([DATASETS.build(frames)[Draw(index, 7)] for index in (0, 1)])
+    frames["dataset"]["pipeline"] = without_augmentation(frames["dataset"]["pipeline"])
+    plain = pseudo_collate([DATASETS.build(frames)[Draw(index, 7)] for index in (0, 1)])
+    live = teacher.run(plain)._predicted
+    teacher.run = None  # never called again
+    replayed = teacher(batch)._predicted
+    for sample, one, other in zip(batch["data_samples"], replayed, live, strict=True):
+        steps = Augmentation.of(sample)
+        assert [name for name, _ in steps.steps][-3:] == ["R", "S", "T"]
+        expected = steps.boxes(other.pred_instances_3d.bboxes_3d.tensor)
+        torch.testing.assert_close(one.pred_instances_3d.bboxes_3d.tensor, expected)
+        assert len(expected) > 3
+    losses = method(**batch, mode="loss")
+    assert float(losses["teacher_boxes"]) > 3
+    assert all(torch.isfinite(torch.as_tensor(sum(v) if isinstance(v, list) else v)).all()
+               for v in losses.values())  # fmt: skip

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`cache_teacher` and `teacher_regions`: fill, resume, share, dry run, refuse; then train."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from lidistill import cli
+from lidistill.converters.superpixels.make import SuperpixelStore
+from lidistill.datasets.sampler import Draw
+from lidistill.distill.teacher import Teacher
+from lidistill.engine.config import load_config
+from lidistill.io import read_label_map, read_manifest
+from lidistill.registry import DATASETS
+from tests.datasets.mini import HEIGHT, WIDTH, make_mini
+
+CONFIG = Path(__file__).resolve().parents[3] / "configs" / "slidr" / "demo_pretrain.py"
+SIZE = (48, 80)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole")
+    make_mini(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of the demo's teacher."""
+    torch.manual_seed(0)
+    teacher = load_config(CONFIG).model.teacher
+    path = tmp_path_factory.mktemp("weights") / "teacher.pth"
+    torch.save(Teacher(teacher["model"], taps={"map": ""}).model.state_dict(), path)
+    return path
+
+
+@pytest.fixture
+def run(root: Path, weights: Path, capsys):
+    """Runs a verb on the small data set; gives its words."""
+
+    def call(verb: str, *more: object) -> str:
+        words = [verb, CONFIG, "--infos", root / "infos.pkl", "--data-root", root, *more]
+        words += ["--checkpoint", weights, "--workers", 0, "--size", *SIZE]
+        code = cli.main([str(word) for word in words])
+        captured = capsys.readouterr()
+        assert code == 0, captured.err
+        return " ".join(captured.out.split())
+
+    return call
+
+
+def test_cache_is_filled_in_shares_and_read_by_a_training(run, root, weights, tmp_path):
+    out = tmp_path / "cache"
+    assert "3 frames in this share, 0 in the cache" in run(
+        "cache_teacher", "--out", out, "--dry-run"
+    )
+    assert not out.exists()
+    said = run("cache_teacher", "--out", out, "--shard", "2/2")
+    assert "1 frames done now" in said
+    said = run("cache_teacher", "--out", out)
+    assert "3 frames in this share, 1 in the cache 2 frames done now" in said
+    assert "0 frames done now" in run("cache_teacher", "--out", out)
+    assert read_manifest(out)["count"] == 6
+    config = load_config(CONFIG, data_root=str(root))
+    dataset = config.train_dataloader.dataset
+    steps = [step for step in dataset["pipeline"] if step["type"].__name__ != "LoadImages"]
+    for step in steps:
+        if "size" in step:
+            step["size"] = (40, 64)
+    steps[-1]["placeholders"] = True
+    dataset.update(ann_file="infos.pkl", superpixels_dir=str(root / "slic"), pipeline=steps)
+    frames = DATASETS.build(dataset)
+    batch = config.train_dataloader.collate_fn["type"]([frames[Draw(0, 5)], frames[Draw(1, 6)]])
+    batch = batch["inputs"]
+    assert bool(batch.images.isnan().all())
+    assert batch.images.shape == (4, 3, 40, 64)
+    config.model.teacher.update(
+        checkpoint=str(weights), cache=dict(folder=str(out), size=SIZE, mode="replay")
+    )
+    from lidistill.registry import MODELS
+
+    losses = MODELS.build(config.model).train()(batch, mode="loss")
+    assert torch.isfinite(losses["loss_infonce"])
+    losses["loss_infonce"].backward()
+
+
+def test_budget_ends_the_work(run, tmp_path):
+    one = 64 * 12 * 20 * 2 + 256
+    said = run("cache_teacher", "--out", tmp_path / "c", "--budget-gib", 3.5 * one / 2**30)
+    assert "1 frames done now" in said
+    assert "the budget is used up" in said
+
+
+@pytest.mark.parametrize("scope", ["image", "sample"])
+def test_regions_are_clusters_of_the_teachers_map(scope, run, root, weights, tmp_path):
+    from lidistill.engine.offline.whole_images import WholeImages
+    from lidistill.ops.segments.kmeans import cluster_maps
+
+    out = tmp_path / "store"
+    options = ("--out", out, "--clusters", 4, "--scope", scope)
+    if scope == "sample":
+        assert "to do: about" in run("teacher_regions", *options, "--dry-run")
+        assert not out.exists()
+        assert "waits for other shares" in run("teacher_regions", *options, "--shard", "1/2")
+    assert "the store is complete" in run("teacher_regions", *options)
+    store = SuperpixelStore(out, {"method": "clusters", "clusters": 4, "scope": scope})
+    assert len(store) == 6
+
+    config = load_config(CONFIG, data_root=str(root))
+    dataset = WholeImages(config.train_dataloader.dataset, SIZE, [str(root / "infos.pkl")])
+    frame = dataset[1]
+    teacher = Teacher(config.model.teacher["model"], taps={"map": ""}, checkpoint=str(weights))
+    with torch.no_grad():
+        maps = teacher.model(frame.images)
+    groups = [maps] if scope == "sample" else maps.split(1)
+    expected = torch.cat([cluster_maps(group, 4, SIZE) for group in groups])
+    rows = (2 * np.arange(HEIGHT) + 1) * SIZE[0] // (2 * HEIGHT)
+    columns = (2 * np.arange(WIDTH) + 1) * SIZE[1] // (2 * WIDTH)
+    for name, labels in zip(frame.names, expected.numpy(), strict=True):
+        np.testing.assert_array_equal(read_label_map(out / name), labels[rows[:, None], columns])
+        assert len(np.unique(labels)) > 1
+
+
+def test_arguments_that_lack_something_say_what(root, tmp_path, capsys):
+    words = ["cache_teacher", str(CONFIG), "--data-root", str(root)]
+    for more, expected in (
+        ([], "--size H W"),
+        (["--size", "48", "80"], "--checkpoint work_dirs"),
+        (["--size", "48", "80", "--checkpoint", "x.pth"], "--out FOLDER"),
+        (["--size", "48", "80", "--shard", "3/2"], "expected I/N"),
+    ):
+        assert cli.main([*words, *more]) != 0
+        assert expected in capsys.readouterr().err
+    other = CONFIG.parent / "demo_teacher.py"
+    assert cli.main(["cache_teacher", str(other), "--out", str(tmp_path)]) != 0
+    assert "model.teacher" in capsys.readouterr().err

@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KITTI AP: the official program's numbers, and a naive loop on random frames."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lidistill.converters.kitti.files import Labels, read_labels
+from lidistill.evaluation.kitti import ap as module
+from lidistill.evaluation.kitti.ap import LOOSE, kitti_ap
+from tests.conftest import parity_dir
+
+CASES = ("case_mono", "case_lidar", "case_identity")
+
+
+@cache
+def unpacked(folder: Path) -> Path:
+    with zipfile.ZipFile(parity_dir("monotakd") / "kitti_ap_cases.zip") as archive:
+        archive.extractall(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cases(tmp_path_factory):
+    if not parity_dir("monotakd").is_dir():
+        pytest.skip(f"no parity fixtures in {parity_dir('monotakd')}; set LIDISTILL_PARITY_DIR")
+    return unpacked(tmp_path_factory.mktemp("kitti_ap"))
+
+
+def read_case(folder: Path):
+    names = sorted(path.name for path in (folder / "label_2").glob("*.txt"))
+    return [
+        [read_labels(folder / part / name, name) for name in names] for part in ("label_2", "pred")
+    ]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_official_numbers(case, cases):
+    folder = next(cases.rglob(case))
+    truth, found = read_case(folder)
+    expected = json.loads((parity_dir("monotakd") / "kitti_ap_expected.json").read_text())
+    wanted = expected["cases"][case]["ap"]
+    scores = kitti_ap(truth, found)
+    compared = 0
+    for name, metrics in wanted.items():
+        ours = {key.lower(): value for key, value in scores.ap.items()}[name.lower()]
+        for metric, values in metrics.items():
+            for recalls in ("R40", "R11"):
+                np.testing.assert_allclose(ours[metric][recalls], values[recalls], atol=1e-6)
+                compared += 1
+    assert compared >= 8
+
+
+def naive(truth, found, name, minimum, level):
+    """AP (3d, R40) as the protocol reads, one object and one detection at a time."""
+    from lidistill.evaluation.kitti._match import box_overlaps
+
+    def run(threshold, with_scores):
+        scores, right, wrong = [], 0, 0
+        for labels, detections in zip(truth, found, strict=True):
+            overlaps = box_overlaps(module._boxes(detections), module._boxes(labels), True)
+            roles = module._truth_roles(labels, name, level)
+            found_roles = module._found_roles(detections, name, level)
+            free = {
+                d
+                for d, role in enumerate(found_roles)
+                if role >= 0 and (with_scores or detections.score[d] >= threshold)
+            }
+            for g, role in enumerate(roles):
+                if role < 0:
+                    continue
+                near = sorted(d for d in free if overlaps[d, g] > minimum)
+                if not near:
+                    continue
+                if with_scores:
+                    best = max(near, key=lambda d: (detections.score[d], -d))
+                else:
+                    valid = [d for d in near if found_roles[d] == 0]
+                    best = max(valid, key=lambda d: (overlaps[d, g], -d)) if valid else near[0]
+                free.discard(best)
+                if role == 0 and found_roles[best] == 0:
+                    right += 1
+                    scores.append(detections.score[best])
+            wrong += sum(found_roles[d] == 0 for d in free)
+        return scores, right, wrong
+
+    objects = sum((module._truth_roles(labels, name, level) == 0).sum() for labels in truth)
+    precision = np.zeros(41)
+    for i, threshold in enumerate(module._thresholds(np.array(run(0, True)[0]), objects)):
+        _, right, wrong = run(threshold, False)
+        precision[i] = right / (right + wrong)
+    return 100 * np.mean([precision[i:].max() for i in range(1, 41)])
+
+
+def random_labels(rng, names, count, near=None):
+    """Objects on the limits of the difficulties; detections near them, their scores often equal."""
+    heights = rng.choice([24.0, 25.0, 26.0, 40.0, 41.0], count)
+    corner = rng.uniform(0, 300, (count, 2))
+    location = rng.uniform((-10, 1, 5), (10, 2, 40), (count, 3))
+    rotation = rng.uniform(-np.pi, np.pi, count)
+    size = np.tile([3.9, 1.5, 1.6], (count, 1))
+    if near is not None:
+        chosen = rng.integers(len(near.names), size=count)
+        location = near.location[chosen] + rng.normal(0, 0.15, (count, 3))
+        corner, rotation = near.bbox[chosen, :2] + rng.normal(0, 4, (count, 2)), near.rotation_y
+        rotation = rotation[chosen] + rng.normal(0, 0.1, count)
+    return Labels(
+        names=tuple(rng.choice(names, count)),
+        truncated=rng.choice([0.0, 0.0, 0.15, 0.3, 0.5, 0.6], count),
+        occluded=rng.choice([0, 0, 1, 2, 3], count),
+        alpha=rotation,
+        bbox=np.concatenate([corner, corner + np.stack([heights * 2, heights], 1)], axis=1),
+        size=size,
+        location=location,
+        rotation_y=rotation,
+        score=rng.integers(1, 9, count) / 10,
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_naive_loop(seed):
+    rng = np.random.default_rng(seed)
+    kinds = ["Car", "Car", "Van", "Pedestrian", "Person_sitting", "DontCare", "Truck"]
+    truth = [random_labels(rng, kinds, 12) for _ in range(20)]
+    found = [random_labels(rng, ["Car", "Pedestrian"], 15, labels) for labels in truth]
+    truth[0], found[1] = random_labels(rng, kinds, 0), random_labels(rng, ["Car"], 0)
+    scores = kitti_ap(truth, found, ("Car", "Pedestrian"), LOOSE)
+    for name in ("Car", "Pedestrian"):
+        for level in range(3):
+            expected = naive(truth, found, name, LOOSE[name], level)
+            assert scores.ap[name]["3d"]["R40"][level] == pytest.approx(expected, abs=1e-9)
+    assert scores.ap["Car"]["3d"]["R40"][2] > 1
+
+
+def test_dont_care_excuses_false_positives():
+    rng = np.random.default_rng(0)
+    truth, found = (random_labels(rng, ["Car"], 2) for _ in range(2))
+    truth.bbox[:, 3] = truth.bbox[:, 1] + 50
+    truth.truncated[:], truth.occluded[:] = 0, 0
+    found = replace(found, bbox=truth.bbox.copy(), score=np.array([0.5, 0.9]))
+    found.bbox[1] += 500  # far away from the second car
+    alone = kitti_ap([truth], [found], ("Car",)).precision["Car"]["bbox"][0, 0]
+    rectangle = replace(truth, names=("Car", "DontCare"), bbox=found.bbox)
+    excused = kitti_ap([rectangle], [found], ("Car",)).precision["Car"]["bbox"][0, 0]
+    assert (alone, excused) == (0.5, 1.0)
+
+
+def test_order_of_frames_does_not_matter(cases):
+    truth, found = read_case(next(cases.rglob("case_lidar")))
+    first = kitti_ap(truth, found, ("Car",))
+    second = kitti_ap(truth[::-1], found[::-1], ("Car",))
+    for metric, table in first.ap["Car"].items():
+        np.testing.assert_allclose(table["R40"], second.ap["Car"][metric]["R40"], rtol=1e-12)
+    assert "Car 0.7" in first.protocol
+    assert first.mean("3d") == first.ap["Car"]["3d"]["R40"][1]
+    assert first.metrics()["Car/3d_R40_moderate"] == first.mean()
+
+
+def test_bad_input(cases):
+    truth, found = read_case(next(cases.rglob("case_mono")))
+    with pytest.raises(ValueError, match="as many frames"):
+        kitti_ap(truth, found[:-1])
+    with pytest.raises(ValueError, match="Tram"):
+        kitti_ap(truth, found, ("Tram",))
+
+
+def test_no_frames_and_no_detections():
+    scores = kitti_ap([], [])
+    assert scores.mean() == 0.0
+    assert scores.objects["Car"] == (0, 0, 0)

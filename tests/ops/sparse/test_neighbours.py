@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pair tables against naive loops and against spconv's own tables."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lidistill.ops.sparse.neighbours import BLOCK, PairTable, strided_table, submanifold_table
+from tests.ops.sparse_cases import naive_sources, random_grid
+
+
+def check_table(table: PairTable) -> None:
+    """What the kernels rely on: order by rank, and block starts, from both sides."""
+    for side in (table, table.inverse()):
+        rank = np.empty(side.num_out, dtype=np.int64)
+        rank[side.out_order] = np.arange(side.num_out)
+        for starts in side.out_starts:
+            assert (np.diff(starts) >= 0).all()
+            ranks = rank[side.outs[starts[0] : starts[-1]]]
+            assert (np.diff(ranks) > 0).all()
+            cuts = np.searchsorted(ranks, BLOCK * np.arange(len(starts)))
+            assert (starts[0] + cuts == starts).all()
+        assert side.out_starts[0, 0] == 0
+        assert side.out_starts[-1, -1] == len(side.ins)
+        assert (side.out_starts[1:, 0] == side.out_starts[:-1, -1]).all()
+
+
+@pytest.mark.parametrize("axes", [1, 2, 3, 4])
+@pytest.mark.parametrize("seed", range(4))
+def test_submanifold_equals_loop(axes, seed):
+    rng = np.random.default_rng([axes, seed])
+    grid = random_grid(rng, axes)
+    kernel = rng.choice([1, 2, 3, 5], size=axes).tolist() if axes < 4 else [3] * 4
+    dilation = rng.choice([1, 2], size=axes).tolist()
+    table = submanifold_table(grid.coords, grid.shape, kernel, dilation)
+
+    def step(out, k):
+        return out + (k - np.array(kernel) // 2) * dilation
+
+    coords = grid.coords.numpy()
+    expected = naive_sources(coords, coords, step, kernel)
+    assert np.array_equal(table.sources(), expected)
+    check_table(table)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+@pytest.mark.parametrize("seed", range(8))
+def test_strided_equals_loop(transposed, seed):
+    rng = np.random.default_rng([100, seed, transposed])
+    grid = random_grid(rng)
+    kernel, stride = rng.integers(1, 4, size=3).tolist(), rng.integers(1, 4, size=3).tolist()
+    padding, dilation = rng.integers(0, 2, size=3).tolist(), [1, 1, 1]
+    n = np.array(grid.shape)
+    if transposed:
+        out_shape = (n - 1) * stride - 2 * np.array(padding) + kernel
+    else:
+        out_shape = (n + 2 * np.array(padding) - kernel) // stride + 1
+    if out_shape.min() < 1:
+        pytest.skip("this draw has an empty output grid")
+    out_coords, table = strided_table(
+        grid.coords, grid.shape, out_shape.tolist(), kernel, stride, padding, dilation, transposed
+    )
+
+    def step(out, k):
+        if not transposed:
+            return out * stride - padding + k * dilation
+        back = out + padding - k * dilation
+        return back // stride if (back % stride == 0).all() else None
+
+    every = np.array(list(np.ndindex(grid.batch_size, *out_shape)))
+    sources = naive_sources(grid.coords.numpy(), every, step, kernel)
+    touched = (sources >= 0).any(axis=0)
+    assert np.array_equal(out_coords.numpy(), every[touched])  # lexicographic order
+    assert np.array_equal(table.sources(), sources[:, touched])
+    assert np.array_equal(table.inverse().inverse().sources(), table.sources())
+    check_table(table)
+
+
+def spconv_pairs(coords, batch_size, shape, geometry, subm):
+    """The library's own tables: output coordinates and {(k, in cell, out cell)}."""
+    ops = pytest.importorskip("spconv.pytorch.ops")
+    from spconv.core import ConvAlgo
+
+    outs, pairs, counts = ops.get_indice_pairs(
+        coords, batch_size, shape, ConvAlgo.Native, *geometry, [0] * 3, subm, False
+    )
+    volume = len(counts)
+    found = set()
+    for k in range(volume):
+        if subm and k == volume // 2:  # spconv leaves the centre out of a submanifold table
+            found |= {(k, i, i) for i in map(tuple, coords.tolist())}
+            continue
+        count = counts[volume - 1 - k if subm and k > volume // 2 else k]
+        for i, o in pairs[:, k, :count].T.tolist():
+            found.add((k, tuple(coords[i].tolist()), tuple(outs[o].tolist())))
+    return outs, found
+
+
+@pytest.mark.parametrize("subm", [True, False])
+@pytest.mark.parametrize("seed", range(5))
+def test_tables_equal_spconvs(subm, seed):
+    rng = np.random.default_rng([200, seed, subm])
+    grid = random_grid(rng)
+    stride = 1 if subm else 2
+    geometry = ([3] * 3, [stride] * 3, [1] * 3, [1] * 3)
+    outs, expected = spconv_pairs(grid.coords, grid.batch_size, grid.shape, geometry, subm)
+    if subm:
+        coords = grid.coords
+        table = submanifold_table(coords, grid.shape, [3] * 3, [1] * 3)
+    else:
+        out_shape = [(n - 1) // 2 + 1 for n in grid.shape]
+        coords, table = strided_table(grid.coords, grid.shape, out_shape, *geometry)
+    assert sorted(coords.tolist()) == sorted(outs.tolist())
+    cells = [tuple(c) for c in grid.coords.tolist()]
+    out_cells = [tuple(c) for c in coords.tolist()]
+    found = set()
+    for k, (first, last) in enumerate(table.out_starts[:, [0, -1]]):
+        pairs = zip(table.ins[first:last], table.outs[first:last], strict=True)
+        found |= {(k, cells[i], out_cells[o]) for i, o in pairs}
+    assert found == expected
+
+
+def test_order_of_voxels_changes_nothing_but_row_numbers():
+    rng = np.random.default_rng(0)
+    grid = random_grid(rng, shuffled=False)
+    shuffle = rng.permutation(len(grid.coords))
+    plain = submanifold_table(grid.coords, grid.shape, [3] * 3, [1] * 3)
+    mixed = submanifold_table(grid.coords[shuffle], grid.shape, [3] * 3, [1] * 3)
+    assert np.array_equal(shuffle[mixed.ins], plain.ins)
+    assert np.array_equal(shuffle[mixed.outs], plain.outs)
+
+
+def test_non_contiguous_coordinates_are_read_right():
+    grid = random_grid(np.random.default_rng(1))
+    skewed = grid.coords.T.contiguous().T
+    assert not skewed.is_contiguous()
+    tables = [submanifold_table(c, grid.shape, [3] * 3, [1] * 3) for c in (grid.coords, skewed)]
+    assert np.array_equal(tables[0].sources(), tables[1].sources())
+
+
+def test_large_grid_with_many_blocks():
+    rng = np.random.default_rng(2)
+    cells = rng.integers(0, [2, 40, 3000, 3000], size=(4 * BLOCK, 4))
+    coords = torch.from_numpy(np.unique(cells, axis=0).astype(np.int32))
+    table = submanifold_table(coords, [40, 3000, 3000], [3] * 3, [1] * 3)
+    check_table(table)
+    assert (table.sources()[13] == np.arange(len(coords))).all()
+
+
+def test_no_voxels():
+    nothing = torch.zeros((0, 4), dtype=torch.int32)
+    table = submanifold_table(nothing, [4, 4, 4], [3] * 3, [1] * 3)
+    assert (table.num_in, table.num_out, table.volume, len(table.ins)) == (0, 0, 27, 0)
+    coords, table = strided_table(nothing, [4] * 3, [2] * 3, [2] * 3, [2] * 3, [0] * 3, [1] * 3)
+    assert coords.shape == (0, 4)
+    assert table.num_out == 0
+
+
+def test_errors_say_what_to_do():
+    coords = torch.tensor([[0, 1, 2, 9]], dtype=torch.int32)
+    with pytest.raises(ValueError, match=r"inside the grid \[4, 4, 4\].*axes run"):
+        submanifold_table(coords, [4, 4, 4], [3] * 3, [1] * 3)
+    with pytest.raises(ValueError, match=r"\(V, 4\).*got \(1, 3\)"):
+        submanifold_table(coords[:, :3], [4, 4, 4], [3] * 3, [1] * 3)
+    with pytest.raises(ValueError, match="at least one cell"):
+        strided_table(coords, [1, 4, 4], [0, 2, 2], [3] * 3, [2] * 3, [0] * 3, [1] * 3)
