@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import argparse
 import ast
-import difflib
 import importlib
-import importlib.util
+import re
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from lidistill import __version__
+from lidistill.interrupts import end_children, exit_code, leave, orderly_end
 
 VERBS = {
     "doctor": "lidistill.doctor",
@@ -38,8 +39,21 @@ VERBS = {
     "evidence": "lidistill.evaluation.cli",
 }
 
+# What an interrupted verb leaves, for the same command to go on from; {names} are its options.
+KEPT = {
+    "world": "finished scenes are kept in {out}",
+    "create_data": "finished parts are kept beside the info files",
+    "superpixels": "finished images are kept in {out}",
+    "teacher_regions": "finished images are kept in {out}",
+    "cache_teacher": "finished maps are kept in the cache",
+    "train": "the last checkpoint is kept in the work dir",
+    "demo": "finished stages and the last checkpoint are kept",
+    "evidence": "finished rows are kept",
+}
+
 # What a user can mend. RuntimeError and the like are faults of the program: they keep a traceback.
 USER_ERRORS = (ValueError, OSError, ImportError)
+INTERRUPTED = 128  # exit codes above: a signal's number more
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -63,17 +77,14 @@ def help_line(verb: str) -> str:
     path = _module_path(VERBS[verb])
     if path is None:
         return "(not in this installation)"
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
-        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and target.id == "HELP":
-            value = getattr(node, "value", None)
-            return str(ast.literal_eval(value)) if value is not None else ""
-    return ""
+    found = re.search(r"^HELP(?:: str)? = (\(.*?^\)|.*?$)", path.read_text("utf-8"), re.M | re.S)
+    return str(ast.literal_eval(found[1])) if found else ""
 
 
 def _module_path(module: str) -> Path | None:
-    spec = importlib.util.find_spec(module)
-    return Path(spec.origin) if spec is not None and spec.origin is not None else None
+    """Where a module of this package lies; looking it up would import the packages above it."""
+    path = Path(__file__).parents[1].joinpath(*module.split(".")).with_suffix(".py")
+    return path if path.is_file() else None
 
 
 def _overview() -> str:
@@ -111,6 +122,8 @@ def build_verb_parser(verb: str) -> argparse.ArgumentParser:
         ImportError: where the verb's module is not in this installation.
     """
     if verb not in VERBS:
+        import difflib
+
         near = difflib.get_close_matches(verb, VERBS, n=2) or list(VERBS)
         msg = f"expected a verb, got {verb!r}; did you mean {' or '.join(near)}?"
         raise ValueError(f"{msg} `lidistill --help` lists all.")
@@ -138,33 +151,54 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Words after ``lidistill``; those of the process if None.
 
     Returns:
-        Exit code: what the verb returned, 1 after an error, 130 after Ctrl-C.
+        Exit code: what the verb returned, 1 after an error, 130 after Ctrl-C, 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
-    if not words or words[0] in ("-h", "--help"):  # the overview parses sources: only when asked
+    if not words or words[0] in ("-h", "--help"):  # the overview reads sources: only when asked
         parser.epilog = _overview()
         parser.print_help()
         return 0
     options = parser.parse_args(words)
     if options.verb is None:
         parser.error("expected a verb; `lidistill --help` lists them")
-    debug = bool(options.debug)
+    with orderly_end():
+        return _run_verb(options, words)
+
+
+def _run_verb(options: argparse.Namespace, words: Sequence[str]) -> int:
+    args = argparse.Namespace(debug=bool(options.debug))
     try:
-        args = build_verb_parser(options.verb).parse_args(options.arguments)
-        debug = debug or args.debug
+        build_verb_parser(options.verb).parse_args(options.arguments, namespace=args)
         return int(args.run(args) or 0)
-    except KeyboardInterrupt:
-        _complain("interrupted", f"`lidistill {' '.join(words)}` continues where it stopped")
-        return 130
+    except KeyboardInterrupt as interrupt:
+        end_children()
+        _complain("interrupted", _how_to_go_on(options.verb, args, words))
+        return exit_code(interrupt)
     except BrokenPipeError:  # `lidistill ... | head`
         sys.stderr.close()
         return 1
     except USER_ERRORS as error:
-        if debug:
+        if args.debug:
             raise
         _complain("error", f"{error}" or type(error).__name__)
         return 1
+
+
+def _how_to_go_on(verb: str, args: argparse.Namespace, words: Sequence[str]) -> str:
+    """What an interrupted verb leaves, and the command that goes on from there."""
+    command = f"`lidistill {shlex.join(words)}`"
+    kept = KEPT.get(verb)
+    if kept is None or getattr(args, "dry_run", False):
+        return f"nothing half-written is left; {command} starts again"
+    return f"{kept.format_map(_Options(vars(args)))}; {command} continues there"
+
+
+class _Options(dict[str, object]):
+    """A verb's options by name; one that was not read yet is a word."""
+
+    def __missing__(self, name: str) -> str:
+        return "its folder"
 
 
 def _complain(title: str, message: str) -> None:
@@ -177,7 +211,10 @@ def _complain(title: str, message: str) -> None:
 
 def entry() -> None:
     """Console script."""
-    sys.exit(main())
+    code = main()
+    if code > INTERRUPTED:
+        leave(code)  # threads of an interrupted verb may still compute
+    sys.exit(code)
 
 
 if __name__ == "__main__":

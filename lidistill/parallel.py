@@ -7,8 +7,10 @@ import contextlib
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
+from lidistill.interrupts import follow_parent
 from lidistill.progress import track
 
 Item = TypeVar("Item")
@@ -76,21 +78,47 @@ def _results(
         yield from results
 
 
+@dataclass
+class _InWorker(Generic[Item, Result]):
+    """The function as a worker process runs it: that process ends when its parent has ended."""
+
+    function: Callable[[Item], Result]
+    parent: int = field(default_factory=os.getpid)
+
+    def __call__(self, item: Item) -> Result:
+        if _following.get("parent") != self.parent and os.getpid() != self.parent:
+            _following["parent"] = self.parent
+            follow_parent(self.parent)
+        return self.function(item)
+
+
+_following: dict[str, int] = {}
+
+
 def _joblib_results(
     function: Callable[[Item], Result], work: list[Item], jobs: int | None, engine: str
 ) -> Iterator[Result]:
     import joblib
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     count = jobs if jobs is not None else (available_cpus() if engine == "loky" else -1)
-    with _cluster(engine), joblib.parallel_config(backend=engine):
-        if engine != "ray":
-            pool = joblib.Parallel(n_jobs=count, return_as="generator")
-            yield from pool(joblib.delayed(function)(item) for item in work)
-            return
-        pool = joblib.Parallel(n_jobs=count)  # ray's backend hands over whole lists only
-        for start in range(0, len(work), RAY_CHUNK):
-            chunk = work[start : start + RAY_CHUNK]
-            yield from pool(joblib.delayed(function)(item) for item in chunk)
+    if engine == "loky":
+        function = _InWorker(function)
+    try:
+        with _cluster(engine), joblib.parallel_config(backend=engine):
+            if engine != "ray":
+                pool = joblib.Parallel(n_jobs=count, return_as="generator")
+                yield from pool(joblib.delayed(function)(item) for item in work)
+                return
+            pool = joblib.Parallel(n_jobs=count)  # ray's backend hands over whole lists only
+            for start in range(0, len(work), RAY_CHUNK):
+                chunk = work[start : start + RAY_CHUNK]
+                yield from pool(joblib.delayed(function)(item) for item in chunk)
+    except TerminatedWorkerError as error:
+        raise ChildProcessError(
+            "a worker process was ended by the system, most often because memory ran out; what is "
+            f"finished is kept: run the same command again with fewer --jobs than {count}"
+        ) from error
 
 
 def _require(engine: str) -> None:

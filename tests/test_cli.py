@@ -135,7 +135,7 @@ def test_interrupt(verb, capsys):
 
     verb(run)
     assert cli.main(["probe", "--number", "1"]) == 130
-    assert "`lidistill probe --number 1` continues" in capsys.readouterr().err
+    assert "`lidistill probe --number 1` starts again" in capsys.readouterr().err
 
 
 def test_unknown_verb_names_the_nearest(capsys):

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "lidistill"
 # From the ground up (DESIGN, section 1): a part imports only from parts before it, or from itself.
 FLOORS = (
     ("__init__",),
-    ("io", "jit", "parallel", "progress", "provenance"),
+    ("interrupts", "io", "jit", "parallel", "progress", "provenance"),
     ("compat",),
     ("registry",),
     ("geometry",),

@@ -13,23 +13,12 @@ from typing import Any
 
 import numba
 
+from lidistill import jit
 from lidistill.jit import njit, no_cache, user_cache
 
-# Modules whose code ends up in compiled kernels. Numba checks only the file of the outermost
-# function, so the cache's folder is named after the content of all of them.
-SOURCES = (
-    "jit",
-    "materials",
-    "noise",
-    "patterns",
-    "texture",
-    "primitives",
-    "ground",
-    "caster",
-    "render",
-    "scan",
-    "visibility",
-)
+# Numba checks only the file of the outermost function, but the code of others and their constants
+# are compiled in: the cache's folder is named after the content of all that may take part.
+SOURCES = (Path(__file__).parent, Path(jit.__file__))
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -72,12 +61,9 @@ def cache_folder() -> Path | None:
     kernels' source code. Not the temporary folder: what others can write there would be run here.
     """
     bases = [os.environ.get("NUMBA_CACHE_DIR"), user_cache()]
-    digest = hashlib.sha256()
-    for name in SOURCES:
-        digest.update((Path(__file__).parent / f"{name}.py").read_bytes())
     for base in bases:
         if base:
-            folder = Path(base) / "lidistill" / f"kernels-{digest.hexdigest()[:16]}"
+            folder = Path(base) / "lidistill" / f"kernels-{_source_hash()[:16]}"
             try:
                 folder.mkdir(parents=True, exist_ok=True)
                 with tempfile.TemporaryFile(dir=folder):
@@ -86,3 +72,11 @@ def cache_folder() -> Path | None:
                 continue
     no_cache("no folder for them can be written")
     return None
+
+
+def _source_hash() -> str:
+    digest = hashlib.sha256()
+    for source in SOURCES:
+        for path in sorted(source.rglob("*.py")) if source.is_dir() else (source,):
+            digest.update(path.read_bytes())
+    return digest.hexdigest()

@@ -8,13 +8,22 @@ from lidistill.jit import SAID
 from lidistill.world import jit
 
 
-def test_every_module_with_kernels_takes_part_in_the_cache_key():
+def test_every_change_of_the_source_gives_another_folder(monkeypatch, tmp_path):
+    (tmp_path / "room").mkdir()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setattr(jit, "SOURCES", (tmp_path, *jit.SOURCES))
+    folders = []
+    for place, text in (("a.py", "1"), ("room/b.py", "1"), ("room/b.py", "2")):
+        (tmp_path / place).write_text(text)
+        folders.append(jit.cache_folder.__wrapped__())
+    assert len(set(folders)) == 3
+
+
+def test_all_of_the_world_takes_part():
     folder = Path(lidistill.world.__file__).parent
-    users = {
-        p.stem for p in folder.glob("*.py") if "from lidistill.world.jit import" in p.read_text()
-    }
-    assert users <= set(jit.SOURCES)
-    assert set(jit.SOURCES) >= {"jit", "materials"}  # options and constants are compiled in too
+    assert folder in jit.SOURCES
+    for path in folder.rglob("*.py"):
+        assert "lidistill.jit" not in path.read_text() or path.name == "jit.py", path
 
 
 def test_numbas_own_cache_folder_is_left_as_it_was(monkeypatch, tmp_path):
