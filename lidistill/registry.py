@@ -32,6 +32,7 @@ TRANSFORMS = Registry(
     scope="lidistill",
     locations=[
         "lidistill.datasets.loading",
+        "lidistill.datasets.point_files",
         "lidistill.datasets.transforms",
         "lidistill.datasets.scan_transforms",
     ],

@@ -9,7 +9,6 @@ from mmdet3d.datasets import KittiDataset
 from mmdet3d.datasets.transforms import (
     GlobalRotScaleTrans,
     LoadAnnotations3D,
-    LoadPointsFromFile,
     ObjectRangeFilter,
     Pack3DDetInputs,
     PointShuffle,
@@ -20,6 +19,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.runner import TestLoop
 
 from lidistill.datasets.detections import DropEmptyBoxes, KeepPointsInImage, SeededDetections
+from lidistill.datasets.point_files import LoadCheckedPoints
 from lidistill.datasets.sampler import SeededSampler
 from lidistill.evaluation.kitti.metric import KittiDetection
 
@@ -27,7 +27,7 @@ data_root = "data/kitti"
 point_range = (0.0, -40.0, -3.0, 70.4, 40.0, 1.0)
 classes = ("Pedestrian", "Cyclist", "Car")  # in the order of mmdet3d's anchors
 load_points = [
-    dict(type=LoadPointsFromFile, coord_type="LIDAR", load_dim=4, use_dim=4),
+    dict(type=LoadCheckedPoints, load_dim=4, use_dim=4),
     dict(type=KeepPointsInImage),
 ]
 load_boxes = [

@@ -9,8 +9,6 @@ from mmdet3d.datasets import NuScenesDataset
 from mmdet3d.datasets.transforms import (
     GlobalRotScaleTrans,
     LoadAnnotations3D,
-    LoadPointsFromFile,
-    LoadPointsFromMultiSweeps,
     ObjectNameFilter,
     ObjectRangeFilter,
     Pack3DDetInputs,
@@ -22,6 +20,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.runner import TestLoop
 
 from lidistill.datasets.detections import SeededDetections
+from lidistill.datasets.point_files import LoadCheckedPoints, LoadCheckedSweeps
 from lidistill.datasets.sampler import SeededSampler
 from lidistill.evaluation.nuscenes.metric import NuScenesDetection
 
@@ -40,9 +39,9 @@ classes = (  # in the order of CenterPoint's tasks: a label is an index into the
     "traffic_cone",
 )
 load_points = [  # x, y, z, intensity, seconds before the keyframe
-    dict(type=LoadPointsFromFile, coord_type="LIDAR", load_dim=5, use_dim=5),
+    dict(type=LoadCheckedPoints, load_dim=5, use_dim=5),
     dict(
-        type=LoadPointsFromMultiSweeps,
+        type=LoadCheckedSweeps,
         sweeps_num=9,
         use_dim=[0, 1, 2, 3, 4],
         pad_empty_sweeps=True,

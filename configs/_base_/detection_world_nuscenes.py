@@ -19,7 +19,7 @@ max_iters = epochs * train_frames // batch_size
 point_range = (-38.4, -38.4, -5.0, 38.4, 38.4, 3.0)
 
 load_points = [
-    dict(type=LoadPointsFromFile, coord_type="LIDAR", load_dim=5, use_dim=[0, 1, 2, 3]),
+    dict(type=LoadCheckedPoints, load_dim=5, use_dim=[0, 1, 2, 3]),
 ]
 for step in (pack_train[0], pack_train[1], pack_test[0]):
     step.update(point_cloud_range=point_range)

@@ -3,7 +3,7 @@
 
 OpenCV decodes a 900x1600 JPEG in two thirds of the time that Pillow needs, to the same pixels, but
 fills the rest of a cut file with grey and carries on. So only files that end as their format says
-take the fast path.
+take the fast path, after the same gate as all others.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ def decode_image(path: Path, token: str, fix: str) -> NDArray[np.uint8]:
         fix: What to do when the file is missing or damaged.
 
     Raises:
-        DataError: The file is missing, cut or no image.
+        DataError: As :func:`lidistill.io.read_image`.
     """
-    data = _intact_bytes(path)
-    if data is not None:
+    data = io.image_bytes(path, token, fix)
+    if _whole(data):
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
-        image = cv2.imdecode(data, flags)
+        image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
         if image is not None:
             return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), dtype=np.uint8)
     return io.read_image(path, token, fix)
@@ -44,22 +44,17 @@ def decode_labels(path: Path, token: str, fix: str) -> NDArray[np.integer]:
     """Label map (H, W) of a PNG of 8 or 16 bits, in the file's own integer type.
 
     Raises:
-        DataError: The file is missing, cut or not a single-channel image.
+        DataError: As :func:`lidistill.io.read_label_map`.
     """
-    data = _intact_bytes(path)
-    if data is not None:
-        labels = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    data = io.image_bytes(path, token, fix, bits=16)
+    if _whole(data):
+        labels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         if labels is not None and labels.ndim == 2:
             return np.asarray(labels)
     return io.read_label_map(path, token, fix)
 
 
-def _intact_bytes(path: Path) -> NDArray[np.uint8] | None:
-    """The file's bytes if it starts and ends like a JPEG or PNG, else None."""
-    try:
-        data = path.read_bytes()
-    except OSError:
-        return None
+def _whole(data: bytes) -> bool:
+    """Whether a file starts and ends like a JPEG or PNG."""
     jpeg = data.startswith(_JPEG_START) and data.endswith(_JPEG_END)
-    png = data.startswith(_PNG_START) and data.endswith(_PNG_END)
-    return np.frombuffer(data, dtype=np.uint8) if jpeg or png else None
+    return jpeg or (data.startswith(_PNG_START) and data.endswith(_PNG_END))

@@ -13,26 +13,31 @@ from numpy.typing import NDArray
 from lidistill import io
 from lidistill.datasets.decode import decode_image, decode_labels
 from lidistill.datasets.frame import Frame, VoxelSample
+from lidistill.datasets.point_files import FIX_RAW, PointReader
 from lidistill.geometry.projection import pair_points
 from lidistill.geometry.voxels import CartesianVoxels, CylindricalVoxels
 from lidistill.registry import TRANSFORMS
 
-FIX_RAW = (
-    "check that data_root is the dataset's folder (lidistill doctor) and that this file is whole; "
-    "then run lidistill create_data again."
-)
 FIX_SUPERPIXELS = "run lidistill superpixels again with the same output folder: it fills the gaps."
 
 
 @TRANSFORMS.register_module()
 class LoadPoints:
-    """Read the cloud of a frame; NaN and infinite values are errors."""
+    """Read the cloud of a frame.
+
+    Args:
+        nonfinite: Points with NaN or infinity are an ``"error"``, or ``"drop"`` leaves them out and
+            counts them; see :class:`~lidistill.datasets.point_files.PointReader`.
+    """
+
+    def __init__(self, nonfinite: str = "error") -> None:
+        self.read = PointReader(nonfinite)
 
     def __call__(self, frame: Frame) -> Frame:
         """Fill ``points`` (N, F) and ``point_index``."""
-        points = io.read_points(frame.lidar_path, frame.num_point_features, frame.token, FIX_RAW)
-        frame.points = io.finite_points(points, frame.lidar_path, frame.token)
-        frame.point_index = np.arange(len(points))
+        frame.points, frame.point_index = self.read(
+            frame.lidar_path, frame.num_point_features, frame.token
+        )
         return frame
 
 
@@ -193,6 +198,15 @@ class Voxelize:
     def __call__(self, frame: Frame) -> Frame:
         """Fill ``voxels``."""
         index = self.voxels.quantize(frame.points)
+        if "intensity" in self.features and frame.points.shape[1] < 4:
+            raise io.DataError(
+                "The config wants an intensity (column 4 of the points), but the info file says "
+                f"that this file has {frame.points.shape[1]} columns.",
+                path=frame.lidar_path,
+                token=frame.token,
+                fix="leave 'intensity' out of Voxelize's features, or make the info file again "
+                "with the right number of columns.",
+            )
         values = np.stack([self._column(frame.points, name) for name in self.features], axis=1)
         features = index.first(values) if self.reduce == "first" else index.mean(values)
         frame.voxels = VoxelSample(

@@ -7,33 +7,35 @@ Everything that lidistill derives (info files, superpixels, caches) is written t
 
 from lidistill.io.atomic import atomic_write
 from lidistill.io.errors import DataError, read_bytes
+from lidistill.io.images import (
+    NO_REGION,
+    image_bytes,
+    image_size,
+    read_image,
+    read_label_map,
+    write_label_map,
+)
 from lidistill.io.locks import exclusive
 from lidistill.io.manifest import manifest_path, read_manifest, write_manifest
 from lidistill.io.names import inside, plain_name
 from lidistill.io.plain_pickle import dump_pickle, load_pickle
+from lidistill.io.points import NonFinite, finite_points, finite_rows, point_count, read_points
 from lidistill.io.records import fields
-from lidistill.io.sensors import (
-    NO_REGION,
-    finite_points,
-    image_size,
-    point_count,
-    read_image,
-    read_label_map,
-    read_points,
-    write_label_map,
-)
 from lidistill.io.text import read_json, read_text, write_json
 from lidistill.parallel import available_cpus, parallel
 
 __all__ = [
     "NO_REGION",
     "DataError",
+    "NonFinite",
     "atomic_write",
     "available_cpus",
     "dump_pickle",
     "exclusive",
     "fields",
     "finite_points",
+    "finite_rows",
+    "image_bytes",
     "image_size",
     "inside",
     "load_pickle",
