@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """PointDistiller as published: SECOND on KITTI, 4x fewer parameters; N 256, K 128 in both stages.
 
-``compat`` and the release's settings give its arithmetic, without weights of BEV cells:
-``--cfg-options model.compat=True model.teacher_side=trained model.temperature=1e-4``.
+The release's arithmetic, without weights of BEV cells: ``--cfg-options model.compat=True``.
 """
 
 from mmengine.config import read_base

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from lidistill.losses.rows import directions
+
 
 class Linear(nn.Linear):
     """(N, in) -> (N, out) rows; SLidR's 3D head."""
@@ -95,7 +97,7 @@ class ProjectionMap(nn.Module):
                 mode="bilinear",
                 align_corners=True,
             )
-        return F.normalize(embedding, dim=1)
+        return directions(embedding)
 
 
 def check_widths(student: int, teacher: int, where: str) -> None:

@@ -20,6 +20,7 @@ from lidistill.losses.region_pooling import (
     regions_at_pairs,
     select_regions,
 )
+from lidistill.losses.rows import check_temperature
 from lidistill.losses.sampling import sample_pairs
 from lidistill.ops.precision import full_precision
 
@@ -35,6 +36,10 @@ __all__ = [
     "supervised_contrast",
     "zero_loss",
 ]
+
+
+USUAL_TEMPERATURE = 0.07
+"""Of all papers here."""
 
 
 class _WeightedInfoNCE(torch.autograd.Function):
@@ -139,7 +144,7 @@ def info_nce(
             "queries and keys must have one shape (R, D), got "
             f"{tuple(queries.shape)} and {tuple(keys.shape)}; a Connector joins unequal widths"
         )
-    _check_temperature(temperature)
+    check_temperature(temperature, USUAL_TEMPERATURE)
     queries, keys = full_precision(queries), full_precision(keys)
     keys, first_key = gather_rows(keys, negatives)
     if len(keys) == 0:
@@ -248,7 +253,7 @@ def supervised_contrast(
             "expected points (M, D), pixels (M, D) and labels (M,), got "
             f"{tuple(points.shape)}, {tuple(pixels.shape)} and {tuple(labels.shape)}"
         )
-    _check_temperature(temperature)
+    check_temperature(temperature, USUAL_TEMPERATURE)
     points, pixels = full_precision(points), full_precision(pixels)
     if len(points) == 0:
         return zero_loss(points, pixels)
@@ -267,9 +272,5 @@ def zero_loss(*features: Tensor) -> Tensor:
     Returns:
         Scalar 0.
     """
-    return torch.stack([feature.sum() * 0.0 for feature in features]).sum()
-
-
-def _check_temperature(temperature: float) -> None:
-    if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, got {temperature}; the paper uses 0.07")
+    # no element at all is added: 0 * inf would be no number
+    return torch.stack([feature.reshape(-1)[:0].sum() for feature in features]).sum()

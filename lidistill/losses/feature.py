@@ -7,11 +7,28 @@ places and any weights apply to each of them. A dense map is the case of all its
 
 from __future__ import annotations
 
+from typing import Literal, get_args
+
 import torch
 from torch import Tensor
 
 from lidistill.losses.contrastive import zero_loss
-from lidistill.losses.rows import check_rows, measure_of, row_weights, sample_sum, samples_of
+from lidistill.losses.rows import (
+    SHORTEST,
+    centred,
+    check_rows,
+    check_temperature,
+    directions,
+    divisor,
+    length_of,
+    measure_of,
+    row_weights,
+    sample_sum,
+    samples_of,
+)
+
+Standardise = Literal["places", "channels"]
+"""Over what a channel or a place is brought to mean 0 and deviation 1."""
 
 
 def normalized_l2(point_features: Tensor, pixel_features: Tensor) -> Tensor:
@@ -22,8 +39,8 @@ def normalized_l2(point_features: Tensor, pixel_features: Tensor) -> Tensor:
         pixel_features: (P, D) teacher features of the pairs' pixels.
 
     Returns:
-        Scalar in 0 .. 2; zero with gradient if P is 0. Where the vectors coincide the gradient is
-        0.
+        Scalar in 0 .. 2; zero with gradient if P is 0. Where the vectors coincide, and for a vector
+        of zeros, which has no direction, the gradient is 0.
 
     Source: Puy et al., "Three Pillars Improving Vision Foundation Model Distillation for Lidar"
         (ScaLR), CVPR 2024, equation 1.
@@ -38,10 +55,7 @@ def normalized_l2(point_features: Tensor, pixel_features: Tensor) -> Tensor:
     points, pixels = point_features.to(dtype), pixel_features.to(dtype)
     if len(points) == 0:
         return zero_loss(points, pixels)
-    gap = torch.nn.functional.normalize(points, dim=1) - torch.nn.functional.normalize(
-        pixels, dim=1
-    )
-    return torch.linalg.vector_norm(gap, dim=1).mean()
+    return torch.linalg.vector_norm(directions(points) - directions(pixels), dim=1).mean()
 
 
 def fitnet(student: Tensor, teacher: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -93,8 +107,8 @@ def attention_transfer(
 
     def attention(rows: Tensor) -> Tensor:
         values = rows.square().mean(1)  # (R,)
-        norms = sample_sum(weight * values.square(), ids, count).clamp(min=1e-24).sqrt()
-        return values / norms[ids]
+        squares = sample_sum(weight * values.square(), ids, count)
+        return values / divisor(length_of(squares, SHORTEST**2))[ids]  # values are squares
 
     return (shares * (attention(student) - attention(teacher)).square()).sum()
 
@@ -121,6 +135,7 @@ def channel_wise(
     Source: Shu et al., "Channel-wise Knowledge Distillation for Dense Prediction", ICCV 2021.
     """
     student, teacher = check_rows(student, teacher, same_width=True)
+    check_temperature(temperature)
     if row_weights(student, weights) is None:
         return zero_loss(student, teacher)
     if weights is not None:
@@ -156,7 +171,8 @@ def pearson_knowledge(
         eps: added to the deviations.
 
     Returns:
-        Scalar in 0 .. 2; zero with gradient for fewer than two places.
+        Scalar in 0 .. 2; zero with gradient for fewer than two places. A channel that is the same
+        everywhere correlates with nothing: it counts as 0, or half where the other side's varies.
 
     Source: Cao et al., "PKD: General Distillation Framework for Object Detectors via Pearson
         Correlation Coefficient", NeurIPS 2022, equation 6; deviations are unbiased as in mmrazor.
@@ -169,9 +185,8 @@ def pearson_knowledge(
     unbiased = count / (count - 1).clamp(min=1e-6)
 
     def standardised(rows: Tensor) -> Tensor:
-        centred = rows - shares @ rows
-        variance = unbiased * (shares @ centred.square())
-        return centred / (variance.clamp(min=1e-24).sqrt() + eps)
+        gaps = centred(rows, shares)
+        return gaps / (divisor(length_of(unbiased * (shares @ gaps.square()))) + eps)
 
     gap = standardised(student) - standardised(teacher)
     return 0.5 * (shares @ gap.square()).mean()
@@ -209,7 +224,11 @@ def variational_information(
 
 
 def orthogonal_projection(
-    student: Tensor, teacher: Tensor, weights: Tensor | None = None, eps: float = 1e-6
+    student: Tensor,
+    teacher: Tensor,
+    weights: Tensor | None = None,
+    eps: float = 1e-6,
+    standardise: Standardise = "places",
 ) -> Tensor:
     """V_kD: distance of the projected student to the standardised teacher.
 
@@ -217,21 +236,35 @@ def orthogonal_projection(
 
     Args:
         student: (R, C) rows after an orthogonal connector.
-        teacher: (R, C) rows; standardised per channel over the places.
+        teacher: (R, C) rows.
         weights: (R,); None = 1.
-        eps: added to the deviations.
+        eps: added to the deviations, or to the variances over channels.
+        standardise: the teacher's rows. ``"places"``: each channel over the places, which keeps
+            what differs from place to place, the matter of a detector, and how weakly an empty
+            place answers. ``"channels"``: each place over its channels, as in the authors' release
+            (a layer norm of the tokens of an image), which makes every place equally loud.
 
     Returns:
         Scalar, the mean smooth L1 distance over places and channels.
 
+    Raises:
+        ValueError: another way to standardise.
+
     Source: Miles, Elezi, Deng, "V_kD: Improving Knowledge Distillation using Orthogonal
         Projections", CVPR 2024, section 3.
     """
+    if standardise not in get_args(Standardise):
+        raise ValueError(
+            f"standardise: expected one of {get_args(Standardise)}, got {standardise!r}"
+        )
     student, teacher = check_rows(student, teacher, same_width=True)
     shares = row_weights(student, weights)
     if shares is None:
         return zero_loss(student, teacher)
-    centred = teacher - shares @ teacher
-    target = centred / ((shares @ centred.square()).sqrt() + eps)
+    if standardise == "places":
+        gaps = centred(teacher, shares)
+        target = gaps / ((shares @ gaps.square()).sqrt() + eps)
+    else:
+        target = torch.nn.functional.layer_norm(teacher, teacher.shape[1:], eps=eps)
     gap = torch.nn.functional.smooth_l1_loss(student, target, reduction="none")
     return (shares @ gap).mean()

@@ -24,6 +24,7 @@ from lidistill.ops.graphs.local_edges import (
     neighbour_sum,
 )
 from lidistill.ops.graphs.local_graph import LocalGraph
+from lidistill.ops.precision import full_precision
 
 POOLS = ("none", "max", "avg")
 
@@ -145,6 +146,7 @@ def edge_rows(
     Raises:
         ValueError: the weight does not fit the features.
     """
+    features, weight = full_precision(features), full_precision(weight)
     channels = features.shape[1]
     if weight.shape[1] != 2 * channels:
         raise ValueError(
@@ -163,6 +165,7 @@ def edge_rows(
     near, centre = near - near_mean, centre - centre_mean
     squares = (chosen * near.square()).sum(0) + (count * centre.square()).sum(0)
     variance = (squares + 2 * (centre * neighbour_sum(near, graph)).sum(0)) / edges
+    variance = variance.clamp(min=0.0)  # of edges that are all alike, rounding can leave less
     factor = (variance + eps).rsqrt() * (1.0 if scale is None else scale)
     centre = centre * factor if shift is None else centre * factor + shift
     return EdgeRows(near * factor, centre, (near_mean + centre_mean).detach(), variance.detach())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from lidistill.losses.contrastive import zero_loss
+from lidistill.ops.precision import full_precision
 
 Classes = Literal["present", "all"]
 
@@ -42,7 +43,7 @@ def lovasz_softmax(
         )
     if classes not in ("present", "all"):
         raise ValueError(f"classes: expected 'present' or 'all', got {classes!r}")
-    labels = labels.long()
+    labels, probabilities = labels.long(), full_precision(probabilities)  # half counts to 2048
     if ignore is not None:
         kept = labels != ignore
         probabilities, labels = probabilities[kept], labels[kept]

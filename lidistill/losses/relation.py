@@ -12,7 +12,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lidistill.losses.contrastive import zero_loss
-from lidistill.losses.rows import check_rows, measure_of, row_weights, sample_sum, samples_of
+from lidistill.losses.rows import (
+    SHORTEST,
+    check_rows,
+    directions,
+    divisor,
+    length_of,
+    measure_of,
+    row_weights,
+    sample_sum,
+    samples_of,
+)
 
 MAX_PLACES = 4096
 MAX_ANGLE_PLACES = 256
@@ -42,7 +52,7 @@ def similarity_preserving(
 
     def gram(rows: Tensor) -> Tensor:
         products = rows @ rows.T
-        return products / (products.square() @ measure).clamp(min=1e-24).sqrt().unsqueeze(1)
+        return products / divisor(length_of(products.square() @ measure, SHORTEST**2)).unsqueeze(1)
 
     own, target = gram(student), gram(teacher)
     return shares @ (own - target).square() @ shares
@@ -71,13 +81,15 @@ def relational_distance(
     pairs = shares[:, None] * shares[None]
 
     def distances(rows: Tensor) -> Tensor:
+        rows = rows - rows[:1].detach()  # the farther from 0, the less is left of small gaps
         squared = rows.square().sum(1)
         product = squared[:, None] + squared[None] - 2 * rows @ rows.T
         own = torch.eye(len(rows), dtype=torch.bool, device=rows.device)
         distance = product.clamp(min=eps).sqrt().masked_fill(own, 0.0)
         positive = pairs * (distance > 0)
+        # eps alone is no distance: places that are all alike have none, one place neither
         mean = (positive * distance).sum() / positive.sum().clamp(min=1e-30)
-        return distance / mean.clamp(min=1e-30)
+        return distance / divisor(mean, 2 * eps**0.5)
 
     gap = F.smooth_l1_loss(distances(student), distances(teacher), reduction="none")
     return (pairs * gap).sum()
@@ -106,7 +118,7 @@ def relational_angle(student: Tensor, teacher: Tensor, weights: Tensor | None = 
 
     def cosines(rows: Tensor) -> Tensor:
         gaps = rows[None] - rows[:, None]  # (R, R, C), zero on the diagonal
-        unit = F.normalize(gaps, dim=2)
+        unit = directions(gaps, 2)
         return unit @ unit.transpose(1, 2)  # (R, R, R), vertex first
 
     gap = F.smooth_l1_loss(cosines(student), cosines(teacher), reduction="none")
@@ -155,7 +167,7 @@ def neuron_selectivity(
     weight = measure_of(shares).unsqueeze(1)
 
     def unit_maps(rows: Tensor) -> Tensor:
-        norms = sample_sum(weight * rows.square(), ids, count).clamp(min=1e-24).sqrt()
+        norms = divisor(length_of(sample_sum(weight * rows.square(), ids, count)))
         return weight.sqrt() * rows / norms[ids]
 
     maps_s, maps_t = unit_maps(student), unit_maps(teacher)
@@ -192,9 +204,9 @@ def probabilistic_transfer(
     measure = measure_of(shares)
 
     def probabilities(rows: Tensor) -> Tensor:
-        unit = rows / (torch.linalg.vector_norm(rows, dim=1, keepdim=True) + eps)
-        similarity = (unit @ unit.T + 1) / 2
-        return similarity / (similarity @ measure).unsqueeze(1)
+        unit = directions(rows, eps=eps)
+        similarity = ((unit @ unit.T + 1) / 2).clamp(min=0.0)  # rounding goes below -1
+        return similarity / divisor(similarity @ measure, SHORTEST).unsqueeze(1)
 
     target, own = probabilities(teacher), probabilities(student)
     divergence = target * ((target + eps) / (own + eps)).log()

@@ -8,7 +8,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lidistill.losses.contrastive import zero_loss
-from lidistill.losses.rows import check_rows, row_weights
+from lidistill.losses.rows import (
+    centred,
+    check_rows,
+    check_temperature,
+    divisor,
+    length_of,
+    row_weights,
+)
+
+NONE = -1e30
+"""Logit of a class that is left out: finite, where infinities would differ by no number."""
 
 
 def softmax_kd(
@@ -29,6 +39,7 @@ def softmax_kd(
     """
     student, teacher = check_rows(student, teacher, same_width=True)
     shares = row_weights(student, weights)
+    check_temperature(temperature)
     if shares is None:
         return zero_loss(student, teacher)
     own, target = (F.log_softmax(rows / temperature, 1) for rows in (student, teacher))
@@ -52,6 +63,7 @@ def bernoulli_kd(
     """
     student, teacher = check_rows(student, teacher, same_width=True)
     shares = row_weights(student, weights)
+    check_temperature(temperature)
     if shares is None:
         return zero_loss(student, teacher)
     own, target = student / temperature, teacher / temperature
@@ -87,17 +99,18 @@ def decoupled_kd(
     """
     student, teacher = check_rows(student, teacher, same_width=True)
     shares = row_weights(student, weights)
+    check_temperature(temperature)
     if shares is None:
         return zero_loss(student, teacher)
     true = F.one_hot(target.long(), student.shape[1]).bool()
 
     def two_way(rows: Tensor) -> Tensor:
         log_p = F.log_softmax(rows / temperature, 1)
-        rest = log_p.masked_fill(true, -torch.inf).logsumexp(1)
+        rest = log_p.masked_fill(true, NONE).logsumexp(1)
         return torch.stack([log_p.masked_fill(~true, 0.0).sum(1), rest], 1)  # (R, 2)
 
     def among_rest(rows: Tensor) -> Tensor:
-        return F.log_softmax(rows / temperature - 1000.0 * true, 1)
+        return F.log_softmax((rows / temperature).masked_fill(true, NONE), 1)
 
     binary_s, binary_t = two_way(student), two_way(teacher)
     rest_s, rest_t = among_rest(student), among_rest(teacher)
@@ -127,13 +140,15 @@ def dist(
         eps: added to the denominators.
 
     Returns:
-        Scalar.
+        Scalar. Classes that are all as likely, or a class as likely everywhere, correlate with
+        nothing: they count as 1, with gradient 0.
 
     Source: Huang et al., "Knowledge Distillation from A Stronger Teacher", NeurIPS 2022, equations
         9 to 11.
     """
     student, teacher = check_rows(student, teacher, same_width=True)
     shares = row_weights(student, weights)
+    check_temperature(temperature)
     if shares is None:
         return zero_loss(student, teacher)
     own, target = (torch.softmax(rows / temperature, 1) for rows in (student, teacher))
@@ -184,9 +199,8 @@ def pivotal_weights(teacher: Tensor, target_heatmap: Tensor) -> Tensor:
 
 def _pearson(first: Tensor, second: Tensor, shares: Tensor, eps: float) -> Tensor:
     """(R,) correlation of each row of two tensors (R, K) under the shares (K,)."""
-    first = first - (first @ shares).unsqueeze(1)
-    second = second - (second @ shares).unsqueeze(1)
+    first, second = (centred(rows.T, shares).T for rows in (first, second))
     # sums, not means: eps is added to products of norms
     scale = float(len(shares))
-    norms = (first.square() @ shares * scale).sqrt() * (second.square() @ shares * scale).sqrt()
-    return (first * second) @ shares * scale / (norms + eps)
+    norms = length_of(first.square() @ shares * scale) * length_of(second.square() @ shares * scale)
+    return (first * second) @ shares * scale / (divisor(norms) + eps)

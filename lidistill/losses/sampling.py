@@ -38,7 +38,8 @@ def sample_pairs(
         raise ValueError(f"expected weights ({num_pairs},), got {tuple(weights.shape)}")
     # Exponential races: the smallest arrival times are a weighted sample without replacement.
     draw = torch.rand(num_pairs, generator=generator, dtype=torch.float64)
-    times = -torch.log1p(-draw.to(weights.device)) / weights.double()
+    arrivals = -torch.log1p(-draw.to(weights.device)).clamp(max=-1e-300)  # 0 / 0 never wins
+    times = arrivals / weights.double()
     return times.topk(num_samples, largest=False).indices
 
 

@@ -30,6 +30,10 @@ from lidistill.losses.local_graph import (
 from lidistill.ops.graphs.local_graph import LocalGraph, coordinate_graph, feature_graph
 from lidistill.registry import MODELS
 
+PAPER = 1.0, "frozen"
+"""Temperature and the teacher's graph layer by the paper's rules, see ``compat``."""
+RELEASE = 0.01, "trained"
+
 
 @dataclass(frozen=True)
 class GraphTap:
@@ -66,11 +70,12 @@ class PointDistiller(Distiller):
         pool: ``"none"`` compares every edge, ``"max"`` (PointRCNN) or ``"avg"`` one row a query.
         residual: edges ``[x_i - x_j ; x_i]`` instead of ``[x_j ; x_i]``.
         reweight: weigh queries by importance (section 3.3).
-        temperature: of that softmax, tau.
-        teacher_side: graph layer of the teacher: ``"frozen"``, ``"orthogonal"`` or ``"trained"``.
-        compat: the release's rules instead of the paper's: voxels of a batch pooled, raw counts in
-            the softmax (set ``temperature`` to 0.01), no reweighting of maps and points; set
-            ``teacher_side`` to ``"trained"``.
+        temperature: of that softmax, tau; None = 1, or the release's 0.01 where ``compat``.
+        teacher_side: graph layer of the teacher: ``"frozen"``, ``"orthogonal"`` or ``"trained"``;
+            None = frozen, or the release's trained where ``compat``.
+        compat: the release's arithmetic, all of it: voxels of a batch pooled, raw counts in the
+            softmax at temperature 0.01, no reweighting of maps and points, the teacher's graph
+            layer trained. A temperature or side that is named stays as it is named.
         weights: term -> number or schedule.
 
     Differs from the authors' release: places are matched by coordinates, so voxel sizes may differ;
@@ -86,11 +91,14 @@ class PointDistiller(Distiller):
         pool: str = "none",
         residual: bool = False,
         reweight: bool = True,
-        temperature: float = 1.0,
-        teacher_side: str = "frozen",
+        temperature: float | None = None,
+        teacher_side: str | None = None,
         compat: bool = False,
         weights: Mapping[str, float | Schedule] | None = None,
     ) -> None:
+        usual_temperature, usual_side = RELEASE if compat else PAPER
+        temperature = usual_temperature if temperature is None else temperature
+        side = usual_side if teacher_side is None else teacher_side
         self_graphs = {
             name: graph if isinstance(graph, GraphTap) else GraphTap(**graph)
             for name, graph in graphs.items()
@@ -107,7 +115,7 @@ class PointDistiller(Distiller):
         for name, graph in self_graphs.items():
             own, target = graph.channels
             connectors[f"{name}_student"] = EdgeConv(own, graph.width, residual)
-            connectors[f"{name}_teacher"] = EdgeConv(target, graph.width, residual, teacher_side)
+            connectors[f"{name}_teacher"] = EdgeConv(target, graph.width, residual, side)
         super().__init__(
             **pair,
             connectors=connectors,

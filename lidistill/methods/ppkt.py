@@ -10,13 +10,13 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
 from lidistill.distill.image_to_lidar import image_to_lidar, pixels_at_pairs, views
 from lidistill.losses.contrastive import point_infonce
 from lidistill.losses.gather import Negatives
+from lidistill.losses.rows import directions
 from lidistill.losses.sampling import sample_pairs
 from lidistill.registry import MODELS
 
@@ -59,8 +59,8 @@ class PPKT(Distiller):
         self.observe("pairs", len(chosen))
         terms = {}
         for suffix, view in views(self.connectors, student, teachers).items():
-            points = F.normalize(view.points[voxels], dim=1)  # (M, D)
-            pixels = F.normalize(pixels_at_pairs(view.pixels, batch, chosen), dim=1)  # (M, D)
+            points = directions(view.points[voxels])  # (M, D)
+            pixels = directions(pixels_at_pairs(view.pixels, batch, chosen))  # (M, D)
             self.watch(points, pixels, suffix)
             terms[f"infonce{suffix}"] = point_infonce(
                 points, pixels, self.temperature, self.negatives

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
@@ -18,6 +17,7 @@ from lidistill.distill.image_to_lidar import View, image_to_lidar, pool_superpix
 from lidistill.distill.regions import SuperpixelRegions
 from lidistill.losses.contrastive import region_infonce
 from lidistill.losses.gather import Negatives
+from lidistill.losses.rows import directions
 from lidistill.registry import MODELS
 
 
@@ -76,7 +76,7 @@ class SLidR(Distiller):
 
     def contrast(self, view: View, regions: SuperpixelRegions) -> torch.Tensor:
         """Equation 1 for one image teacher."""
-        points = F.normalize(view.points, dim=1)  # (V, D)
+        points = directions(view.points)  # (V, D)
         pooled = pool_superpixels(points, view.pixels, regions, self.compat_channel0)  # k, q
         self.observe("regions", len(pooled.region))
         self.observe("region_coverage", pooled.coverage)
@@ -84,7 +84,7 @@ class SLidR(Distiller):
         if self.permute_regions:
             images = images[torch.randperm(len(images), device=images.device)]
         if self.noise_targets:
-            images = F.normalize(torch.randn_like(images), dim=1)
+            images = directions(torch.randn_like(images))
         self.watch(pooled.point_regions, images, view.suffix)
         return region_infonce(
             pooled.point_regions, images, self.temperature, negatives=self.negatives

@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
@@ -24,6 +23,7 @@ from lidistill.distill.image_to_lidar import (
 from lidistill.distill.regions import SuperpixelRegions
 from lidistill.losses.contrastive import region_infonce
 from lidistill.losses.gather import Negatives
+from lidistill.losses.rows import directions
 from lidistill.losses.semantic_tolerance import region_tolerance
 from lidistill.registry import MODELS
 
@@ -74,7 +74,7 @@ class STSLidR(Distiller):
 
     def contrast(self, view: View, regions: SuperpixelRegions) -> torch.Tensor:
         """The tolerant, balanced loss for one image teacher."""
-        points = F.normalize(view.points, dim=1)  # (V, D)
+        points = directions(view.points)  # (V, D)
         pooled = pool_superpixels(points, view.pixels, regions)
         teacher_regions, _ = pool_pixels(view.frozen, regions)
         tolerance = region_tolerance(

@@ -24,6 +24,7 @@ from lidistill.datasets.transforms import (
     Voxelize,
 )
 from lidistill.geometry.voxels import CartesianVoxels, CylindricalVoxels
+from lidistill.io import NO_REGION
 
 LOAD = [LoadPoints(), LoadPointLabels(), LoadImages(), LoadSuperpixels(), PairPoints()]
 SMALL = CartesianVoxels((0.5, 0.5, 0.5), (-9, -9, -4, 9, 9, 4))  # some points fall outside
@@ -99,6 +100,18 @@ def test_shapes_types_and_labels(mini_source):
     batch = batch_of(frames)
     assert batch.point_labels is None
     assert batch.superpixels is None
+
+
+def test_pixels_without_region_become_minus_one(mini_source):
+    frames = frames_of(mini_source)
+    labels = frames[0].cameras[1].superpixels.copy()
+    labels[:5, :7] = NO_REGION
+    frames[0].cameras[1].superpixels = labels
+    found = batch_of(frames).superpixels
+    expected = torch.from_numpy(labels.astype(np.int64))
+    expected[:5, :7] = -1
+    assert torch.equal(found[1], expected)
+    assert int(found.max()) < NO_REGION
 
 
 def test_to_moves_and_keeps_everything(mini_source):

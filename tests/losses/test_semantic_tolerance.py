@@ -47,6 +47,17 @@ def test_quantile_spares_the_most_similar_negatives(similarity):
     assert 0 < float((weights == 0).float().mean()) < 0.2
 
 
+def test_twins_get_no_weight_however_many_they_are():
+    """More regions alike than the quantile takes: their soft weight, 0, is the threshold."""
+    similarity = torch.ones(5, 5)
+    similarity[:, 4] = similarity[4] = 0.25
+    similarity[4, 4] = 1.0
+    weights = tolerant_weights(similarity, min_quantile=0.01)
+    expected = torch.eye(5)
+    expected[:, 4] = expected[4] = 1.0
+    assert torch.equal(weights, expected)
+
+
 def test_class_balance_equals_a_loop(similarity):
     votes = [sum(float(a) for a in row if a >= 0.5) for row in similarity]
     shifted = np.asarray(votes) - min(votes)

@@ -11,6 +11,7 @@ from torch import nn
 from lidistill.distill.audit import audit
 from lidistill.distill.edge_conv import EdgeConv
 from lidistill.distill.outputs import FeatureMap, SparseVoxels
+from lidistill.distill.places import Places
 from lidistill.methods.pointdistiller import GraphTap, PointDistiller
 from lidistill.ops.graphs.local_graph import feature_graph
 from tests.methods import small_detectors
@@ -161,7 +162,7 @@ def test_empty_scenes_are_zero_with_gradient(detectors):
     "setting",
     [
         dict(teacher_side="orthogonal"),
-        dict(teacher_side="trained", compat=True, temperature=0.01),
+        dict(compat=True),
         dict(pool="max"),
         dict(pool="avg", residual=True, reweight=False),
         dict(graph=dict(GRAPH, in_space=True)),
@@ -174,6 +175,40 @@ def test_variants_teach(detectors, batch, setting):
     found["pillars"].backward()
     assert found["pillars"].item() > 0
     assert method.connectors["pillars_student"].linear.weight.grad.abs().sum() > 0
+
+
+def test_compat_is_one_preset(detectors):
+    """Neither paper nor release came of ``compat`` alone."""
+    release, paper = make(detectors, compat=True), make(detectors)
+    assert (release.temperature, paper.temperature) == (0.01, 1.0)
+    assert list(release.connectors["pillars_teacher"].parameters())
+    assert not list(paper.connectors["pillars_teacher"].parameters())
+    named = make(detectors, compat=True, temperature=0.5, teacher_side="frozen")
+    assert named.temperature == 0.5
+    assert not list(named.connectors["pillars_teacher"].parameters())
+
+
+@pytest.mark.parametrize(
+    ("compat", "form", "pooled"),
+    [(True, "voxel", True), (True, "bev", False), (False, "voxel", False), (False, "bev", False)],
+)
+def test_scenes_are_pooled_for_voxels_of_the_release_alone(detectors, compat, form, pooled):
+    method = make(detectors, dict(GRAPH, queries=3, neighbours=4), compat=compat)
+    rows = torch.randn(12, 4, generator=torch.Generator().manual_seed(0))
+    sample = torch.arange(2).repeat_interleave(6)
+    places = Places(rows, rows, sample, batch_size=2, form=form)
+    importance = torch.arange(12.0)  # the most important stand all in the second scene
+    queries, graph = method.local_graph(places, importance, method.graphs["pillars"])
+    assert queries.tolist() == ([9, 10, 11] if pooled else [3, 4, 5, 9, 10, 11])
+    reached = graph.times_chosen.nonzero().squeeze(1)
+    assert bool((reached < 6).any()) == (True if not pooled else crosses(rows, [9, 10, 11], 4))
+
+
+def crosses(rows, queries, neighbours) -> bool:
+    """Whether a nearest place of the queries, which stand in the second scene, is in the first."""
+    near = torch.cdist(rows[queries], rows).topk(neighbours, largest=False).indices
+    assert (near < 6).any()
+    return True
 
 
 def test_trained_norms_can_shrink_the_loss_and_frozen_ones_cannot(detectors, batch):

@@ -13,7 +13,8 @@ from torch.nn import functional as F
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.datasets.images import ViewBatch
-from lidistill.losses.contrastive import info_nce
+from lidistill.losses.contrastive import info_nce, zero_loss
+from lidistill.losses.rows import directions
 from lidistill.ops.segments.pixel_read import read_pixels_lowres
 from lidistill.registry import MODELS
 
@@ -86,7 +87,7 @@ class DenseImageContrast(BaseModel):
         features = read_pixels_lowres(
             self.student(images), of_image, batch.rowcol.flatten(0, 1), size
         )
-        return F.normalize(self.projection(features), dim=1)
+        return directions(self.projection(features))
 
 
 @MODELS.register_module()
@@ -132,7 +133,7 @@ class SupervisedImageTeacher(BaseModel):
         scores = self.classifier(features)  # (P, num_classes)
         used = labels != self.ignore
         if not bool(used.any()):
-            return {"loss_class": scores.sum() * 0.0}
+            return {"loss_class": zero_loss(scores)}
         count = torch.bincount(labels[used], minlength=scores.shape[1]).clamp(min=1)
         weight = count.to(scores.dtype) ** -self.class_balance
         loss = F.cross_entropy(scores[used], labels[used], weight=weight)
