@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from lidistill.bench.case import Case
+from lidistill.jit import njit
 from lidistill.ops.points import scatter as scatter_points
 from lidistill.ops.points import voxelize
 from lidistill.ops.points.voxelize import VoxelGrid
-from lidistill.jit import njit
 
 SECOND = VoxelGrid.from_range((0.05, 0.05, 0.1), (0, -40, -3, 70.4, 40, 1))
 CENTERPOINT = VoxelGrid.from_range((0.1, 0.1, 0.2), (-51.2, -51.2, -5, 51.2, 51.2, 3))

@@ -24,7 +24,7 @@ CLEARLY = 0.75  # the wished width must explain so much of what the best one doe
 SAME = 0.97  # a width that explains as much as its multiple is the true one
 
 _NPY = (
-    'python -c "import sys, numpy; numpy.load(sys.argv[1]).astype(\'<f4\').tofile(sys.argv[2])" '
+    "python -c \"import sys, numpy; numpy.load(sys.argv[1]).astype('<f4').tofile(sys.argv[2])\" "
     "OLD NEW"
 )
 _OPEN3D = (

@@ -17,7 +17,7 @@ from torch import Tensor
 from lidistill.losses import contrastive, feature, local_graph, lovasz, relation, response, rows
 from lidistill.losses.region_pooling import pool_regions
 from lidistill.losses.semantic_tolerance import region_tolerance
-from lidistill.ops.local_graph import feature_graph
+from lidistill.ops.graphs.local_graph import feature_graph
 
 Objective = Callable[[Tensor, Tensor], Tensor]
 

@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lidistill.ops.boxes.rotated_iou import overlap_area
 from lidistill.jit import njit
+from lidistill.ops.boxes.rotated_iou import overlap_area
 
 Array: TypeAlias = np.ndarray
 

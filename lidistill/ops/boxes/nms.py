@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lidistill.ops.boxes.rotated_iou import Array, overlap_area
 from lidistill.jit import njit
+from lidistill.ops.boxes.rotated_iou import Array, overlap_area
 
 SOFT_METHODS = {"naive": 0, "linear": 1, "gaussian": 2}
 SMALLEST_UNION = 1e-8  # m2; mmcv's guard in its 3D variants against division by zero
