@@ -36,7 +36,7 @@ VERBS = {
     "demo": "lidistill.demo",
     "report": "lidistill.visualization.cli",
     "bench": "lidistill.bench.run",
-    "evidence": "lidistill.evaluation.cli",
+    "evidence": "lidistill.evidence.cli",
 }
 
 # What an interrupted verb leaves, for the same command to go on from; {names} are its options.

@@ -13,8 +13,8 @@ from rich.console import Console
 from lidistill import provenance
 from lidistill.engine import slidr_report, slidr_runs
 from lidistill.engine.train import train
-from lidistill.evaluation.evidence_record import EvidenceRow
 from lidistill.evaluation.probes.result import ProbeResult
+from lidistill.evaluation.results import ResultRow
 from lidistill.io import read_json, write_json
 from lidistill.visualization.report import write_report
 from lidistill.visualization.report_data import ReportData
@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _probe_rows(
     args: argparse.Namespace, world: slidr_runs.WorldData, console: Console
-) -> tuple[list[EvidenceRow], str]:
+) -> tuple[list[ResultRow], str]:
     """The table's rows; a probe that is stored for this very checkpoint is not run again."""
     finals = {name: final_checkpoint(args.work_dir / name) for name in ("pretrain", "permuted")}
 
@@ -123,7 +123,7 @@ def _probe_rows(
 def _report_data(
     args: argparse.Namespace,
     world: slidr_runs.WorldData,
-    rows: list[EvidenceRow],
+    rows: list[ResultRow],
     protocol: str,
     commands: list[str],
 ) -> ReportData:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from lidistill.evaluation.cli import plan_names
+from lidistill.evidence.cli import plan_names
 
 ROOT = Path(__file__).resolve().parents[1]
 METHODS = sorted(
@@ -32,7 +32,7 @@ def test_method_has_config_page_and_test(name):
 @pytest.mark.parametrize("pattern", ["configs/*/", "docs/methods/*.md", "tests/methods/test_*.py"])
 def test_nothing_stands_there_without_its_method(pattern):
     found = {path.stem.removeprefix("test_") for path in ROOT.glob(pattern)}
-    others = {"index", "detection", "methods_gpu"}
+    others = {"index", "detection", "evidence", "methods_gpu"}
     assert {name for name in found if name[0] != "_"} - {*METHODS, *others} == set()
 
 

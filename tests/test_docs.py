@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from lidistill import cli
-from lidistill.evaluation.evidence_record import load_evidence, summarise
+from lidistill.evaluation.results import summarise
+from lidistill.evidence.record import load_evidence
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
@@ -152,8 +153,6 @@ def test_cli_page_has_every_verb():
 
 
 def test_evidence_records_have_their_form():
-    from lidistill.evaluation.evidence import load_evidence
-
     for path in (ROOT / "docs" / "evidence").glob("*.json"):
         evidence = load_evidence(path)
         assert evidence.method == path.stem

@@ -33,6 +33,7 @@ FLOORS = (
     ("visualization",),
     ("hooks",),
     ("engine",),
+    ("evidence",),
     ("bench", "demo", "doctor"),
     ("cli",),
 )

@@ -13,8 +13,8 @@ import os
 from pathlib import Path
 
 from lidistill import cli
-from lidistill.evaluation.cli import plan_names
-from lidistill.evaluation.evidence import to_markdown
+from lidistill.evidence.cli import plan_names
+from lidistill.evidence.page import to_markdown
 from lidistill.io import read_json
 
 METHODS = Path(__file__).resolve().parents[2] / "lidistill" / "methods"
@@ -24,7 +24,7 @@ def write_pages(docs: Path) -> None:
     """Write every generated page that differs from what is there."""
     folder = docs / "_generated"
     folder.mkdir(exist_ok=True)
-    pages = {f"evidence_{name}.md": evidence(docs, name) for name in evidence_names()}
+    pages = {f"evidence_{name}.md": evidence(docs, name) for name in evidence_names(docs)}
     for name in ("benchmarks", "benchmarks_gpu"):
         pages[f"{name}.md"] = benchmarks(docs / f"{name}.json")
     pages["cli.md"] = verbs()
@@ -34,17 +34,18 @@ def write_pages(docs: Path) -> None:
             path.write_text(text, encoding="utf-8")
 
 
-def evidence_names() -> list[str]:
-    """Method files of the package, and tables that several methods share."""
+def evidence_names(docs: Path) -> list[str]:
+    """Method files of the package, tables that several methods share, records of ended tables."""
     methods = {path.stem for path in METHODS.glob("*.py") if path.stem[0] != "_"}
-    return sorted(methods | set(plan_names()))
+    records = {path.stem for path in (docs / "evidence").glob("*.json")}
+    return sorted(methods | records | set(plan_names()))
 
 
 def evidence(docs: Path, method: str) -> str:
     """The table of one method's record, or that there is none yet."""
     path = docs / "evidence" / f"{method}.json"
     if path.exists():
-        return to_markdown(path)
+        return to_markdown(path, chart=True)
     if method in plan_names():
         return f"Not run yet: `lidistill evidence {method}` writes this table.\n"
     return "Not run: no plan of an evidence table has been written for this method yet.\n"

@@ -16,7 +16,6 @@ from lidistill.datasets.loading import LoadImages, LoadPoints, LoadSuperpixels, 
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.engine.loops.probing import calibrate_student, iou_by_class
 from lidistill.engine.slidr_runs import build_model, device_of, probe_batches
-from lidistill.evaluation.evidence_record import EvidenceRow
 from lidistill.evaluation.label_maps import (
     NUSCENES_CLASSES,
     NUSCENES_COLOURS,
@@ -24,6 +23,7 @@ from lidistill.evaluation.label_maps import (
     nuscenes_label_table,
 )
 from lidistill.evaluation.probes.result import ProbeResult
+from lidistill.evaluation.results import ResultRow
 from lidistill.visualization.bev import bev_picture
 from lidistill.visualization.colours import region_colours
 from lidistill.visualization.curves import read_scalars
@@ -49,9 +49,9 @@ def result_row(
     config: str,
     wall_s: float,
     note: str = "",
-) -> EvidenceRow:
+) -> ResultRow:
     """One line of the table from one probe."""
-    return EvidenceRow(
+    return ResultRow(
         name=name,
         twin=twin,
         metric="linear-probe mIoU",

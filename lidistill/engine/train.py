@@ -16,11 +16,13 @@ from lidistill.engine.config import add_config_arguments, load_config, parse_opt
 from lidistill.engine.distributed import from_rank_0, is_main_process, joined, wrap_for_cpu
 from lidistill.engine.overrides import EVERYWHERE, add_monitor, apply_overrides, split_options
 from lidistill.engine.stages import (
+    RUN,
     fill_stage_checkpoints,
     fingerprint,
     finished_checkpoint,
     load_stage,
     note_run,
+    read_run,
 )
 from lidistill.io import exclusive
 from lidistill.io.locks import LOCK_FILE
@@ -161,7 +163,7 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
     from lidistill.hooks.checkpoint import latest_checkpoint
 
     key = fingerprint(cfg)
-    done, latest = from_rank_0(lambda: _begin(work_dir, key, restart))
+    done, latest, before = from_rank_0(lambda: _begin(work_dir, key, restart))
     if done is not None:
         return done
     cfg.work_dir = str(work_dir)
@@ -171,9 +173,22 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
     wrap_for_cpu(cfg)
     add_monitor(cfg)
     begin, used = time.perf_counter(), time.process_time()
-    with console_log(work_dir) if quiet and is_main_process() else nullcontext():
-        runner = Runner.from_cfg(cfg)
-        runner.train()
+
+    def spent() -> dict[str, float]:
+        """Seconds over all starts of this run."""
+        return {
+            "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 1),
+            "process_s": round(before["process_s"] + time.process_time() - used, 1),
+        }
+
+    try:
+        with console_log(work_dir) if quiet and is_main_process() else nullcontext():
+            runner = Runner.from_cfg(cfg)
+            runner.train()
+    except BaseException:
+        if is_main_process():
+            note_run(work_dir, key, **spent())
+        raise
     final = from_rank_0(lambda: latest_checkpoint(work_dir))
     if final is None:
         raise RuntimeError(
@@ -182,24 +197,34 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
     if is_main_process():
         note_run(
             work_dir, key, checkpoint=final.name, iterations=runner.iter, seed=runner.seed,
-            wall_s=round(time.perf_counter() - begin, 1),
-            process_s=round(time.process_time() - used, 1),
-            resumed_from=latest.name if latest else None, processes=runner.world_size,
+            resumed_from=latest.name if latest else None, processes=runner.world_size, **spent(),
         )  # fmt: skip
     return final
 
 
-def _begin(work_dir: Path, key: str, restart: bool) -> tuple[Path | None, Path | None]:
-    """Claim the folder; the final checkpoint if the run is finished, and the one to go on from."""
+def _begin(
+    work_dir: Path, key: str, restart: bool
+) -> tuple[Path | None, Path | None, dict[str, float]]:
+    """Claim the folder.
+
+    Returns:
+        The final checkpoint if the run is finished, the one to go on from, and the seconds that
+        earlier starts took.
+    """
     from lidistill.hooks.checkpoint import latest_checkpoint
 
     if restart:
         _clear(work_dir)
     done = finished_checkpoint(work_dir, key)
+    spent = {"wall_s": 0.0, "process_s": 0.0}
     if done is not None:
-        return done, None
-    note_run(work_dir, key)
-    return None, latest_checkpoint(work_dir)
+        return done, None, spent
+    latest = latest_checkpoint(work_dir)
+    if latest is not None and (work_dir / RUN).is_file():
+        noted = read_run(work_dir)
+        spent = {name: noted[name] for name in spent}
+    note_run(work_dir, key, **spent)
+    return None, latest, spent
 
 
 def _clear(work_dir: Path) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation: probes of frozen features, mIoU, label maps, evidence records; each protocol named.
+"""Evaluation: probes of frozen features, mIoU, label maps, rows of results; each protocol named.
 
-Names are imported on first use, so that ``lidistill evidence --help`` does not load torch.
+Names are imported on first use, so that reading a record does not load torch.
 Functions named as their module are imported from it:
 ``from lidistill.evaluation.probes.linear import linear_probe``.
 """

@@ -31,7 +31,7 @@ def line_chart(curves: Sequence[Curve], width: int = 560, height: int = 260) -> 
         return '<p class="quiet">No values were logged.</p>'
     x_ticks = nice_ticks(min(x for x, _ in finite), max(x for x, _ in finite), 6)
     y_ticks = nice_ticks(min(y for _, y in finite), max(y for _, y in finite), 5)
-    frame = _Frame(x_ticks, y_ticks, width, height)
+    frame = Frame(x_ticks, y_ticks, width, height)
     label = f"{curves[0].chart}: {', '.join(curve.name for curve in curves)}"
     parts = [
         f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" '
@@ -52,29 +52,31 @@ _ENOUGH = 24
 """Values from which on a moving average says more than the values."""
 
 
-class _Frame:
-    """Axes: from values to the drawing's coordinates."""
+class Frame:
+    """Axes: from values to coordinates of the drawing."""
 
     def __init__(self, x_ticks: list[float], y_ticks: list[float], width: int, height: int) -> None:
         self.x_ticks, self.y_ticks, self.width, self.height = x_ticks, y_ticks, width, height
 
     def x(self, value: float) -> float:
+        """Of a value."""
         low, high = self.x_ticks[0], self.x_ticks[-1]
         return _LEFT + (value - low) / (high - low) * (self.width - _LEFT - _RIGHT)
 
     def y(self, value: float) -> float:
+        """Of a value, downwards."""
         low, high = self.y_ticks[0], self.y_ticks[-1]
         return self.height - _BOTTOM - (value - low) / (high - low) * (self.height - _TOP - _BOTTOM)
 
-    def grid(self, x_label: str) -> list[str]:
-        """Lines and numbers of both axes."""
+    def grid(self, x_label: str, x_texts: Sequence[str] | None = None) -> list[str]:
+        """Lines and numbers of both axes; ``x_texts`` in the place of the x ticks as they are."""
         floor = self.height - _BOTTOM
         parts = []
         for tick, text in zip(self.y_ticks, tick_texts(self.y_ticks), strict=True):
             y = self.y(tick)
             parts.append(f'<path class="grid" d="M{_LEFT} {y:.1f}H{self.width - _RIGHT}"/>')
             parts.append(f'<text x="{_LEFT - 8}" y="{y + 4:.1f}" class="end">{text}</text>')
-        for tick, text in zip(self.x_ticks, tick_texts(self.x_ticks), strict=True):
+        for tick, text in zip(self.x_ticks, x_texts or tick_texts(self.x_ticks), strict=True):
             parts.append(f'<text x="{self.x(tick):.1f}" y="{floor + 17}" class="mid">{text}</text>')
         middle = (_LEFT + self.width - _RIGHT) / 2
         label = f'<text x="{middle:.0f}" y="{floor + 35}" class="mid">{escape(x_label)}</text>'

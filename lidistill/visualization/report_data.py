@@ -23,7 +23,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.evaluation.evidence_record import EvidenceRow
+from lidistill.evaluation.results import ResultRow
 from lidistill.io import DataError, atomic_write, read_json, write_json
 from lidistill.visualization.curves import Curve
 
@@ -98,7 +98,7 @@ class ReportData:
     dataset: str = ""
     metric: str = "linear-probe mIoU"
     method: str = ""
-    rows: list[EvidenceRow] = field(default_factory=list)
+    rows: list[ResultRow] = field(default_factory=list)
     protocol: str = ""
     commands: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
@@ -201,7 +201,7 @@ def _typed(record: dict[str, Any], curves: Any, folder: Path, fix: str) -> dict[
     try:
         return {
             **record,
-            "rows": [EvidenceRow(**row) for row in record.get("rows", [])],
+            "rows": [ResultRow(**row) for row in record.get("rows", [])],
             "pictures": [Picture(**picture) for picture in record.get("pictures", [])],
             "class_colours": {k: tuple(v) for k, v in record.get("class_colours", {}).items()},
             "curves": [Curve(**curve) for curve in curves],

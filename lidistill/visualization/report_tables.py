@@ -7,8 +7,7 @@ import math
 from collections.abc import Sequence
 from html import escape
 
-from lidistill.evaluation.evidence import duration
-from lidistill.evaluation.evidence_record import EvidenceRow, summarise
+from lidistill.evaluation.results import ResultRow, duration, summarise
 from lidistill.visualization.report_data import ReportData
 
 
@@ -30,7 +29,7 @@ def verdict(data: ReportData) -> str:
     return f"{gain}: {spread}, no clear difference."
 
 
-def bars(rows: Sequence[EvidenceRow], method: str) -> str:
+def bars(rows: Sequence[ResultRow], method: str) -> str:
     """One bar a run: its mean, and a dot for each seed where there are several."""
     top = max((value for row in rows for value in row.values), default=0.0)
     scale = 100 / max(top * 1.12, 1e-9)
@@ -48,7 +47,7 @@ def bars(rows: Sequence[EvidenceRow], method: str) -> str:
     return f'<div class="bars">{"".join(lines)}</div>'
 
 
-def runs_table(rows: Sequence[EvidenceRow], method: str, metric: str) -> str:
+def runs_table(rows: Sequence[ResultRow], method: str, metric: str) -> str:
     """Every run: mean and spread, each seed, paired difference to its twin, n, time."""
     head = _row(
         "th", ["run", metric, "each seed", "difference to its twin", "seeds", "n", "time"], "col"

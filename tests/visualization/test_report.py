@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from lidistill.cli import main
-from lidistill.evaluation.evidence import EvidenceRow
+from lidistill.evaluation.results import ResultRow
 from lidistill.io import DataError
 from lidistill.visualization.chart import line_chart, nice_ticks, tick_texts
 from lidistill.visualization.curves import Curve
@@ -50,9 +50,7 @@ def check(html):
 
 
 def row(name, values, twin="random init", **changes):
-    base = EvidenceRow(
-        name, twin, "mIoU", list(values), list(range(len(values))), 8, "demo.py", 75.0
-    )
+    base = ResultRow(name, twin, "mIoU", list(values), list(range(len(values))), 8, "demo.py", 75.0)
     return dataclasses.replace(base, **changes)
 
 

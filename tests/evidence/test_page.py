@@ -5,16 +5,15 @@ import math
 
 import pytest
 
-from lidistill.evaluation.evidence import (
+from lidistill.evaluation.results import duration, summarise
+from lidistill.evidence.page import to_markdown
+from lidistill.evidence.record import (
     Evidence,
     EvidenceRow,
-    duration,
+    check_record,
     load_evidence,
     save_evidence,
-    summarise,
-    to_markdown,
 )
-from lidistill.evaluation.evidence_record import check_record
 from lidistill.io import DataError
 
 
@@ -105,6 +104,19 @@ def test_wrong_record(evidence, change, message):
         ({"name": "permuted"}, "two rows are named 'permuted'"),
         ({"per_class": {"car": [0.1]}}, "1 car for 3 seeds"),
         ({"per_class": {"car": [0.1, math.nan, 0.1]}}, "car must be finite numbers"),
+        ({"values": [0.1, 10**400, 0.1]}, "values must be finite numbers, got"),
+        ({"values": [0.1, 10**5000, 0.1]}, "got numbers too long to be written"),
+        ({"values": [0.1, True, 0.1]}, "values must be finite numbers"),
+        ({"values": [0.1, "0.2", 0.1]}, "values must be finite numbers"),
+        ({"values": {"a": 1}}, "values has type dict"),
+        ({"seeds": [0, [1], 2]}, "seeds must be whole numbers"),
+        ({"seeds": [0, 1.5, 2]}, "seeds must be whole numbers"),
+        ({"n": 10**400}, "n and steps must be finite numbers"),
+        ({"wall_s": math.inf}, "wall_s, n and steps must be finite numbers"),
+        ({"cost": {"s": math.nan}}, "cost must be finite numbers"),
+        ({"cost": [1]}, "cost has type list"),
+        ({"per_class": {"car": 3}}, "car must be a list, got int"),
+        ({"twin": ["x"]}, "twin has type list"),
     ],
 )
 def test_wrong_row_is_not_written(evidence, change, message, tmp_path):

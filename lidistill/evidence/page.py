@@ -1,48 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evidence: what a method was worth, as a record on disk and as Markdown for the docs pages.
-
-The record is :mod:`lidistill.evaluation.evidence_record`, the driver that fills it
-:mod:`lidistill.evaluation.evidence_run`.
-"""
+"""A record as Markdown for the docs pages: verdicts, curve, tables, origin."""
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from pathlib import Path
 
-from lidistill.evaluation.evidence_record import (
-    Evidence,
-    EvidenceRow,
-    load_evidence,
-    save_evidence,
-    summarise,
-)
+from lidistill.evaluation.results import duration, summarise, with_spread
+from lidistill.evidence.curves import best_of, curve_names, points_of, verdicts
+from lidistill.evidence.record import Evidence, EvidenceRow, load_evidence
 
-__all__ = ["Evidence", "EvidenceRow", "load_evidence", "save_evidence", "summarise", "to_markdown"]
+PROCESS = "with_stages_s"
+"""The cost that a curve is drawn over: seconds of processor time, every stage included."""
 
 
-def to_markdown(path: Path | str) -> str:
+def to_markdown(path: Path | str, chart: bool = False) -> str:
     """Render a record as tables: the rows with their paired differences, the classes, the origin.
 
     Args:
         path: ``docs/evidence/<method>.json``.
+        chart: draw the curves, as SVG inside of the text.
 
     Returns:
         Markdown (GitHub and MyST tables), ending with a newline.
     """
     evidence = load_evidence(Path(path))
-    parts = [f"**{evidence.dataset}**", _rows_table(evidence)]
+    parts = [f"**{evidence.dataset}**"]
+    if evidence.kind == "choice":
+        parts.append("A choice of settings, made on a world of another seed; not a result.")
+    sentences = verdicts(evidence)
+    if sentences:
+        parts.append("\n".join(f"- {sentence}" for sentence in sentences))
+    if chart and curve_names(evidence.rows):
+        parts.append(draw_curves(evidence))
+    parts.append(_rows_table(evidence))
     notes = [f"- {row.name}: {row.note}" for row in evidence.rows if row.note]
     if notes:
         parts.append("\n".join(notes))
     parts += [table for table in (_cost_table(evidence), _class_table(evidence)) if table]
     if evidence.protocol:
         parts.append(f"Protocol: {evidence.protocol}.")
-    parts.append(
+    parts.append(_origin(evidence))
+    return "\n\n".join(parts) + "\n"
+
+
+def draw_curves(evidence: Evidence) -> str:
+    """Metric over processor time: the twin's curve and the methods', spread over seeds as bands."""
+    from lidistill.visualization.curve_chart import Band, curve_chart
+
+    bands = []
+    for name in curve_names(evidence.rows):
+        points = [row for row in points_of(evidence.rows, name) if row.cost.get(PROCESS)]
+        found = [summarise(row, ()) for row in points]
+        bands.append(
+            Band(
+                name,
+                [row.cost[PROCESS] for row in points],
+                [summary.mean for summary in found],
+                [summary.spread for summary in found],
+            )
+        )
+    words = "seconds of processor time, every stage included (log)"
+    return curve_chart(bands, words, evidence.rows[0].metric)
+
+
+def _origin(evidence: Evidence) -> str:
+    text = (
         f"Commit `{evidence.commit}`; {evidence.hardware}; made by `{evidence.command}`. Spread is "
         "the sample standard deviation over seeds; differences are paired by seed."
     )
-    return "\n\n".join(parts) + "\n"
+    if evidence.choices:
+        text += f" Settings rest on the records {', '.join(evidence.choices)}."
+    return text
 
 
 def _rows_table(evidence: Evidence) -> str:
@@ -58,11 +87,11 @@ def _rows_table(evidence: Evidence) -> str:
         difference = "-"
         if summary.differences:
             each = ", ".join(f"{value:+.3f}" for value in summary.differences)
-            mean = _with_spread(summary.difference, summary.difference_spread, "+")
+            mean = with_spread(summary.difference, summary.difference_spread, "+")
             difference = f"{mean} to {row.twin} ({each})"
         cells = [
             _escape(name),
-            _with_spread(summary.mean, summary.spread),
+            with_spread(summary.mean, summary.spread),
             ", ".join(f"{value:.3f}" for value in row.values),
             _escape(difference),
             ", ".join(map(str, row.seeds)),
@@ -91,7 +120,10 @@ def _amount(value: float) -> str:
 
 
 def _class_table(evidence: Evidence) -> str:
-    rows = [row for row in evidence.rows if row.per_class]
+    """Of every row by itself, and of the best point of each curve."""
+    best = [best_of(points_of(evidence.rows, name)) for name in curve_names(evidence.rows)]
+    shown = [row for row in evidence.rows if not row.curve or row in best]
+    rows = [row for row in shown if row.per_class]
     if not rows:
         return ""
     classes = list(dict.fromkeys(name for row in rows for name in row.per_class))
@@ -100,25 +132,16 @@ def _class_table(evidence: Evidence) -> str:
         f"| --- | {' | '.join('---:' for _ in rows)} |",
     ]
     for name in classes:
-        lines.append(f"| {_escape(name)} | {' | '.join(_class_mean(row, name) for row in rows)} |")
+        lines.append(f"| {_escape(name)} | {' | '.join(_class_means(rows, name))} |")
     return "\n".join(lines)
 
 
-def _class_mean(row: EvidenceRow, name: str) -> str:
-    values = [value for value in row.per_class.get(name, []) if value is not None]
-    return f"{sum(values) / len(values):.3f}" if values else "-"
-
-
-def _with_spread(mean: float, spread: float, sign: str = "") -> str:
-    text = f"{mean:{sign}.3f}"
-    return text if math.isnan(spread) else f"{text} ± {spread:.3f}"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in the unit a reader thinks in: ``48 s``, ``12 min``, ``3.4 h``."""
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+def _class_means(rows: Sequence[EvidenceRow], name: str) -> list[str]:
+    found = []
+    for row in rows:
+        values = [value for value in row.per_class.get(name, []) if value is not None]
+        found.append(f"{sum(values) / len(values):.3f}" if values else "-")
+    return found
 
 
 def _escape(text: str) -> str:

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A table as it is declared: lines of config, changes, steps and twin; nothing runs here.
+
+Values of ``changes`` may name other things::
+
+    "row://teacher"      the final checkpoint of the line ``teacher``, trained with the same seed
+    "config://zoo.pkd"   what stands under that key of the line's own config
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lidistill.evidence.plan import Curve, EvidencePlan, Row
+from lidistill.evidence.worlds import World
+
+ROW, CONFIG = "row://", "config://"
+STAGE = ""
+"""Score of a line that is trained for others and is no row of its own."""
+DOUBLINGS = (1, 2, 4, 8)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table.
+
+    Attributes:
+        name: of the row.
+        config: file of what is trained.
+        changes: dotted key -> value that takes its place.
+        twin: name of the line without distillation, None for that line itself.
+        steps: as a factor of the table's iterations, or of the config's own; 0 trains nothing and
+            scores the random start.
+        curve: factors of its points where the line is a curve; empty for one row.
+        iters: iterations of this line at 1x, in place of the table's.
+        score: how it is scored, in place of the table's; :data:`STAGE` for a stage.
+        note: for the reader.
+    """
+
+    name: str
+    config: str
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    twin: str | None = None
+    steps: float = 1.0
+    curve: Sequence[float] = ()
+    iters: int | None = None
+    score: str | None = None
+    note: str = ""
+
+    def at(self, factor: float) -> Line:
+        """The same line with other steps."""
+        return dataclasses.replace(self, steps=factor, curve=())
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table.
+
+    Attributes:
+        method: names the record.
+        world: it is measured on.
+        metric: what the values are.
+        lines: in the order of the table.
+        score: of :data:`lidistill.evidence.scores.SCORES`.
+        iters: iterations of every line at 1x that says nothing else; None for the configs' own.
+        classes: whose mean is the value; empty for what the metric averages itself.
+        teacher: line that must be ahead of the student's plateau.
+        choices: records that its settings rest on.
+        kind: ``evidence`` or ``choice``; a choice is made on the world kept for choices.
+        seeds: at least three for a number that is to be shown.
+        protocol: in words; a score has words of its own.
+    """
+
+    method: str
+    world: World
+    metric: str
+    lines: Sequence[Line]
+    score: str
+    iters: int | None = None
+    classes: Sequence[str] = ()
+    teacher: str | None = None
+    choices: Sequence[str] = ()
+    kind: str = "evidence"
+    seeds: Sequence[int] = (0, 1, 2)
+    protocol: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind == "choice":
+            object.__setattr__(self, "world", self.world.for_choices())
+
+    def line(self, name: str) -> Line:
+        """A line by its name.
+
+        Raises:
+            ValueError: there is none; lists those there are.
+        """
+        for line in self.lines:
+            if line.name == name:
+                return line
+        names = [line.name for line in self.lines]
+        raise ValueError(f"table {self.method!r} has no line {name!r}; it has {names}")
+
+    def tuning(self) -> Table:
+        """The same on the world kept for choices: to find sizes and settings, not to report."""
+        return dataclasses.replace(self, method=f"{self.method}_tuning", kind="choice")
+
+    def plan(self, work_dir: Path) -> EvidencePlan:
+        """What is to be run; trainings go into ``<work_dir>/trained``, shared by all tables."""
+        from lidistill.evidence.runs import Runs
+
+        runs = Runs(self, work_dir / "trained")
+        rows: list[Row | Curve] = []
+        for line in self.lines:
+            if line.score == STAGE:
+                continue
+            rows.append(_curve(runs, line) if line.curve else runs.row(line))
+        return EvidencePlan(
+            method=self.method,
+            dataset=self.world.words,
+            metric=self.metric,
+            rows=rows,
+            seeds=self.seeds,
+            protocol=self.protocol,
+            teacher=self.teacher,
+            kind=self.kind,
+            choices=self.choices,
+        )
+
+
+def _curve(runs: Any, line: Line) -> Curve:
+    return Curve(line.name, lambda factor: runs.row(line.at(factor)), line.curve, line.twin)

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The worlds of evidence: one that is reported, one on which settings are chosen."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from lidistill.engine import slidr_runs
+from lidistill.io import exclusive
+
+LAYOUTS = {"nuscenes": "nuScenes", "kitti": "KITTI"}
+
+
+@dataclass(frozen=True)
+class World:
+    """A world of preset ``bench`` in one layout, made when it is first asked for.
+
+    Attributes:
+        layout: ``nuscenes`` or ``kitti``.
+        folder: of both layouts.
+        seed: it is made with.
+        superpixels: whether image-to-LiDAR pretraining needs them.
+    """
+
+    layout: str
+    folder: Path = Path("data/evidence_world")
+    seed: int = 0
+    superpixels: bool = False
+
+    @property
+    def words(self) -> str:
+        """For the record."""
+        return f"embedded world bench, seed {self.seed}, {LAYOUTS[self.layout]} layout"
+
+    def for_choices(self) -> World:
+        """Its sibling of another seed, on which settings are chosen and nothing is reported."""
+        return dataclasses.replace(self, folder=Path("data/tuning_world"), seed=7)
+
+    def root(self) -> Path:
+        """Folder of the data, made and converted when missing."""
+        from lidistill.converters.kitti.convert import convert_kitti
+        from lidistill.converters.nuscenes.convert import convert_nuscenes
+        from lidistill.world import generate
+
+        if self.superpixels:
+            return slidr_runs.prepare_world(self.folder, "bench", self.seed).root
+        root = self.folder / self.layout
+        with exclusive(self.folder, "makes a world"):
+            generate(self.folder, layout=self.layout, preset="bench", seed=self.seed)
+            if self.layout == "kitti":
+                convert_kitti(root)
+            else:
+                convert_nuscenes(root, slidr_runs.version_of(root))
+        return root
+
+
+KITTI = World("kitti")
+NUSCENES = World("nuscenes")
+PAIRS = World("nuscenes", superpixels=True)

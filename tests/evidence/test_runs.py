@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables as declared: which rows, paired weights, what a row stores and what it cost."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from mmengine.runner import set_random_seed
+
+from lidistill import compat
+from lidistill.engine.test import teachers_of
+from lidistill.evaluation.kitti.ap import KittiScores
+from lidistill.evaluation.nuscenes.metric import DetectionScores
+from lidistill.evidence import detectors, runs, scores
+from lidistill.evidence.cli import make_plan, plan_names
+from lidistill.evidence.detectors import CENTERPOINT, POINTPILLARS, SECOND, graph_choices, students
+from lidistill.evidence.record import Evidence, EvidenceRow, save_evidence
+from lidistill.evidence.runs import Runs
+from lidistill.evidence.scores import detection_outcome
+from lidistill.evidence.table import STAGE, Line, Table
+from lidistill.evidence.worlds import KITTI, World
+from lidistill.io import DataError, write_json
+from lidistill.registry import MODELS
+
+DETECTORS = {"pointpillars": POINTPILLARS, "second": SECOND, "centerpoint": CENTERPOINT}
+GAINS = {"fitnets": 0.01, "at": -0.02, "sp": 0.0, "pkd": 0.04, "pivotal": 0.03}
+PLANS = Path(runs.__file__).parent / "plans"
+
+
+@pytest.fixture
+def trained(monkeypatch, tmp_path):
+    """Configs that lines would train, by the start of their folder; nothing is made or trained."""
+    seen: dict[str, object] = {}
+
+    def train_one(cfg, folder, _checkpoints, quiet):
+        assert quiet
+        seen[folder.name.rpartition("_")[0]] = cfg
+        write_json(folder / "run.json", {"config": "x", "wall_s": 3.0, "process_s": 2.0})
+        return folder / "final.pth"
+
+    monkeypatch.setattr(World, "root", lambda world: tmp_path / world.layout)
+    monkeypatch.setattr(runs, "train_one", train_one)
+    found = DetectionScores(map=0.5, nds=0.4, ap={"car": 0.5}, boxes=9, protocol="p")
+    monkeypatch.setattr(scores, "evaluate_detector", lambda *_: found)
+    monkeypatch.setattr(scores, "cost_of", lambda cfg: {"parameters": 1.0})
+    return seen
+
+
+def table_of(detector, lines, **changes):
+    return Table("m", detector.world, "AP", lines, "detection", **changes)
+
+
+def run(table: Table, folder: Path, seed: int = 3) -> dict[str, dict]:
+    made = Runs(table, folder)
+    return {line.name: made.outcome(line, seed) for line in table.lines if line.score != STAGE}
+
+
+def built_student(cfg: object) -> dict[str, torch.Tensor]:
+    """The student's weights as a training starts with them: built, then seeded, then drawn."""
+    compat.apply()
+    set_random_seed(cfg.randomness.seed)
+    for teacher in teachers_of(cfg.model):
+        teacher["checkpoint"] = None
+    model = MODELS.build(cfg.model)
+    torch.manual_seed(cfg.randomness.seed)  # as ResumableTrainLoop does
+    model.init_weights()
+    return getattr(model, "student", model).state_dict()
+
+
+@pytest.mark.parametrize("name", DETECTORS)
+def test_students_of_a_seed_start_alike(name, trained, tmp_path):
+    detector = DETECTORS[name]
+    lines = [detector.alone(), detector.alone(2.0), detector.point_distiller()]
+    lines.append(detector.objective("pkd"))
+    table = table_of(detector, [detector.big(), *students(lines, iters=40)])
+    found = run(table, tmp_path)
+    assert found["student"]["value"] == 0.5
+    assert trained["teacher"].train_cfg.max_iters == 1200
+    assert trained["student_2_times_as_long"].train_cfg.max_iters == 80
+    alone = built_student(trained["student"])
+    for row in ("student_pointdistiller", "student_pkd"):
+        cfg = trained[row]
+        assert cfg.train_cfg.max_iters == 40
+        (teacher,) = teachers_of(cfg.model)
+        assert teacher["checkpoint"].startswith(str(tmp_path))
+        assert "seed_3/teacher_" in teacher["checkpoint"]
+        distilled = built_student(cfg)
+        assert alone.keys() == distilled.keys()
+        assert all(torch.equal(value, distilled[key]) for key, value in alone.items()), row
+
+
+def test_a_row_costs_what_its_result_needed(trained, tmp_path):
+    table = table_of(SECOND, [SECOND.big(), SECOND.alone(), SECOND.objective("pkd")])
+    found = run(table, tmp_path)
+    own = {"parameters": 1.0, "training_s": 2.0}
+    assert found["teacher"]["cost"] == found["student"]["cost"] == {**own, "with_stages_s": 2.0}
+    assert found["student + pkd"]["cost"] == {**own, "with_stages_s": 4.0}
+    assert found["student + pkd"]["wall_s"] == pytest.approx(6.0, abs=0.5)
+    again = run(table, tmp_path)  # nothing to train any more: it costs what it did
+    assert again["student + pkd"]["cost"] == found["student + pkd"]["cost"]
+
+
+def test_the_hash_is_of_all_that_a_line_depends_on():
+    def hashes(**changes):
+        lines = [dataclasses.replace(SECOND.big(), **changes), SECOND.objective("pkd")]
+        table = table_of(SECOND, [*lines, SECOND.objective("sp"), SECOND.alone()])
+        return {line.name: Runs(table, Path()).config_hash(line) for line in table.lines}
+
+    one, same, longer = hashes(), hashes(), hashes(iters=90)
+    assert one == same
+    assert len(set(one.values())) == 4
+    assert longer["student"] == one["student"]  # it has no teacher
+    assert {name for name in one if one[name] != longer[name]} == {
+        "teacher", "student + pkd", "student + sp",
+    }  # fmt: skip
+
+
+def test_a_line_says_in_words_what_it_trains():
+    table = table_of(SECOND, [SECOND.big(iters=90), SECOND.alone(1.5, iters=40)])
+    words = [Runs(table, Path()).words(line) for line in table.lines]
+    assert words[0] == "configs/detection/second_world.py, 90 iterations"
+    assert words[1].endswith("model = config://model.student, 60 iterations")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.nothing.width": 1}, "has no 'model.nothing'"),
+        ({"model": "config://zoo.none"}, "has no 'zoo.none'"),
+        ({"model.teachers.teacher.checkpoint": "row://nobody"}, "no line 'nobody'"),
+    ],
+)
+def test_changes_that_lead_nowhere(changes, message):
+    table = table_of(SECOND, [Line("a", SECOND.zoo, changes)])
+    with pytest.raises(ValueError, match=message):
+        Runs(table, Path()).row(table.lines[0])
+
+
+def test_the_zoo_is_the_same_for_all():
+    names = [detector.objectives() for detector in DETECTORS.values()]
+    assert names[0] == names[1] == names[2]
+    assert len(set(names[0])) == 8
+
+
+def write_record(folder: Path, detector: str) -> None:
+    values = {"student": 0.3, **{f"student + {n}": 0.3 + gain for n, gain in GAINS.items()}}
+    rows = [
+        EvidenceRow(name, None if name == "student" else "student", "mAP", [value], [0], 1, "", 1.0)
+        for name, value in values.items()
+    ]
+    made = Evidence(f"zoo_{detector}", "world", "abc", "cpu", "command", rows)
+    save_evidence(made, folder / f"zoo_{detector}.json")
+
+
+def test_the_best_of_the_zoo_go_into_the_table(monkeypatch, tmp_path):
+    monkeypatch.setattr(detectors, "RECORDS", tmp_path)
+    with pytest.raises(DataError, match="lidistill evidence zoo_second"):
+        make_plan("compact_second", tmp_path)
+    write_record(tmp_path, "second")
+    plan = make_plan("compact_second", tmp_path)
+    assert [row.name for row in plan.rows] == [
+        "teacher",
+        "student",
+        "student, 1.5 times as long",
+        "student, 1.75 times as long",
+        "student + PointDistiller",
+        "student + pkd",
+        "student + pivotal",
+        "student + fitnets",
+    ]
+    assert plan.dataset == "embedded world bench, seed 0, KITTI layout"
+    assert plan.choices == ("zoo_second",)
+
+
+@pytest.mark.parametrize("name", plan_names())
+def test_every_table_is_declared_in_a_short_file(name, tmp_path):
+    assert len((PLANS / f"{name}.py").read_text().splitlines()) <= 60
+    plan = make_plan(name, tmp_path)
+    assert plan.method == name
+    assert len(plan.seeds) >= 3
+    assert ("seed 7" in plan.dataset) == (plan.kind == "choice")
+    for row in plan.rows:
+        point = row.point(row.factors[-1]) if hasattr(row, "point") else row
+        assert len(point.config_hash) == 12
+
+
+def test_tuning_is_a_choice_on_the_other_world(tmp_path):
+    plan = make_plan("detection_transfer", tmp_path, tuning=True)
+    assert (plan.method, plan.kind) == ("detection_transfer_tuning", "choice")
+    assert "seed 7" in plan.dataset
+
+
+def test_choices_of_point_distiller_are_made_one_at_a_time():
+    variants = graph_choices({"stage1": 256, "stage2": 256})
+    lines = [SECOND.point_distiller(name, more) for name, more in variants.items()]
+    made = Runs(table_of(SECOND, [SECOND.big(), *lines]), Path())
+    models = {name: made.config(line).model for name, line in zip(variants, lines, strict=True)}
+    paper, heavy, alike = (
+        models[name] for name in ("PointDistiller", "term times 4", "all places alike")
+    )
+    assert set(paper.weights.values()) == set(alike.weights.values()) == {1.0}
+    assert set(heavy.weights.values()) == {4.0}
+    assert heavy.weights.keys() == heavy.graphs.keys()
+    assert (paper.reweight, heavy.reweight, alike.reweight) == (True, True, False)
+    more = models["all alike, places times 4"].graphs
+    assert all(more[name].queries == 4 * graph.queries for name, graph in paper.graphs.items())
+
+
+def test_kitti_outcome_is_moderate_3d_ap():
+    ap = {"Car": {"3d": {"R40": (3.0, 2.0, 1.0)}}, "Cyclist": {"3d": {"R40": (0.0, 4.0, 0.0)}}}
+    found = KittiScores(ap, {}, {"Car": (1, 20, 30), "Cyclist": (1, 5, 6)}, 7, "p")
+    assert detection_outcome(found) == {
+        "value": 3.0, "n": 25, "per_class": {"Car": 2.0, "Cyclist": 4.0}, "protocol": "p",
+    }  # fmt: skip
+    assert detection_outcome(found, ("Car",)) == {
+        "value": 2.0, "n": 20, "per_class": {"Car": 2.0}, "protocol": "p; value: mean over Car",
+    }  # fmt: skip
+
+
+def test_worlds_in_words():
+    assert KITTI.words == "embedded world bench, seed 0, KITTI layout"
+    assert KITTI.for_choices().words == "embedded world bench, seed 7, KITTI layout"
