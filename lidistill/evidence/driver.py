@@ -49,7 +49,9 @@ def run_plan(
     Returns:
         The record as written.
     """
-    work = _Work(plan, work_dir.resolve(), any_commit, jobs, say)  # workers may stand elsewhere
+    commit = provenance.commit()
+    folder = work_dir.resolve()  # worker processes may stand elsewhere
+    work = _Work(plan, folder, any_commit, jobs, say, commit)
     refused = ""
     for wave in _waves(plan):
         if plan.teacher is not None and any(row.twin is not None for row in wave):
@@ -111,7 +113,7 @@ class _Work:
     any_commit: bool
     jobs: int
     say: Say
-    commit: str = field(default_factory=lambda: provenance.commit())
+    commit: str
     rows: list[Row] = field(default_factory=list)
     outcomes: dict[tuple[str, int], dict[str, Any]] = field(default_factory=dict)
 
