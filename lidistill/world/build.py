@@ -6,13 +6,20 @@ from __future__ import annotations
 import queue
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lidistill.io import DataError, read_json, write_json, write_manifest
+from lidistill.io import (
+    DataError,
+    exclusive,
+    manifest_path,
+    read_json,
+    write_json,
+    write_manifest,
+)
 from lidistill.io.manifest import read_manifest
 from lidistill.progress import track
 from lidistill.world.presets import get_preset
@@ -73,18 +80,20 @@ def _generate_layout(root: Path, parameters: dict[str, Any], jobs: int) -> None:
     if _finished(root, parameters):
         return
     work = root / WORK
-    work.mkdir(parents=True, exist_ok=True)
-    write_json(work / "parameters.json", parameters)
-    if parameters["layout"] == "nuscenes":
-        from lidistill.world.layouts.nuscenes_job import NuScenesJob as Job
-    else:
-        from lidistill.world.layouts.kitti_job import KittiJob as Job  # type: ignore[assignment]
-    job = Job(root, parameters["preset"], parameters["seed"])
-    _run_scenes(job, work, jobs, f"World, {parameters['layout']} {parameters['preset']}")
-    records = [read_json(work / f"{name}.json") for name in job.scenes]
-    job.finish(records)
-    write_manifest(root, TOOL, parameters, len(job.scenes), f"seed {parameters['seed']}")
-    shutil.rmtree(work)
+    with exclusive(work, "makes this world"):
+        if _finished(root, parameters):  # by the process that was waited for
+            return
+        write_json(work / "parameters.json", parameters)
+        if parameters["layout"] == "nuscenes":
+            from lidistill.world.layouts.nuscenes_job import NuScenesJob as Job
+        else:
+            from lidistill.world.layouts.kitti_job import KittiJob as Job  # type: ignore[assignment]
+        job = Job(root, parameters["preset"], parameters["seed"])
+        _run_scenes(job, work, jobs, f"World, {parameters['layout']} {parameters['preset']}")
+        job.finish([read_json(work / f"{name}.json") for name in job.scenes])
+        write_manifest(root, TOOL, parameters, len(job.scenes), f"seed {parameters['seed']}")
+        # a process that waits may put its lock there again at this very moment
+        shutil.rmtree(work, ignore_errors=True)
 
 
 def _finished(root: Path, parameters: dict[str, Any]) -> bool:
@@ -92,9 +101,9 @@ def _finished(root: Path, parameters: dict[str, Any]) -> bool:
     started = root / WORK / "parameters.json"
     done = (root / "manifest.json").exists()
     if done:
-        found = read_manifest(root)["parameters"]
+        found = read_manifest(root, f"delete this world and make it again: rm -r {root}")["parameters"]
     elif started.exists():
-        found = read_json(started)
+        found = read_json(started, f"start again: rm -r {root / WORK}")
     elif root.exists() and any(p.name != WORK for p in root.iterdir()):
         raise DataError(
             "expected an empty folder or a world of lidistill, got a folder with other content",
@@ -103,6 +112,12 @@ def _finished(root: Path, parameters: dict[str, Any]) -> bool:
         )
     else:
         return False
+    if not isinstance(found, dict):
+        raise DataError(
+            f"expected the parameters of a world, got {type(found).__name__}",
+            path=manifest_path(root) if done else started,
+            fix=f"delete this world and make it again: rm -r {root}",
+        )
     if found != parameters:
         have, want = (
             ", ".join(f"{k} {p.get(k)}" for k in ("preset", "seed", "generator"))
@@ -120,7 +135,11 @@ def _finished(root: Path, parameters: dict[str, Any]) -> bool:
 
 def _run_scenes(job: Any, work: Path, jobs: int, description: str) -> None:
     """Write all scenes without a record yet; a record appears when all files of a scene exist."""
-    open_scenes = [k for k, name in enumerate(job.scenes) if not (work / f"{name}.json").exists()]
+    open_scenes = [
+        number
+        for number, name in enumerate(job.scenes)
+        if not _is_record(work / f"{name}.json", job.record_keys)
+    ]
     if not open_scenes:
         return
     ticks: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
@@ -149,6 +168,15 @@ def _run_scenes(job: Any, work: Path, jobs: int, description: str) -> None:
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def _is_record(path: Path, keys: Collection[str]) -> bool:
+    """Whether a scene's record is there and whole; a damaged one is made again with its scene."""
+    try:
+        record = read_json(path)
+    except DataError:
+        return False
+    return isinstance(record, dict) and record.keys() == set(keys)
 
 
 def _ticks(ticks: queue.SimpleQueue[BaseException | None], scenes: int) -> Iterator[None]:

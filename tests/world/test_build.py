@@ -148,3 +148,42 @@ def test_wrong_arguments(tmp_path, arguments, message):
     with pytest.raises(ValueError, match=message):
         generate(tmp_path, **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_at_once_on_one_folder_make_one_world(world, tmp_path):
+    """Both end well, the second after the first; with half a record left by an earlier run."""
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    words = [process.communicate(timeout=300)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], words
+    assert nano.digest(tmp_path) == nano.digest(world)
+    assert "another process makes this world" in "".join(words)
+
+
+@pytest.mark.parametrize("damage", ["", "null", "[]", '{"log": []}', "{" * 9000])
+def test_a_damaged_record_of_a_scene_is_made_again(world, tmp_path, monkeypatch, damage):
+    monkeypatch.setattr(build.shutil, "rmtree", lambda *a, **k: None)
+    generate(tmp_path, "kitti", "nano", 3, jobs=2)
+    monkeypatch.undo()
+    monkeypatch.setitem(PRESETS, "nano", nano.NANO)
+    (tmp_path / "kitti" / "manifest.json").unlink()
+    record = sorted((tmp_path / "kitti" / build.WORK).glob("2*.json"))[0]
+    record.write_text(damage)
+    generate(tmp_path, "kitti", "nano", 3, jobs=2)
+    assert nano.digest(tmp_path / "kitti") == nano.digest(world / "kitti")
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"parameters": []}'])
+def test_a_damaged_manifest_is_named(world, tmp_path, text):
+    root = tmp_path / "kitti"
+    root.mkdir()
+    (root / "manifest.json").write_text(text)
+    with pytest.raises(DataError, match=r"(?s)manifest\.json.*rm -r"):
+        generate(tmp_path, "kitti", "nano", 3)
+    (root / "manifest.json").unlink()
+    (root / build.WORK).mkdir()
+    (root / build.WORK / "parameters.json").write_text(text or "[")
+    with pytest.raises(DataError):
+        generate(tmp_path, "kitti", "nano", 3)

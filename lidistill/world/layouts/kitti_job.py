@@ -16,6 +16,8 @@ from lidistill.world.presets import get_preset
 class KittiJob:
     """Sequences of a KITTI world; ``ImageSets`` and the mapping are written at the end."""
 
+    record_keys = ("name", "first", "frames")
+
     def __init__(self, root: Path, preset: str, seed: int) -> None:
         self.root, self.seed = root, seed
         self.size = get_preset(preset).kitti

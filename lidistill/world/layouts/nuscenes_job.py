@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lidistill.world.layouts.nuscenes import SceneWriter, captures
-from lidistill.world.layouts.nuscenes_tables import Record, write_tables
+from lidistill.world.layouts.nuscenes_tables import SCENE_TABLES, Record, write_tables
 from lidistill.world.presets import get_preset
 
 
 class NuScenesJob:
     """Scenes of a nuScenes world; each is written on its own, tables at the end."""
+
+    record_keys = SCENE_TABLES
 
     def __init__(self, root: Path, preset: str, seed: int) -> None:
         self.root, self.seed = root, seed
