@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import __version__, compat
-from lidistill.export.files import check_output, read_content, write_parts
+from lidistill.export.files import check_output, check_weights, read_content, write_parts
 from lidistill.export.report import Part, Parts, Report, parts_of, some
 from lidistill.export.transfer import leave
 from lidistill.io import atomic_write
@@ -100,6 +100,7 @@ def _weights(path: str | Path, model: Mapping[str, Any], config: str | Path) -> 
             f"{content.summary()}. Give the config of its training; one that had --cfg-options "
             "left a copy with them in its work dir"
         )
+    check_weights(own, path)
     used = {part.source for part in own.values()}
     rest = {
         str(part.source): part

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from lidistill.export.detectors import export_detector
-from lidistill.export.files import Content, check_output, read_content, write_parts
+from lidistill.export.files import Content, check_output, check_weights, read_content, write_parts
 from lidistill.export.layouts import (
     LIDISTILL,
     MINKOWSKI,
@@ -150,6 +150,7 @@ def _plain(content: Content, prefix: str, in_channels: int | None) -> Report:
     if own and in_channels is not None:
         raise ValueError("a plain student keeps its input channels; drop --in-channels")
     if own:
+        check_weights(own, content.path)
         taken = {part.source for part in own.values()}
         left = leave({s: p for s, p in everything.items() if s not in taken}, "not the student's")
     else:
@@ -196,7 +197,7 @@ def _converted(
 def _ours(content: Content, found: Found, in_channels: int | None) -> tuple[Parts, list[Part]]:
     """Parts in the student's names, its linear point head as ``final``; and what is left."""
     may_lack = ("final.weight",)
-    ours, left = from_layout(found.parts(), found.layout, found.build(), may_lack)
+    ours, left = from_layout(found.parts(), found.layout, found.build(), may_lack, content.path)
     rest = found.rest(content)
     if found.network is SparseUNet and "final.weight" not in ours:
         width = found.sizes["planes"][-1]
@@ -204,6 +205,7 @@ def _ours(content: Content, found: Found, in_channels: int | None) -> tuple[Part
         shapes = {s.rpartition(".")[2]: tuple(p.tensor.shape) for s, p in heads.items()}
         linear = len(heads) == 2 and len(shapes.get("weight", ())) == 2
         if linear and shapes["weight"][1] == width:
+            check_weights(heads, content.path)
             for source in heads:
                 ours[f"final.{source.rpartition('.')[2]}"] = rest.pop(source)
     first = _FIRST[found.network]

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,10 @@ from torch import Tensor
 
 from lidistill import __version__, compat
 from lidistill.export.report import Parts, some
-from lidistill.io import atomic_write, write_manifest
+from lidistill.io import DataError, atomic_write, write_manifest
 from lidistill.io.checkpoints import read_checkpoint, tensor_tables
 
+WEIGHTS = ("weight", "bias", "kernel", "running_mean", "running_var")  # never whole numbers
 # Where checkpoints keep a network's tensors; the first that fits is taken.
 PLACES = ("model_points", "state_dict", "model_state", "model", "")
 
@@ -65,6 +67,49 @@ def _rank(place: str) -> tuple[int, str]:
     return (PLACES.index(place) if place in PLACES else len(PLACES), place)
 
 
+def check_weights(parts: Parts, path: str | Path) -> None:
+    """Refuse tensors that no network can use.
+
+    Weights are dense, real, finite floating-point numbers that lie in memory. Counters and tables
+    of indices (``num_batches_tracked``) are whole numbers.
+
+    Args:
+        parts: tensors that are to be used.
+        path: the file they come from.
+
+    Raises:
+        DataError: some are not; says which, and what they are.
+    """
+    faults = [
+        f"{part.source or name} {fault}"
+        for name, part in parts.items()
+        if (fault := _weight_fault(name, part.tensor))
+    ]
+    if faults:
+        raise DataError(
+            f"Expected weights that are dense, finite floating-point tensors; {len(faults)} of "
+            f"{len(parts)} are not: {some(faults, 5)}.",
+            path=path,
+            fix="export an earlier checkpoint of this training, or save the weights again where "
+            "they were made, as plain float tensors.",
+        )
+
+
+def _weight_fault(name: str, tensor: Tensor) -> str | None:
+    """What is wrong with a tensor, or None."""
+    if tensor.is_meta:
+        return "is on the meta device: it has no values"
+    if tensor.layout is not torch.strided:
+        return f"is sparse ({str(tensor.layout).removeprefix('torch.')})"
+    if tensor.is_quantized or tensor.is_complex():
+        return f"is {str(tensor.dtype).removeprefix('torch.')}"
+    if not tensor.is_floating_point():
+        weight = name.rpartition(".")[2] in WEIGHTS
+        return f"is {str(tensor.dtype).removeprefix('torch.')}" if weight else None
+    bad = int((~tensor.float().isfinite()).sum())
+    return f"holds {bad} NaN or infinite of {tensor.numel()} values" if bad else None
+
+
 def with_versions(state: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     """A state dict that says of every module which version it is, as ``module.state_dict()`` does.
 
@@ -97,16 +142,20 @@ def write_parts(
         notes: what a torch file says in ``meta`` beside its origin.
     """
     state = {name: part.tensor for name, part in parts.items()}
-    with atomic_write(out) as temporary:
-        if out.suffix == ".safetensors":
-            from safetensors.torch import save_file
+    if out.suffix == ".safetensors":
+        from safetensors.torch import save
 
-            whole = {name: tensor.contiguous().clone() for name, tensor in state.items()}
-            save_file(whole, temporary, {"lidistill_version": __version__})
-        else:
-            meta = {"lidistill_version": __version__, "tool": tool, "source": str(source)}
-            meta |= notes or {}
-            torch.save({place: with_versions(state), "meta": meta}, temporary)
+        whole = {name: tensor.contiguous().clone() for name, tensor in state.items()}
+        data = save(whole, {"lidistill_version": __version__})
+    else:
+        meta = {"lidistill_version": __version__, "tool": tool, "source": str(source)}
+        meta |= notes or {}
+        stream = BytesIO()
+        torch.save({place: with_versions(state), "meta": meta}, stream)
+        data = stream.getvalue()
+    # both libraries hide the reason where a disk is full; a plain write tells it
+    with atomic_write(out) as temporary:
+        temporary.write_bytes(data)
     write_manifest(out, tool, parameters, len(state), str(source))
 
 

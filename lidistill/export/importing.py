@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from lidistill.export.files import Content, check_output, read_content, write_parts
+from lidistill.export.files import Content, check_output, check_weights, read_content, write_parts
 from lidistill.export.report import Part, Parts, Report
 from lidistill.export.students import Found, find_student
 from lidistill.export.transfer import from_layout, leave
@@ -52,9 +52,10 @@ def import_weights(
     target = check_output(path, out)
     content = read_content(path)
     found = find_student(content, kernels)
-    student, left = _student(found)
+    student, left = _student(found, content.path)
     parts = {f"student.{name}": part for name, part in student.items()}
     heads, rest = _heads(found.rest(content))
+    check_weights(heads, content.path)
     if head == "connector" and found.network is SparseUNet:
         for leaf in _LEAVES:
             if f"student.final.{leaf}" in parts:
@@ -68,10 +69,10 @@ def import_weights(
     return report
 
 
-def _student(found: Found) -> tuple[Parts, list[Part]]:
+def _student(found: Found, path: Path) -> tuple[Parts, list[Part]]:
     """The student's parts, and what of its table is no part of it."""
     may_lack = () if found.network is SparseUNet else ("final.weight",)
-    student, left = from_layout(found.parts(), found.layout, found.build(), may_lack)
+    student, left = from_layout(found.parts(), found.layout, found.build(), may_lack, path)
     for name in may_lack:
         if name not in student:
             student[name] = _fresh(found, name)

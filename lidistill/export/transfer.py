@@ -3,15 +3,22 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 
+from lidistill.export.files import check_weights
 from lidistill.export.layouts import Layout
 from lidistill.export.report import Part, Parts, some
 
 
 def from_layout(
-    parts: Parts, layout: Layout, student: nn.Module, may_lack: tuple[str, ...] = ()
+    parts: Parts,
+    layout: Layout,
+    student: nn.Module,
+    may_lack: tuple[str, ...] = (),
+    path: str | Path | None = None,
 ) -> tuple[Parts, list[Part]]:
     """Tensors of ``student`` out of parts in a foreign layout.
 
@@ -20,14 +27,18 @@ def from_layout(
         layout: of them.
         student: the network whose tensors are wanted; only names and shapes are read.
         may_lack: names of the student that may be missing.
+        path: the file they come from, whose numbers are checked; None for shapes alone.
 
     Returns:
         Parts in the student's names, and those that no part of it wants.
 
     Raises:
-        ValueError: a tensor is missing or does not fit; the message counts what matched.
+        ValueError: a tensor is missing, does not fit or holds no usable numbers; the message counts
+            what matched.
     """
     links = layout.links(student)
+    if path is not None:
+        check_weights({k.theirs: parts[k.theirs] for k in links if k.theirs in parts}, path)
     result: Parts = {}
     unfit = []
     for link in links:

@@ -40,8 +40,10 @@ def atomic_write(path: PathLike, sync: bool = True) -> Iterator[Path]:
             finally:
                 os.close(descriptor)
         temporary.replace(target)
-    except BaseException:
+    except BaseException as error:
         temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None and error.errno is not None:
+            error.filename = str(target)  # a full disk names no file
         raise
     finally:
         os.close(lock)

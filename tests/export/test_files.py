@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+import errno
+from pathlib import Path
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from lidistill.export.exporting import export_student
 from lidistill.export.files import PLACES, read_content, with_versions
+from lidistill.export.importing import import_weights
 from lidistill.export.report import Report, parts_of
+from lidistill.io import DataError
 from tests.export.samples import slidr_file
 
 
@@ -72,3 +79,69 @@ def test_parts_keep_their_past():
     changed = part.become(tensor + 1, "first").become(tensor + 2, "second")
     assert (changed.source, changed.note) == ("state_dict.w", "first; second")
     assert changed.original is tensor
+
+
+DAMAGES = {
+    "nan": (lambda t: t.index_fill(0, torch.tensor([0]), torch.nan), "NaN or infinite"),
+    "inf": (lambda t: t.index_fill(0, torch.tensor([0]), -torch.inf), "NaN or infinite"),
+    "int64": (lambda t: t.long(), "is int64"),
+    "bool": (lambda t: t > 0, "is bool"),
+    "complex": (lambda t: t.to(torch.complex64), "is complex64"),
+    "meta": (lambda t: t.to("meta"), "on the meta device"),
+    "sparse": (lambda t: t.to_sparse(), "is sparse"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("to", ["student", "slidr", "import"])
+@pytest.mark.filterwarnings("ignore:Sparse")
+def test_weights_that_are_none_are_named(kind, to, unet, tmp_path):
+    """In each direction, each file: the error names the file, the tensor and what it is."""
+    file = tmp_path / "iter_9.pth"
+    content = torch.load(file, weights_only=True)
+    name = "student.conv0p1s1.weight"
+    spoil, words = DAMAGES[kind]
+    content["state_dict"][name] = spoil(content["state_dict"][name])
+    torch.save(content, file)
+    with pytest.raises(DataError, match=words) as caught:
+        if to == "import":
+            import_weights(file, tmp_path / "out.pth")
+        else:
+            export_student(file, tmp_path / "out.pth", to)
+    assert str(file) in str(caught.value)
+    assert name in str(caught.value)
+    assert not (tmp_path / "out.pth").exists()
+
+
+@pytest.mark.parametrize("kind", ["nan", "inf", "int64"])
+def test_weights_of_safetensors_are_checked_too(kind, unet, tmp_path):
+    file = tmp_path / "a.safetensors"
+    export_student(tmp_path / "iter_9.pth", file, "student")
+    state = load_file(file)
+    state["bn0.running_var"] = DAMAGES[kind][0](state["bn0.running_var"])
+    save_file(state, file)
+    with pytest.raises(DataError, match=rf"bn0\.running_var .*{DAMAGES[kind][1]}"):
+        import_weights(file, None)
+
+
+def test_what_is_not_used_is_not_judged(unet, tmp_path):
+    """Counters and index tables are whole numbers; an optimizer's NaN is its own."""
+    file = tmp_path / "iter_9.pth"
+    content = torch.load(file, weights_only=True)
+    content["ema"] = {"weight": torch.tensor([torch.nan])}
+    content["state_dict"]["student.relative_index"] = torch.zeros(3, dtype=torch.int64)
+    torch.save(content, file)
+    assert export_student(file, tmp_path / "out.pth", "student").counts()["taken"] > 10
+    assert import_weights(file, None).counts()["taken"] > 10
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_a_full_disk_is_named(suffix, unet, tmp_path, monkeypatch):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    out = tmp_path / f"out{suffix}"
+    with pytest.raises(OSError, match=rf"No space left on device: .*out{suffix}"):
+        export_student(tmp_path / "iter_9.pth", out, "student")
+    assert [path.name for path in tmp_path.iterdir()] == ["iter_9.pth"]

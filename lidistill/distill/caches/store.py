@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -86,25 +89,44 @@ class FeatureStore:
     def path(self, token: str, tap: str) -> Path:
         """File of one map."""
         name = quote(token, safe="")
-        return self.folder / tap / name[-2:] / f"{name}.npy"
+        # two last characters spread the files; dots would be a way out of the folder
+        return self.folder / tap / name[-2:].replace("..", "__") / f"{name}.npy"
 
     def has(self, token: str, taps: Sequence[str]) -> bool:
         """Whether all maps of an image are there."""
         return all(self.path(token, tap).is_file() for tap in taps)
 
     def read(self, token: str, tap: str, exact: bool = False) -> NDArray[np.floating] | None:
-        """One map (C, h, w), or None; a damaged file is removed and counts as missing."""
+        """One map (C, h, w), or None; a damaged file is removed and counts as missing.
+
+        Raises:
+            DataError: The file cannot be read, for a reason that says nothing about its content.
+        """
         path = self.path(token, tap)
         try:
-            values = np.load(path, allow_pickle=False)
+            with path.open("rb") as stream:
+                seen, data = os.fstat(stream.fileno()), stream.read()
         except FileNotFoundError:
             return None
-        except Exception:  # cut by a power failure: numpy raises nearly anything
-            values = None
-        if values is None or values.ndim != 3 or values.dtype != _TYPES[exact]:
-            path.unlink(missing_ok=True)
-            return None
-        return np.asarray(values)
+        except OSError as error:
+            raise io.DataError(
+                f"This map of the teacher cache cannot be read: {error.strerror}.",
+                path=path,
+                token=token,
+                fix="the map may be sound: mend what is said above, and run the same command again.",
+            ) from error
+        values = _parse(data, _TYPES[exact])
+        if values is None:
+            self._remove(path, seen)
+        return values
+
+    def _remove(self, path: Path, seen: os.stat_result) -> None:
+        """Remove a damaged file and give its bytes back, unless another process was faster."""
+        with self._locked_total() as total, contextlib.suppress(FileNotFoundError):
+            now = path.stat()
+            if (now.st_ino, now.st_mtime_ns) == (seen.st_ino, seen.st_mtime_ns):
+                path.unlink()
+                total[0] -= now.st_size
 
     def write(
         self, token: str, tap: str, values: NDArray[np.floating], exact: bool = False
@@ -136,8 +158,16 @@ class FeatureStore:
             if total[0] + size > self.budget:
                 return False
             total[0] += size
-        with io.atomic_write(path, sync=False) as temporary:
-            np.save(temporary, half)
+        stream = BytesIO()
+        np.save(stream, half)
+        data = stream.getvalue()
+        try:
+            with io.atomic_write(path, sync=False) as temporary:
+                temporary.write_bytes(data + _checksum(data))
+        except BaseException:
+            with self._locked_total() as total:
+                total[0] -= size
+            raise
         return True
 
     def count(self, tap: str) -> int:
@@ -158,7 +188,7 @@ class FeatureStore:
         descriptor = os.open(self.folder / ".bytes", os.O_CREAT | os.O_RDWR, 0o666)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            text = os.read(descriptor, 32).decode()
+            text = os.read(descriptor, 32)
             if text.isdigit():
                 total = [int(text)]
             else:
@@ -166,6 +196,34 @@ class FeatureStore:
             yield total
             os.lseek(descriptor, 0, os.SEEK_SET)
             os.ftruncate(descriptor, 0)
-            os.write(descriptor, str(total[0]).encode())
+            os.write(descriptor, str(max(total[0], 0)).encode())
         finally:
             os.close(descriptor)
+
+
+def _checksum(data: bytes) -> bytes:
+    """Four bytes that follow the array in its file; numpy's reader passes over them."""
+    return zlib.crc32(data).to_bytes(4, "little")
+
+
+def _parse(data: bytes, dtype: type[np.floating]) -> NDArray[np.floating] | None:
+    """The map (C, h, w) in the bytes of a file; None where they are damaged.
+
+    Only the bytes are judged, so nothing but damage makes it fail. Files of earlier versions end
+    without a checksum.
+    """
+    stream = BytesIO(data)
+    try:
+        version = np.lib.format.read_magic(stream)
+        shape, fortran, found = np.lib.format.read_array_header_1_0(stream)
+    except Exception:  # numpy evaluates the header: damage raises nearly anything
+        return None
+    start = stream.tell()
+    end = start + math.prod(shape) * np.dtype(dtype).itemsize
+    plain = version == (1, 0) and found == dtype and not fortran and len(shape) == 3
+    if not plain or len(data) not in (end, end + 4) or min(shape) < 0:
+        return None
+    if len(data) > end and data[end:] != _checksum(data[:end]):
+        return None
+    values = np.frombuffer(data, dtype, math.prod(shape), start).reshape(shape).copy()
+    return values if np.isfinite(values).all() else None

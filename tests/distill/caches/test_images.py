@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
@@ -314,3 +316,97 @@ def test_keep_writes_once(tmp_path):
     np.testing.assert_array_equal(store.read("t", "map"), maps["map"][1].half())
     live = cache_module.live_maps(make_teacher(None), torch.zeros(1, 3, *SIZE))
     assert live["map"].shape == (1, 4, 3, 4)
+
+
+@pytest.fixture
+def one_map(tmp_path):
+    """A store with one map, its file and its values."""
+    store = FeatureStore(tmp_path / "c", {})
+    values = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float16)
+    assert store.write("t", "map", values)
+    return store, store.path("t", "map"), values
+
+
+@pytest.mark.parametrize("where", [0, 7, 20, 60, 127, 128, 200, -1])
+def test_any_damage_is_seen_and_made_good(one_map, where):
+    """One flipped bit in the header, the values or the checksum: removed, its bytes given back."""
+    store, path, values = one_map
+    before = store.bytes()
+    data = bytearray(path.read_bytes())
+    data[where] ^= 4
+    path.write_bytes(data)
+    assert store.read("t", "map") is None
+    assert not path.exists()
+    assert store.bytes() == before - len(data)
+    assert store.write("t", "map", values)
+    np.testing.assert_array_equal(store.read("t", "map"), values)
+
+
+@pytest.mark.parametrize("size", [0, 5, 90, 128, 200, 247, 249])
+def test_cut_files_are_damaged(one_map, size):
+    store, path, _ = one_map
+    path.write_bytes(path.read_bytes()[:size])
+    assert store.read("t", "map") is None
+    assert not path.exists()
+
+
+def test_maps_without_a_checksum_are_read(one_map):
+    store, path, values = one_map
+    np.save(path, values)  # as earlier versions did
+    np.testing.assert_array_equal(store.read("t", "map"), values)
+    np.save(path, np.full((3, 4, 5), np.nan, np.float16))  # no version ever wrote such a one
+    assert store.read("t", "map") is None
+
+
+@pytest.mark.parametrize("reason", [errno.EMFILE, errno.ENOMEM, errno.EACCES, errno.EIO])
+def test_a_read_that_fails_deletes_nothing(one_map, monkeypatch, reason):
+    store, path, values = one_map
+
+    def refuse(*_args, **_options):
+        raise OSError(reason, os.strerror(reason), str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(DataError, match=os.strerror(reason)) as caught:
+            store.read("t", "map")
+    assert str(path) in str(caught.value)
+    np.testing.assert_array_equal(store.read("t", "map"), values)
+
+
+def test_a_file_that_was_made_again_meanwhile_stays(one_map):
+    store, path, values = one_map
+    seen = path.stat()
+    path.unlink()
+    assert store.write("t", "map", values)
+    os.utime(path, (1, 1))
+    store._remove(path, seen)
+    assert path.exists()
+
+
+def test_a_full_disk_gives_the_budget_back(tmp_path, monkeypatch):
+    store = FeatureStore(tmp_path / "c", {})
+
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(OSError, match="No space left"):
+        store.write("t", "map", np.zeros((1, 2, 3)))
+    assert store.bytes() == 0
+
+
+@pytest.mark.parametrize("token", ["..", "a..", "../../x", "/x", "\\x", "CON", "drive.png"])
+def test_tokens_of_others_stay_inside(tmp_path, token):
+    store = FeatureStore(tmp_path / "c", {})
+    assert store.write(token, "map", np.ones((1, 2, 3)))
+    files = [path for path in tmp_path.rglob("*.npy")]
+    assert len(files) == 1
+    assert (tmp_path / "c" / "map") in files[0].parents
+    assert store.read(token, "map") is not None
+
+
+@pytest.mark.parametrize("count", ["", "x", "\u00b2", "-5"])
+def test_a_damaged_count_is_counted_anew(one_map, count):
+    store, path, _ = one_map
+    (store.folder / ".bytes").write_text(count)
+    assert store.bytes() == path.stat().st_size
