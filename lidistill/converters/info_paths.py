@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lidistill.io import inside
+
 NUSCENES_CAMERAS = ("FRONT", "FRONT_RIGHT", "BACK_RIGHT", "BACK", "BACK_LEFT", "FRONT_LEFT")
 
 
@@ -14,7 +16,7 @@ class InfoPaths:
     """Turns file names of an info file into paths.
 
     A name with a folder in it counts from the data root; a bare name lies in the folder of its
-    kind.
+    kind. ``\\`` is taken as ``/``. Names that lead out of the data root are refused.
 
     Args:
         root: The data root.
@@ -33,8 +35,15 @@ class InfoPaths:
         self.prefix = dict(prefix) if prefix is not None else default_prefix(metainfo)
 
     def __call__(self, name: str, kind: str) -> Path:
-        """Path of a file of a kind."""
-        return self.root / name if "/" in name else self.root / self.prefix.get(kind, "") / name
+        """Path of a file of a kind.
+
+        Raises:
+            DataError: The name is absolute, holds ``..``, or is no text.
+        """
+        path = inside(self.root, name, "file")
+        if path.parent != self.root:
+            return path
+        return self.root / self.prefix.get(kind, "") / path.name
 
 
 def default_prefix(metainfo: Mapping[str, Any]) -> dict[str, str]:
@@ -64,5 +73,10 @@ def frame_token(info: Mapping[str, Any]) -> str:
 
 
 def superpixels_name(image: Mapping[str, Any]) -> str:
-    """File name of an image's superpixels in a store."""
-    return str(image.get("superpixels_path") or f"{image['sample_data_token']}.png")
+    """File name of an image's superpixels, relative to their store.
+
+    Raises:
+        DataError: It would lead out of the store.
+    """
+    name = image.get("superpixels_path") or f"{image['sample_data_token']}.png"
+    return inside(".", name, "superpixel map").as_posix()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,17 @@ from numpy.typing import NDArray
 
 from lidistill.converters.boxes2d import image_boxes
 from lidistill.converters.infos import NUSCENES_ATTRIBUTES, NUSCENES_CLASS_OF, NUSCENES_CLASSES
-from lidistill.converters.nuscenes.tables import Record, SceneRecords
+from lidistill.converters.nuscenes_schema import Record, remedy
+from lidistill.converters.nuscenes.tables import SceneRecords
 from lidistill.geometry.frames import quaternion_to_matrix
+from lidistill.io import DataError
 
 Instance = dict[str, Any]
 MAX_VELOCITY_SECONDS = 1.5  # longer gaps between annotations say nothing about velocity
 
 
 def annotation_velocity(
-    annotation: Record, by_token: dict[str, Record], seconds: dict[str, float]
+    annotation: Record, by_token: dict[str, Record], seconds: dict[str, float], tables: Path
 ) -> NDArray[np.float64]:
     """Velocity of an object from its neighbouring annotations.
 
@@ -27,16 +30,28 @@ def annotation_velocity(
         annotation: The record.
         by_token: All annotations of the scene.
         seconds: Time of each sample.
+        tables: Their folder, for the error message.
 
     Returns:
         (3,) m/s in the global frame; NaN for a lone annotation or one whose neighbours are too far
         away in time.
+
+    Raises:
+        DataError: The neighbours do not follow one another in time.
 
     Source: nuscenes-devkit, NuScenes.box_velocity.
     """
     first = by_token.get(annotation["prev"], annotation)
     last = by_token.get(annotation["next"], annotation)
     span = seconds[last["sample_token"]] - seconds[first["sample_token"]]
+    if first is not last and span <= 0:
+        raise DataError(
+            f"Expected 'prev' and 'next' to name an earlier and a later annotation, but those of "
+            f"samples {first['sample_token']} and {last['sample_token']} are {span:g} s apart.",
+            path=tables / "sample_annotation.json",
+            token=annotation["token"],
+            fix=remedy(tables),
+        )
     both = first is not annotation and last is not annotation
     if first is last or span > MAX_VELOCITY_SECONDS * (2 if both else 1):
         return np.full(3, np.nan)
@@ -48,11 +63,13 @@ def heading(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.arctan2(-rotation[..., 0, 1], rotation[..., 0, 0])
 
 
-def scene_velocities(records: SceneRecords) -> dict[str, NDArray[np.float64]]:
+def scene_velocities(records: SceneRecords, tables: Path) -> dict[str, NDArray[np.float64]]:
     """Returns the global velocity (3,) of every annotation of a scene by its token."""
     by_token = {a["token"]: a for group in records.annotations.values() for a in group}
     seconds = {sample["token"]: sample["timestamp"] / 1e6 for sample in records.samples}
-    return {token: annotation_velocity(a, by_token, seconds) for token, a in by_token.items()}
+    return {
+        token: annotation_velocity(a, by_token, seconds, tables) for token, a in by_token.items()
+    }
 
 
 class GlobalBoxes:
@@ -95,7 +112,8 @@ class GlobalBoxes:
 def lidar_instances(boxes: GlobalBoxes, lidar_from_global: NDArray[np.float64]) -> list[Instance]:
     """Returns every annotation of a keyframe as an instance in the LiDAR frame.
 
-    ``bbox_3d`` is x, y, z of the box centre, length, width, height, yaw.
+    ``bbox_3d`` is x, y, z of the box centre, length, width, height, yaw. ``num_lidar_pts`` is None
+    where the table does not give it.
     """
     centers, rotations, velocities = boxes.seen_from(lidar_from_global)
     yaws = heading(rotations)
@@ -103,7 +121,7 @@ def lidar_instances(boxes: GlobalBoxes, lidar_from_global: NDArray[np.float64]) 
     for index, annotation in enumerate(boxes.annotations):
         width, length, height = annotation["size"]
         label = _label(annotation)
-        points = annotation["num_lidar_pts"] + annotation["num_radar_pts"]
+        points = (annotation["num_lidar_pts"] or 0) + annotation["num_radar_pts"]
         result.append(
             {
                 "bbox_label": label,
@@ -116,7 +134,7 @@ def lidar_instances(boxes: GlobalBoxes, lidar_from_global: NDArray[np.float64]) 
                 "attr_label": _attribute(annotation),
                 "instance_token": annotation["instance_token"],
                 "annotation_token": annotation["token"],
-                "visibility": int(annotation["visibility_token"] or 0),
+                "visibility": annotation["visibility"],
                 "category": annotation["category_name"],
             }
         )

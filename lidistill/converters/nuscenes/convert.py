@@ -9,13 +9,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from lidistill.converters.contents import Contents
 from lidistill.converters.infos import (
     INFO_VERSION,
     NUSCENES_CLASS_OF,
     NUSCENES_CLASSES,
     write_infos,
 )
-from lidistill.converters.nuscenes.info import MissingFileError, SceneOptions, scene_infos
+from lidistill.converters.nuscenes_contents import scene_contents
+from lidistill.converters.nuscenes.info import (
+    COLUMNS,
+    MissingFileError,
+    SceneOptions,
+    scene_infos,
+)
 from lidistill.converters.nuscenes.splits import Split, find_splits
 from lidistill.converters.nuscenes.tables import NuScenesTables, SceneRecords, table_files
 from lidistill.converters.parts import PartStore, finished_before, remember
@@ -23,6 +30,7 @@ from lidistill.io import DataError, dump_pickle, parallel
 
 LOGGER = logging.getLogger("lidistill.create_data")
 WORK_FOLDER = ".create_data_nuscenes"
+MAX_NOTES = 12  # lines of one kind on the terminal
 
 
 def convert_nuscenes(
@@ -34,6 +42,8 @@ def convert_nuscenes(
     max_sweeps: int = 10,
     skip_incomplete: bool = False,
     restart: bool = False,
+    lidar: str | None = None,
+    columns: int = COLUMNS,
 ) -> dict[str, Path]:
     """Writes ``lidistill_infos_<split>.pkl`` for each split that has scenes in the tables.
 
@@ -53,6 +63,8 @@ def convert_nuscenes(
         skip_incomplete: Leave out scenes of which a file is missing, instead of an error; then
             every run looks again.
         restart: Convert again what was finished.
+        lidar: Channel of the LiDAR; None takes LIDAR_TOP, or the only one.
+        columns: float32 values a point in the files of the LiDAR.
 
     Returns:
         Split name (train, val, test, or a custom name) -> info file.
@@ -63,11 +75,15 @@ def convert_nuscenes(
     root = Path(root)
     if max_sweeps < 0:
         raise ValueError(f"max_sweeps: expected 0 or more, got {max_sweeps}.")
+    if columns < 3:
+        raise ValueError(f"columns: expected 3 or more (x, y, z), got {columns}.")
     target = Path(out_dir) if out_dir is not None else root
     parameters = {
         "version": version,
         "max_sweeps": max_sweeps,
         "skip_incomplete": skip_incomplete,
+        "lidar": lidar,
+        "columns": columns,
         "info_version": INFO_VERSION,
     }
     asked = {
@@ -78,7 +94,7 @@ def convert_nuscenes(
     known = finished_before(target / WORK_FOLDER, asked, restart)
     if known is not None:
         return known
-    tables = NuScenesTables(root, version)
+    tables = NuScenesTables(root, version, lidar)
     splits = find_splits(root, version, [scene["name"] for scene in tables.scenes])
     fingerprint = {
         **asked,
@@ -86,13 +102,14 @@ def convert_nuscenes(
     }
     with PartStore(target / WORK_FOLDER, fingerprint) as store:
         for split in splits:
-            options = SceneOptions(root, version, max_sweeps, annotated=split.name != "test")
+            annotated = split.name != "test"
+            options = SceneOptions(root, version, max_sweeps, annotated, columns)
             _convert_scenes(tables, split, options, store, skip_incomplete, jobs, engine)
         written = {}
         for split in splits:
             path = target / f"lidistill_infos_{split.name}.pkl"
-            frames = _merge(split, tables, store)
-            metainfo = _metainfo(version, split, tables.category_names())
+            frames, contents = _merge(split, tables, store)
+            metainfo = _metainfo(version, split, tables) | {"contents": contents.to_dict()}
             extra = {**parameters, "split": split.devkit_name, "scenes": len(split.scenes)}
             write_infos(path, metainfo, frames, extra, f"{root} {version}")
             written[split.name] = path
@@ -140,9 +157,10 @@ def _convert_scene(
     records: SceneRecords, options: SceneOptions, folder: Path, skip_incomplete: bool
 ) -> None:
     """Runs in a worker process: one scene to one part."""
-    part: dict[str, Any] = {"skipped": None, "frames": []}
+    part: dict[str, Any] = {"skipped": None, "frames": [], "notes": [], "contents": None}
     try:
-        part["frames"] = scene_infos(records, options)
+        part["frames"], part["notes"] = scene_infos(records, options)
+        part["contents"] = scene_contents(part["frames"], options.root, options.version).to_dict()
     except MissingFileError as error:
         if not skip_incomplete:
             raise
@@ -150,13 +168,20 @@ def _convert_scene(
     dump_pickle(folder / f"{records.scene['token']}.pkl", part)
 
 
-def _merge(split: Split, tables: NuScenesTables, store: PartStore) -> list[dict[str, Any]]:
+def _merge(
+    split: Split, tables: NuScenesTables, store: PartStore
+) -> tuple[list[dict[str, Any]], Contents]:
     frames: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
+    notes: list[str] = []
+    counted = []
     for scene in _scenes_of(split, tables):
         part = store.load(scene["token"])
         if part["skipped"] is not None:
             skipped[scene["name"]] = part["skipped"]
+        else:
+            counted.append(part["contents"])
+        notes += part["notes"]
         for frame in part["frames"]:
             frames.append({"sample_idx": len(frames), **frame})
     if skipped:
@@ -166,16 +191,32 @@ def _merge(split: Split, tables: NuScenesTables, store: PartStore) -> list[dict[
             len(skipped),
             "; ".join(f"{name} ({path})" for name, path in skipped.items()),
         )
+    for note in notes[:MAX_NOTES]:
+        LOGGER.warning("%s", note)
+    if len(notes) > MAX_NOTES:
+        LOGGER.warning("... and %d notes more of this kind", len(notes) - MAX_NOTES)
     if not frames:
-        raise DataError(
+        raise _no_frames(split, tables, skipped)
+    return frames, Contents.merged(counted, NUSCENES_CLASSES)
+
+
+def _no_frames(split: Split, tables: NuScenesTables, skipped: dict[str, str]) -> DataError:
+    if skipped:
+        return DataError(
             f"Every scene of split {split.devkit_name!r} lacks files.",
-            path=next(iter(skipped.values()), None),
+            path=next(iter(skipped.values())),
             fix="extract the dataset's archives into the data root.",
         )
-    return frames
+    return DataError(
+        f"No scene of split {split.devkit_name!r} ({len(split.scenes)}) has a sample.",
+        path=tables.folder / "sample.json",
+        fix="give its scenes samples (their scene_token is that of scene.json), or leave the split "
+        "out of splits.json.",
+    )
 
 
-def _metainfo(version: str, split: Split, names: Sequence[str]) -> dict[str, Any]:
+def _metainfo(version: str, split: Split, tables: NuScenesTables) -> dict[str, Any]:
+    names = tables.category_names()
     categories = {name: index for index, name in enumerate(NUSCENES_CLASSES)}
     categories.update({name: -1 for name in sorted(set(names) - NUSCENES_CLASS_OF.keys())})
     return {
@@ -184,6 +225,7 @@ def _metainfo(version: str, split: Split, names: Sequence[str]) -> dict[str, Any
         "version": version,
         "info_version": INFO_VERSION,
         "split": split.devkit_name,
+        "lidar": tables.lidar,
         "writer": "lidistill",
     }
 

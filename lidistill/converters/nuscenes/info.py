@@ -17,12 +17,16 @@ from lidistill.converters.nuscenes.boxes import (
     lidar_instances,
     scene_velocities,
 )
-from lidistill.converters.nuscenes.tables import LIDAR, Record, SceneRecords
+from lidistill.converters.nuscenes_images import image_sizes
+from lidistill.converters.nuscenes_schema import remedy
+from lidistill.converters.nuscenes.tables import Record, SceneRecords
+from lidistill.geometry.boxes import points_in_boxes
 from lidistill.geometry.frames import compose, invert, make_transform
-from lidistill.io import DataError, image_size, point_count
+from lidistill.geometry.plausible import shift_fault
+from lidistill.io import DataError, point_count, read_points
 
 Info = dict[str, Any]
-NUM_FEATURES = 5  # x, y, z, intensity, ring: float32 in every .pcd.bin
+COLUMNS = 5  # x, y, z, intensity, ring: float32 in every .pcd.bin of nuScenes
 CAMERA_ORDER = (
     "CAM_FRONT",
     "CAM_FRONT_RIGHT",
@@ -46,22 +50,34 @@ class SceneOptions:
         version: The tables' folder in it.
         max_sweeps: LiDAR sweeps before each keyframe to list.
         annotated: False for a test split: no instances.
+        columns: Values a point.
     """
 
     root: Path
     version: str
     max_sweeps: int = 10
     annotated: bool = True
+    columns: int = COLUMNS
+
+    @property
+    def tables(self) -> Path:
+        """The tables' folder."""
+        return self.root / self.version
 
 
-def scene_infos(records: SceneRecords, options: SceneOptions) -> list[Info]:
-    """Returns the infos of a scene's keyframes in the order of time, ``sample_idx`` left open.
+def scene_infos(records: SceneRecords, options: SceneOptions) -> tuple[list[Info], list[str]]:
+    """The infos of a scene's keyframes in the order of time, ``sample_idx`` left open; and notes.
 
     Raises:
-        DataError: A LiDAR, image or label file is missing or cut.
+        DataError: A LiDAR, image or label file is missing or cut, or the tables contradict
+            themselves.
     """
-    velocities = scene_velocities(records)
-    return [_Keyframe(sample, records, options, velocities).info() for sample in records.samples]
+    velocities = scene_velocities(records, options.tables)
+    sizes, notes = image_sizes(records, options.root)
+    frames = [
+        _Keyframe(sample, records, options, velocities, sizes).info() for sample in records.samples
+    ]
+    return frames, notes
 
 
 class _Keyframe:
@@ -73,21 +89,25 @@ class _Keyframe:
         records: SceneRecords,
         options: SceneOptions,
         velocities: Mapping[str, NDArray[np.float64]],
+        sizes: Mapping[str, tuple[int, int]],
     ) -> None:
         self.sample, self.records, self.options = sample, records, options
-        self.velocities = velocities
+        self.velocities, self.sizes = velocities, sizes
         self.token: str = sample["token"]
         views = records.keyframes[self.token]
-        if LIDAR not in views:
+        if records.channel not in views:
+            there = ", ".join(sorted(views)) or "none"
             raise DataError(
-                f"The tables are broken: this sample has no {LIDAR} keyframe.",
-                path=options.root / options.version / "sample_data.json",
+                f"Expected a key frame of {records.channel} for each sample; this one has: "
+                f"{there}.",
+                path=options.tables / "sample_data.json",
                 token=self.token,
-                fix="extract the tables again.",
+                fix="leave this sample out of the tables, or give it one; another LiDAR is chosen "
+                "with --lidar CHANNEL.",
             )
-        self.lidar = views[LIDAR]
+        self.lidar = views[records.channel]
         names = [name for name in CAMERA_ORDER if name in views]
-        names += sorted(name for name in views if name not in (*CAMERA_ORDER, LIDAR))
+        names += sorted(name for name in views if name not in (*CAMERA_ORDER, records.channel))
         self.cameras = {name: views[name] for name in names}
         self.global_from_lidar = self._global_from_sensor(self.lidar)
 
@@ -107,6 +127,8 @@ class _Keyframe:
             info["lidar_sweeps"] = sweeps
         boxes = GlobalBoxes(annotations, self.velocities)
         info["instances"] = lidar_instances(boxes, invert(self.global_from_lidar))
+        self._check_places(info["instances"])
+        self._count_points(annotations, info["instances"])
         info["cam_instances"] = {
             name: camera_instances(
                 boxes, invert(self._global_from_sensor(record)), info["images"][name]
@@ -116,7 +138,7 @@ class _Keyframe:
         labels = self.records.lidarseg.get(self.lidar["token"])
         if labels is not None:
             self._check_labels(labels)
-            info["pts_semantic_mask_path"] = PurePosixPath(labels).name
+            info["pts_semantic_mask_path"] = self._named(labels, "pts_semantic_mask")
         return info
 
     def _pose(self, record: Record) -> NDArray[np.float64]:
@@ -132,32 +154,71 @@ class _Keyframe:
 
     def _sensor_from_lidar(self, record: Record) -> NDArray[np.float64]:
         """Through both ego poses: the vehicle moves between the LiDAR's and the sensor's time."""
-        return compose(invert(self._global_from_sensor(record)), self.global_from_lidar)
+        matrix = compose(invert(self._global_from_sensor(record)), self.global_from_lidar)
+        fault = shift_fault(matrix[:3, 3])
+        if fault:
+            raise DataError(
+                f"This pose and that of the key frame of {self.records.channel} "
+                f"({self.lidar['ego_pose_token']}) are far apart: {fault}.",
+                path=self.options.tables / "ego_pose.json",
+                token=record["ego_pose_token"],
+                fix=remedy(self.options.tables),
+            )
+        return matrix
+
+    def _check_places(self, instances: list[Info]) -> None:
+        for instance in instances:
+            fault = shift_fault(instance["bbox_3d"][:3])
+            if fault:
+                raise DataError(
+                    f"This box is too far from {self.records.channel} (sample {self.token}): "
+                    f"{fault}.",
+                    path=self.options.tables / "sample_annotation.json",
+                    token=instance["annotation_token"],
+                    fix=remedy(self.options.tables),
+                )
+
+    def _count_points(self, annotations: list[Record], instances: list[Info]) -> None:
+        """Fill in the points of boxes for which the table gives none."""
+        open_ones = [k for k, a in enumerate(annotations) if a["num_lidar_pts"] is None]
+        if not open_ones:
+            return
+        points = read_points(
+            self._existing(self.lidar["filename"]), self.options.columns, self.token
+        )
+        boxes = np.array([instances[k]["bbox_3d"] for k in open_ones])
+        counts = points_in_boxes(points, boxes).sum(axis=0)
+        for k, count in zip(open_ones, counts.tolist(), strict=True):
+            annotations[k]["num_lidar_pts"] = instances[k]["num_lidar_pts"] = count
+            instances[k]["bbox_3d_isvalid"] = count + instances[k]["num_radar_pts"] > 0
+
+    def _named(self, filename: str, kind: str) -> str:
+        """A file in the standard folder of its kind by its name, another by its path."""
+        path = PurePosixPath(filename)
+        return path.name if str(path.parent) == self.records.folders.get(kind) else filename
 
     def _image(self, record: Record) -> Info:
-        path = self._existing(record["filename"])
+        self._existing(record["filename"])
         sensor = self.records.sensors[record["calibrated_sensor_token"]]
-        width, height = record.get("width") or 0, record.get("height") or 0
-        if not (width and height):
-            width, height = image_size(path, self.token)
+        width, height = self.sizes[record["token"]]
         return {
-            "img_path": PurePosixPath(record["filename"]).name,
+            "img_path": self._named(record["filename"], sensor["channel"]),
             "cam2img": np.array(sensor["camera_intrinsic"], dtype=np.float64).tolist(),
             "cam2ego": self._sensor(record).tolist(),
             "lidar2cam": self._sensor_from_lidar(record).tolist(),
             "ego2global": self._pose(record).tolist(),
             "sample_data_token": record["token"],
             "timestamp": record["timestamp"] / 1e6,
-            "height": int(height),
-            "width": int(width),
+            "height": height,
+            "width": width,
             "superpixels_path": f"{record['token']}.png",
         }
 
     def _lidar_points(self) -> Info:
         self._check_points(self.lidar)
         return {
-            "num_pts_feats": NUM_FEATURES,
-            "lidar_path": PurePosixPath(self.lidar["filename"]).name,
+            "num_pts_feats": self.options.columns,
+            "lidar_path": self._named(self.lidar["filename"], "pts"),
             "lidar2ego": self._sensor(self.lidar).tolist(),
             "sample_data_token": self.lidar["token"],
         }
@@ -167,7 +228,7 @@ class _Keyframe:
         sweeps: list[Info] = []
         record = self.lidar
         while len(sweeps) < self.options.max_sweeps and record["prev"] in self.records.lidar:
-            record = self.records.lidar[record["prev"]]
+            record = self._before(record)
             self._check_points(record)
             points = {
                 "lidar2ego": self._sensor(record).tolist(),
@@ -184,6 +245,18 @@ class _Keyframe:
             )
         return sweeps
 
+    def _before(self, record: Record) -> Record:
+        before = self.records.lidar[record["prev"]]
+        if before["timestamp"] >= record["timestamp"]:
+            raise DataError(
+                f"Expected 'prev' to name an earlier sweep, but {before['token']} "
+                f"({before['timestamp']}) is not before this one ({record['timestamp']}).",
+                path=self.options.tables / "sample_data.json",
+                token=record["token"],
+                fix=remedy(self.options.tables),
+            )
+        return before
+
     def _existing(self, filename: str) -> Path:
         path = self.options.root / filename
         if not path.is_file():
@@ -198,7 +271,7 @@ class _Keyframe:
         return path
 
     def _check_points(self, record: Record) -> int:
-        return point_count(self._existing(record["filename"]), NUM_FEATURES, self.token)
+        return point_count(self._existing(record["filename"]), self.options.columns, self.token)
 
     def _check_labels(self, filename: str) -> None:
         path = self._existing(filename)

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
-from lidistill.io import DataError, read_json
+from lidistill.io import DataError, plain_name, read_json
 
+LOGGER = logging.getLogger("lidistill.create_data")
 SHORT_NAMES = ("train", "val", "test")
 PREDEFINED = {
     "trainval": {"train": "train", "val": "val"},
@@ -44,7 +48,8 @@ def find_splits(root: Path, version: str, scenes: Sequence[str]) -> list[Split]:
         scenes: Names of the scenes in the tables.
 
     Raises:
-        DataError: Neither way gives a scene, or a scene is in two splits of splits.json.
+        DataError: Neither way gives a scene, a split of splits.json names none, or one that trains
+            and one that evaluates share a scene.
     """
     path = root / version / "splits.json"
     wanted = _from_file(path) if path.exists() else _predefined(root, version)
@@ -53,6 +58,9 @@ def find_splits(root: Path, version: str, scenes: Sequence[str]) -> list[Split]:
         Split(name, devkit_name, tuple(scene for scene in members if scene in known))
         for name, (devkit_name, members) in wanted.items()
     ]
+    for split in found:
+        if not split.scenes and path.exists():
+            LOGGER.warning("%s: none of its scenes is in the tables; no info file", split.devkit_name)
     found = [split for split in found if split.scenes]
     if not found:
         raise DataError(
@@ -73,6 +81,15 @@ def _from_file(path: Path) -> dict[str, tuple[str, list[str]]]:
         raise DataError(
             'Expected {"split name": ["scene name", ...], ...}.', path=path, fix="mend this file."
         )
+    empty = [name for name, members in content.items() if not members]
+    if empty:
+        raise DataError(
+            f"Expected at least one scene in each split, but {', '.join(empty)} has none.",
+            path=path,
+            fix="give it scenes, or leave the split out.",
+        )
+    content = {plain_name(name, "split"): _once(name, members) for name, members in content.items()}
+    _refuse_overlap(content, path)
     short = [name.rsplit("_", 1)[-1] for name in content]
     result = {}
     for name, members in content.items():
@@ -80,6 +97,43 @@ def _from_file(path: Path) -> dict[str, tuple[str, list[str]]]:
         alone = last in SHORT_NAMES and short.count(last) == 1
         result[last if alone else name] = (name, members)
     return result
+
+
+def _once(name: str, members: list[str]) -> list[str]:
+    """The scenes of a split without those that are there twice."""
+    single = list(dict.fromkeys(members))
+    if len(single) < len(members):
+        twice = [scene for scene in single if members.count(scene) > 1]
+        LOGGER.warning("%s: named more than once, taken once: %s", name, _some(twice))
+    return single
+
+
+def _refuse_overlap(content: Mapping[str, list[str]], path: Path) -> None:
+    """No scene in two of ``x_train``, ``x_val`` and ``x_test``.
+
+    Others may share scenes: ``trainval``, a small ``mini_train`` of a ``train``, folds.
+    """
+    families: dict[str, list[str]] = defaultdict(list)
+    for name in content:
+        family, _, last = name.rpartition("_")
+        if last in SHORT_NAMES:
+            families[family].append(name)
+    lone = [n for last in SHORT_NAMES for n in _only(content, last)]  # train, val and test files
+    for names in [*families.values(), lone]:
+        for one, other in combinations(names, 2):
+            shared = [scene for scene in content[one] if scene in set(content[other])]
+            if shared:
+                raise DataError(
+                    f"Expected no scene in two splits, but {len(shared)} are in {one} and in "
+                    f"{other}: {_some(shared)}.",
+                    path=path,
+                    fix="take them out of one of the two; otherwise results on the one say nothing.",
+                )
+
+
+def _only(content: Mapping[str, list[str]], last: str) -> list[str]:
+    names = [name for name in content if name.rsplit("_", 1)[-1] == last]
+    return names if len(names) == 1 else []
 
 
 def _predefined(root: Path, version: str) -> dict[str, tuple[str, list[str]]]:
