@@ -34,6 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out scenes of which a file is missing",
     )
+    nuscenes.add_argument(
+        "--lidar",
+        metavar="CHANNEL",
+        help="channel of the LiDAR; LIDAR_TOP, or the only one, where this is left out",
+    )
+    nuscenes.add_argument(
+        "--columns", type=int, default=5, help="float32 values a point in the LiDAR's files"
+    )
     kitti = _command(commands, "kitti", "KITTI's object benchmark, or any data set in its layout")
     kitti.add_argument(
         "--points", choices=POINT_FOLDERS, default="velodyne", help="folder of the point clouds"
@@ -90,6 +98,8 @@ def run(args: argparse.Namespace) -> int:
             max_sweeps=args.max_sweeps,
             skip_incomplete=args.skip_incomplete,
             restart=args.restart,
+            lidar=args.lidar,
+            columns=args.columns,
         )
     elif args.dataset == "semantickitti":
         written = convert_semantic_kitti(

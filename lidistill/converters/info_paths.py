@@ -16,7 +16,7 @@ class InfoPaths:
     """Turns file names of an info file into paths.
 
     A name with a folder in it counts from the data root; a bare name lies in the folder of its
-    kind. ``\\`` is taken as ``/``. Names that lead out of the data root are refused.
+    kind. A backslash is taken as ``/``. Names that lead out of the data root are refused.
 
     Args:
         root: The data root.

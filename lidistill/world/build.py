@@ -101,7 +101,9 @@ def _finished(root: Path, parameters: dict[str, Any]) -> bool:
     started = root / WORK / "parameters.json"
     done = (root / "manifest.json").exists()
     if done:
-        found = read_manifest(root, f"delete this world and make it again: rm -r {root}")["parameters"]
+        found = read_manifest(root, f"delete this world and make it again: rm -r {root}")[
+            "parameters"
+        ]
     elif started.exists():
         found = read_json(started, f"start again: rm -r {root / WORK}")
     elif root.exists() and any(p.name != WORK for p in root.iterdir()):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -103,11 +104,9 @@ def test_weights_that_are_none_are_named(kind, to, unet, tmp_path):
     spoil, words = DAMAGES[kind]
     content["state_dict"][name] = spoil(content["state_dict"][name])
     torch.save(content, file)
+    convert = import_weights if to == "import" else partial(export_student, to=to)
     with pytest.raises(DataError, match=words) as caught:
-        if to == "import":
-            import_weights(file, tmp_path / "out.pth")
-        else:
-            export_student(file, tmp_path / "out.pth", to)
+        convert(file, tmp_path / "out.pth")
     assert str(file) in str(caught.value)
     assert name in str(caught.value)
     assert not (tmp_path / "out.pth").exists()

@@ -109,9 +109,10 @@ def convert_nuscenes(
         for split in splits:
             path = target / f"lidistill_infos_{split.name}.pkl"
             frames, contents = _merge(split, tables, store)
-            metainfo = _metainfo(version, split, tables) | {"contents": contents.to_dict()}
+            metainfo = _metainfo(version, split, tables)
             extra = {**parameters, "split": split.devkit_name, "scenes": len(split.scenes)}
-            write_infos(path, metainfo, frames, extra, f"{root} {version}")
+            source = f"{root} {version}"
+            write_infos(path, metainfo, frames, extra, source, contents.to_dict())
             written[split.name] = path
         store.finish()
     if not skip_incomplete:

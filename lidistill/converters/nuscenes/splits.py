@@ -60,7 +60,9 @@ def find_splits(root: Path, version: str, scenes: Sequence[str]) -> list[Split]:
     ]
     for split in found:
         if not split.scenes and path.exists():
-            LOGGER.warning("%s: none of its scenes is in the tables; no info file", split.devkit_name)
+            LOGGER.warning(
+                "%s: none of its scenes is in the tables; no info file", split.devkit_name
+            )
     found = [split for split in found if split.scenes]
     if not found:
         raise DataError(
@@ -127,7 +129,7 @@ def _refuse_overlap(content: Mapping[str, list[str]], path: Path) -> None:
                     f"Expected no scene in two splits, but {len(shared)} are in {one} and in "
                     f"{other}: {_some(shared)}.",
                     path=path,
-                    fix="take them out of one of the two; otherwise results on the one say nothing.",
+                    fix="take them out of one of the two, or the results say nothing.",
                 )
 
 

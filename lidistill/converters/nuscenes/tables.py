@@ -7,6 +7,7 @@ import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from lidistill.converters.info_paths import default_prefix
@@ -121,17 +122,20 @@ class NuScenesTables:
             "a synthetic one comes from: lidistill world --layout nuscenes --out DIR",
         )
 
-    def get(self, table: str, token: str) -> Record:
-        """Returns a record; a token that is not in its table raises DataError."""
-        record = self._by_token[table].get(token)
-        if record is None:
-            raise DataError(
-                f"The tables are broken: {table}.json has no record of token {token!r}, which "
-                "another table refers to.",
-                path=self.folder / f"{table}.json",
-                fix=remedy(self.folder),
+    def _follow(self, table: str, record: Record, target: str, token: str) -> Record:
+        """The record of a target table that a token in a record refers to."""
+        found = self._by_token[target].get(token)
+        if found is None:
+            what = (
+                f"The tables are broken: {target}.json has no record of token {token!r}, which "
+                f"this record of {table}.json refers to."
             )
-        return record
+            raise self._error(table, what, record_name(record, 0))
+        return found
+
+    def _sensor_of(self, data: Record) -> Record:
+        token = data["calibrated_sensor_token"]
+        return self._follow("sample_data", data, "calibrated_sensor", token)
 
     def _error(self, table: str, what: str, token: str) -> DataError:
         path = self.folder / f"{table}.json"
@@ -155,15 +159,15 @@ class NuScenesTables:
     def _sensors(self, records: list[Record]) -> dict[str, Record]:
         result = {}
         for record in records:
-            sensor = self.get("sensor", record["sensor_token"])
+            sensor = self._follow("calibrated_sensor", record, "sensor", record["sensor_token"])
             extra = {"channel": sensor["channel"], "modality": sensor["modality"]}
             result[record["token"]] = {**record, **extra}
         return result
 
     def _choose_lidar(self, records: Iterable[Record], wanted: str | None) -> str:
         """The channel that is asked for, LIDAR_TOP, or the only one that has key frames."""
-        tokens = {r["calibrated_sensor_token"] for r in records if r["is_key_frame"]}
-        sensors = [self.get("calibrated_sensor", token) for token in tokens]
+        used = {r["calibrated_sensor_token"]: r for r in records if r["is_key_frame"]}
+        sensors = [self._sensor_of(record) for record in used.values()]
         found = sorted({s["channel"] for s in sensors if s["modality"] == "lidar"})
         if wanted in found or (wanted is None and LIDAR in found):
             return wanted or LIDAR
@@ -186,7 +190,7 @@ class NuScenesTables:
         groups: dict[str, list[Record]] = defaultdict(list)
         checked: set[str] = set()
         for record in records:
-            sensor = self.get("calibrated_sensor", record["calibrated_sensor_token"])
+            sensor = self._sensor_of(record)
             camera = sensor["modality"] == "camera" and record["is_key_frame"]
             if not camera and sensor["channel"] != self.lidar:
                 continue
@@ -196,7 +200,7 @@ class NuScenesTables:
                 if sensor["token"] not in checked:
                     self._check_camera(sensor)
                     checked.add(sensor["token"])
-            sample = self.get("sample", record["sample_token"])
+            sample = self._follow("sample_data", record, "sample", record["sample_token"])
             groups[sample["scene_token"]].append(record)
         return groups
 
@@ -211,15 +215,16 @@ class NuScenesTables:
 
     def _grouped_annotations(self, records: list[Record]) -> dict[str, list[Record]]:
         groups: dict[str, list[Record]] = defaultdict(list)
+        follow = partial(self._follow, "sample_annotation")
         for record in records:
-            self.get("sample", record["sample_token"])
-            instance = self.get("instance", record["instance_token"])
-            category = self.get("category", instance["category_token"])["name"]
+            follow(record, "sample", record["sample_token"])
+            instance = follow(record, "instance", record["instance_token"])
+            category = self._follow("instance", instance, "category", instance["category_token"])
             attributes = [
-                self.get("attribute", token)["name"] for token in record["attribute_tokens"]
+                follow(record, "attribute", token)["name"] for token in record["attribute_tokens"]
             ]
             extra = {
-                "category_name": category,
+                "category_name": category["name"],
                 "attribute_names": attributes,
                 "visibility": self._visibility(record["visibility_token"]),
             }
@@ -257,7 +262,9 @@ class NuScenesTables:
         One reader's prefix must do for all files of a kind, hence all or none.
         """
         prefix: Mapping[str, str] = default_prefix({"dataset": "nuscenes", "version": version})
-        elsewhere = {name for name, path in self._named_files() if _parent(path) != prefix.get(name)}
+        elsewhere = {
+            name for name, path in self._named_files() if _parent(path) != prefix.get(name)
+        }
         if elsewhere:
             LOGGER.info("not in nuScenes' own folders: %s", ", ".join(sorted(elsewhere)))
         return {name: folder for name, folder in prefix.items() if name not in elsewhere}
@@ -266,7 +273,7 @@ class NuScenesTables:
         """Kind and name of every file that an info names below a prefix."""
         for record in (record for group in self._data.values() for record in group):
             if record["is_key_frame"]:
-                channel = self.get("calibrated_sensor", record["calibrated_sensor_token"])["channel"]
+                channel = self._sensor_of(record)["channel"]
                 yield "pts" if channel == self.lidar else channel, record["filename"]
         for name in self._lidarseg.values():
             yield "pts_semantic_mask", name
@@ -278,9 +285,10 @@ class NuScenesTables:
         keyframes: dict[str, dict[str, Record]] = {sample["token"]: {} for sample in samples}
         lidar, poses, sensors = {}, {}, {}
         for record in data:
-            sensor = self.get("calibrated_sensor", record["calibrated_sensor_token"])
+            sensor = self._sensor_of(record)
             sensors[sensor["token"]] = sensor
-            poses[record["ego_pose_token"]] = self.get("ego_pose", record["ego_pose_token"])
+            pose = record["ego_pose_token"]
+            poses[pose] = self._follow("sample_data", record, "ego_pose", pose)
             if sensor["channel"] == self.lidar:
                 lidar[record["token"]] = record
             if record["is_key_frame"]:

@@ -113,7 +113,7 @@ class FeatureStore:
                 f"This map of the teacher cache cannot be read: {error.strerror}.",
                 path=path,
                 token=token,
-                fix="the map may be sound: mend what is said above, and run the same command again.",
+                fix="the map may be sound: mend what is said above, then run this again.",
             ) from error
         values = _parse(data, _TYPES[exact])
         if values is None:

@@ -70,3 +70,46 @@ def test_no_split_at_all(tmp_path: Path) -> None:
         _splits(tmp_path, "v1.0-mine", ["a"])
     with pytest.raises(DataError, match=r"(?s)None of the 4 scenes.*a, b, c, \.\.\..*mini_train"):
         _splits(tmp_path, "v1.0-mini", ["a", "b", "c", "d"])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"my_train": ["a", "b"], "my_val": ["b", "c"]},
+        {"train": ["a", "b"], "test": ["b"]},
+        {"one_train": ["b"], "other_val": ["b"]},  # they become train and val
+        {"x_train": ["a"], "x_val": ["b"], "y_train": ["a", "b"], "y_val": ["b", "c"]},
+    ],
+)
+def test_a_scene_in_two_splits_is_named(tmp_path: Path, content: dict) -> None:
+    with pytest.raises(DataError, match=r"(?s)1 are in .* and in .*: b\..*splits\.json"):
+        _splits(tmp_path, "v", ["a", "b", "c"], content)
+
+
+def test_folds_and_parts_may_share_scenes(tmp_path: Path) -> None:
+    content = {
+        "x_train": ["a"], "x_val": ["b"], "y_train": ["b"], "y_val": ["a"], "trainval": ["a", "b"]
+    }  # fmt: skip
+    assert list(_splits(tmp_path, "v", ["a", "b"], content)) == list(content)
+
+
+def test_a_scene_twice_in_one_split_is_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    content = {"my_train": ["a", "b", "a"], "my_val": ["c"]}
+    found = _splits(tmp_path, "v", ["a", "b", "c"], content)
+    assert found["train"] == ("my_train", ("a", "b"))
+    assert "my_train: named more than once, taken once: a" in caplog.text
+
+
+def test_a_split_without_scenes_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(DataError, match=r"(?s)but my_val has none.*splits\.json"):
+        _splits(tmp_path, "v", ["a"], {"my_train": ["a"], "my_val": []})
+    assert list(_splits(tmp_path, "v", ["a"], {"my_train": ["a"], "my_val": ["gone"]})) == ["train"]
+    assert "my_val: none of its scenes is in the tables" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["../../x_train", "/x_train", "", "a\\b"])
+def test_a_split_is_a_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(DataError, match="can be a file name"):
+        _splits(tmp_path, "v", ["a"], {name: ["a"]})
