@@ -22,7 +22,7 @@ from lidistill import io
 TOOL = "lidistill cache_teacher"
 GIB = 2**30
 _SIDE_FILES = 256  # what .npy spends on its header, at most
-_TYPES = {False: np.float16, True: np.float32}
+_TYPES: dict[bool, type[np.floating]] = {False: np.float16, True: np.float32}
 
 
 class FeatureStore:

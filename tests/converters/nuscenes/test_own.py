@@ -18,7 +18,7 @@ from PIL import Image
 
 from lidistill.converters.info_paths import InfoPaths, superpixels_name
 from lidistill.converters.infos import load_infos
-from lidistill.converters.nuscenes import convert_nuscenes
+from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.converters.nuscenes_schema import DEFAULTS, TABLES
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.io import DataError
