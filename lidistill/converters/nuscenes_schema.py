@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.geometry.plausible import quaternion_fault, shift_fault, size_fault
+from lidistill.geometry.plausible import MAX_MAP_METRES, quaternion_fault, shift_fault, size_fault
 from lidistill.io import DataError, read_json
 from lidistill.io.records import (
     COUNT,
@@ -100,8 +100,6 @@ DEFAULTS: dict[str, Record] = {
     },
     "sample_data": {"prev": "", "width": 0, "height": 0},
 }
-
-MAX_MAP_METRES = 1e8  # coordinates of a map may count from the centre of the Earth
 
 Fault = Callable[[Any], str | None]
 _Suspect = Callable[[NDArray[np.float64]], NDArray[np.bool_]]

@@ -88,5 +88,5 @@ def read_scene_list(path: str | Path) -> list[str]:
             path=path,
             fix="write one scene name a line, or give a number of scenes.",
         )
-    lines = (line.split("#")[0].strip() for line in path.read_text(encoding="utf-8").splitlines())
+    lines = (line.split("#")[0].strip() for line in io.read_text(path).splitlines())
     return [line for line in lines if line]

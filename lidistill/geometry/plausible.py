@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 MAX_METRES = 1000.0  # from a sensor: no sensor sits, and no box stands, farther away
+MAX_MAP_METRES = 1e8  # coordinates of a map may count from the centre of the Earth
 MAX_BOX_METRES = 200.0  # longer than any train that a LiDAR sees whole
 MAX_PIXELS = 1e5  # focal lengths and principal points
 ROTATION_TOLERANCE = 1e-3
@@ -153,9 +154,11 @@ def boxes_fault(boxes: ArrayLike, max_metres: float = MAX_METRES) -> str | None:
 def size_fault(size: ArrayLike) -> str | None:
     """Whether three sizes (3,) of a box are positive and below 200 m."""
     array = np.asarray(size, dtype=np.float64)
-    if bool(((array > 0) & (array < MAX_BOX_METRES)).all()):
+    if bool(((array > 0) & (array < MAX_MAP_METRES = 1e8  # coordinates of a map may count from the centre of the Earth
+MAX_BOX_METRES)).all()):
         return None
-    return f"expected sizes above 0 and below {MAX_BOX_METRES:g} m, got {_short(array.tolist())}"
+    return f"expected sizes above 0 and below {MAX_MAP_METRES = 1e8  # coordinates of a map may count from the centre of the Earth
+MAX_BOX_METRES:g} m, got {_short(array.tolist())}"
 
 
 def _box_fault(row: NDArray[np.float64], max_metres: float) -> str | None:

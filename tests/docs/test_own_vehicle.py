@@ -16,6 +16,7 @@ from lidistill.converters.infos import load_infos
 from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.converters.superpixels.make import make_superpixels
 from lidistill.engine.train import train
+from lidistill.io import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
 TUTORIALS = ROOT / "docs" / "tutorials"
@@ -108,3 +109,87 @@ def test_slidr_trains_on_it(recording, tmp_path):
         quiet=True,
     )
     assert checkpoint.name == "iter_1.pth"
+
+
+@pytest.fixture
+def drive(recording, tmp_path) -> Path:
+    """A drive that a test may change."""
+    root = Path(shutil.copytree(recording, tmp_path / "copy"))
+    return sorted(root.glob("*/calibration.json"))[0].parent
+
+
+def test_a_byte_order_mark_and_stray_files_change_nothing(recording, drive):
+    for name in ("calibration.json", "poses.csv"):
+        path = drive / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+    (drive / "CAM_FRONT" / ".DS_Store").write_text("x")
+    (drive / "lidar" / "Thumbs.db").write_text("x")
+    own_vehicle.main(drive.parent)
+    assert (drive.parent / INFOS).read_bytes() == (recording / INFOS).read_bytes()
+
+
+FAR = np.diag([1.0, 1, 1, 1])
+FAR[0, 3] = 99999999999
+FAULTS = [
+    (("lidar", "columns"), 4, r"(?s)columns.*|\.bin"),
+    (("lidar", "columns"), "5", "'columns': expected a whole number from 3, got '5'"),
+    (("lidar", "vehicle_from_lidar"), FAR.tolist(), "within 1000 m"),
+    (("lidar", "vehicle_from_lidar"), (2 * np.eye(4)).tolist(), "rotation"),
+    (("cameras", "CAM_BACK", "vehicle_from_camera"), np.eye(3).tolist(), "4 x 4"),
+    (("cameras", "CAM_BACK", "intrinsics"), np.diag([0.0, 1, 1]).tolist(), "focal lengths"),
+    (("cameras", "CAM_BACK", "size"), [7, 5], "of CAM_BACK of 7 x 5 pixels"),
+    (("cameras", "CAM_BACK", "size"), None, "'size': expected two whole numbers"),
+    (("lidar",), [], "'lidar': expected a dictionary"),
+]
+
+
+@pytest.mark.parametrize(("place", "value", "words"), FAULTS)
+def test_a_rig_that_cannot_be_is_named(drive, place, value, words):
+    rig = json.loads((drive / "calibration.json").read_text())
+    part = rig
+    for key in place[:-1]:
+        part = part[key]
+    part[place[-1]] = value
+    (drive / "calibration.json").write_text(json.dumps(rig))
+    with pytest.raises(DataError, match=words) as caught:
+        own_vehicle.main(drive.parent)
+    assert str(drive) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda rows: rows[:1], "two or more rows"),
+        (lambda rows: ["time,x,y", *rows], "Expected rows of numbers"),
+        (lambda rows: [rows[1], rows[0], *rows[2:]], "in the order of time, but row 2"),
+        (lambda rows: [rows[0], *rows], "in the order of time, but row 2"),
+        (lambda rows: [row.rpartition(",")[0] for row in rows], "two or more rows"),
+        (lambda rows: [rows[0].rpartition(",")[0] + ",nan", *rows[1:]], "Row 1"),
+        (lambda rows: [rows[0].split(",")[0] + ",0,0,0,0,0,0,0", *rows[1:]], "Row 1: .*length 1"),
+        (lambda rows: [rows[0].split(",")[0] + ",99999,0,0,0,0,0,1", *rows[1:]], "Row 2 is"),
+        (lambda rows: rows[len(rows) // 2 :], "poses.csv has the range"),
+    ],
+)
+def test_poses_that_cannot_be_are_named(drive, change, words):
+    path = drive / "poses.csv"
+    path.write_text("\n".join(change(path.read_text().splitlines())))
+    with pytest.raises(ValueError, match=words) as caught:
+        own_vehicle.main(drive.parent)
+    assert "poses.csv" in str(caught.value)
+
+
+def test_points_show_and_cameras_keep_their_shape():
+    """A wide image and a tall one in cells of one size; a point is a disc, not one pixel."""
+    for shape in ((900, 1600, 3), (1600, 900, 3), (400, 1600, 3)):
+        image = np.full(shape, 90, np.uint8)
+        middle = np.array([[shape[1] / 2 - 0.5, shape[0] / 2 - 0.5]])
+        cell = check_rig.fit(image, middle, np.array([[255, 0, 0]], np.uint8))
+        assert cell.shape == (450, 800, 3)
+        scale = min(450 / shape[0], 800 / shape[1])
+        filled = cell.any(axis=2)
+        assert filled.any(axis=1).sum() == round(shape[0] * scale)
+        assert filled.any(axis=0).sum() == round(shape[1] * scale)
+        red = np.argwhere(cell[..., 0] > 200)
+        assert len(red) >= 9
+        expected = np.array([shape[0], shape[1]]) * scale / 2 - 0.5
+        np.testing.assert_allclose(red.mean(axis=0), expected, atol=0.6)
