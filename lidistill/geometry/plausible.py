@@ -154,11 +154,9 @@ def boxes_fault(boxes: ArrayLike, max_metres: float = MAX_METRES) -> str | None:
 def size_fault(size: ArrayLike) -> str | None:
     """Whether three sizes (3,) of a box are positive and below 200 m."""
     array = np.asarray(size, dtype=np.float64)
-    if bool(((array > 0) & (array < MAX_MAP_METRES = 1e8  # coordinates of a map may count from the centre of the Earth
-MAX_BOX_METRES)).all()):
+    if bool(((array > 0) & (array < MAX_BOX_METRES)).all()):
         return None
-    return f"expected sizes above 0 and below {MAX_MAP_METRES = 1e8  # coordinates of a map may count from the centre of the Earth
-MAX_BOX_METRES:g} m, got {_short(array.tolist())}"
+    return f"expected sizes above 0 and below {MAX_BOX_METRES:g} m, got {_short(array.tolist())}"
 
 
 def _box_fault(row: NDArray[np.float64], max_metres: float) -> str | None:
