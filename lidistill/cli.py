@@ -173,7 +173,8 @@ def _run_verb(options: argparse.Namespace, words: Sequence[str]) -> int:
         return int(args.run(args) or 0)
     except KeyboardInterrupt as interrupt:
         end_children()
-        _complain("interrupted", _how_to_go_on(options.verb, args, words))
+        kept = getattr(interrupt, "kept", None) or KEPT.get(options.verb)
+        _complain("interrupted", _how_to_go_on(kept, args, words))
         return exit_code(interrupt)
     except BrokenPipeError:  # `lidistill ... | head`
         sys.stderr.close()
@@ -185,10 +186,9 @@ def _run_verb(options: argparse.Namespace, words: Sequence[str]) -> int:
         return 1
 
 
-def _how_to_go_on(verb: str, args: argparse.Namespace, words: Sequence[str]) -> str:
+def _how_to_go_on(kept: str | None, args: argparse.Namespace, words: Sequence[str]) -> str:
     """What an interrupted verb leaves, and the command that goes on from there."""
     command = f"`lidistill {shlex.join(words)}`"
-    kept = KEPT.get(verb)
     if kept is None or getattr(args, "dry_run", False):
         return f"nothing half-written is left; {command} starts again"
     return f"{kept.format_map(_Options(vars(args)))}; {command} continues there"

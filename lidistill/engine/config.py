@@ -4,11 +4,20 @@
 from __future__ import annotations
 
 import argparse
-import ast
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lidistill.engine.data_configs import (
+    SUFFIXES,
+    check_bases,
+    check_content,
+    config_text,
+    read_yaml_safely,
+)
+from lidistill.engine.options import merge_options, parse_options
+from lidistill.io import DataError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -19,6 +28,11 @@ REMEMBERED = 32  # texts of configs
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``config`` and ``--cfg-options``, to be handed to :func:`load_config`."""
     parser.add_argument("config", type=Path, help="config file: configs/<method>/<name>.py")
+    add_options_argument(parser)
+
+
+def add_options_argument(parser: argparse.ArgumentParser) -> None:
+    """Add ``--cfg-options`` alone."""
     parser.add_argument(
         "--cfg-options",
         nargs="+",
@@ -34,7 +48,8 @@ def load_config(
     """Read a config with its bases.
 
     Args:
-        path: A pure-Python config (``with read_base()``) or one in mmengine's older text style.
+        path: A pure-Python config (``with read_base()``), one in mmengine's older text style, or
+            plain data in YAML or JSON.
         options: ``KEY=VALUE`` replacements; values are Python literals, else strings.
         data_root: replaces the config's ``data_root`` in every path.
 
@@ -44,11 +59,8 @@ def load_config(
     Raises:
         FileNotFoundError: where there is no such file, with the configs that there are.
         ValueError: for a config that does not parse or has no ``data_root`` to replace, or an
-            option that is not ``KEY=VALUE``.
+            option that is not ``KEY=VALUE`` or whose key nothing would read.
     """
-    from mmengine.config import Config
-    from mmengine.config.utils import ConfigParsingError
-
     _format_once()
     path = Path(path)
     if not path.is_file():
@@ -56,23 +68,36 @@ def load_config(
         raise FileNotFoundError(
             f"expected a config file, found no {path}; there are: {', '.join(known) or 'none here'}"
         )
-    try:
-        config = Config.fromfile(path)
-    except (ConfigParsingError, SyntaxError) as error:
-        raise ValueError(f"{path}: {error}") from error
-    config.merge_from_dict(parse_options(options))
+    config = _read(path)
+    merge_options(config, parse_options(options))
     if data_root is not None:
         _move_data(config, data_root, path)
     return config
 
 
-def parse_options(options: Sequence[str]) -> dict[str, Any]:
-    """``KEY=VALUE`` words as a dictionary.
+def _read(path: Path) -> Config:
+    """A Python config is run; one in YAML or JSON is read as data."""
+    from mmengine.config import Config
+    from mmengine.config.utils import ConfigParsingError
 
-    Raises:
-        ValueError: for a word that is not ``KEY=VALUE``.
-    """
-    return dict(_parse_option(option) for option in options)
+    config_text(path)
+    data_only = path.suffix in SUFFIXES
+    if data_only:
+        read_yaml_safely()
+        check_bases(path)
+    try:
+        config = Config.fromfile(path, import_custom_modules=not data_only)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"A base of this config is not UTF-8 ({error.reason}).",
+            path=path,
+            fix="save it as such.",
+        ) from error
+    except (ConfigParsingError, SyntaxError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    if data_only:
+        check_content(config.to_dict(), path)
+    return config
 
 
 def map_strings(value: Any, change: Callable[[str], str]) -> Any:
@@ -125,13 +150,3 @@ def _move_data(config: Config, data_root: str, path: Path) -> None:
         return new + text[len(old) :] if text == old or text.startswith(old + "/") else text
 
     map_strings(config._cfg_dict, move)
-
-
-def _parse_option(option: str) -> tuple[str, Any]:
-    key, sign, value = option.partition("=")
-    if not sign or not key:
-        raise ValueError(f"expected --cfg-options KEY=VALUE, got {option!r}")
-    try:
-        return key, ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        return key, {"true": True, "false": False}.get(value, value)

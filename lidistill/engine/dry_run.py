@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from lidistill.engine.config import add_config_arguments, load_config
+from lidistill.engine.options import merge_options, parse_options
 from lidistill.engine.synthetic import synthetic_batch
 
 HELP = "build a config's models, run one batch, print taps, gradients, sizes and costs"
@@ -97,8 +98,9 @@ def dry_run(
     from lidistill.registry import MODELS
 
     compat.apply()
-    cfg = load_config(config, options or (), data_root=data_root)
+    cfg = load_config(config, data_root=data_root)
     path, cfg = choose_stage(Path(config), cfg, stage, data_root)
+    merge_options(cfg, parse_options(options or ()))
     notes = _teachers_as_built(cfg.model, random_teachers)
     torch.manual_seed(cfg.get("randomness", {}).get("seed") or 0)
     with _quiet():

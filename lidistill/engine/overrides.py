@@ -5,6 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from lidistill.engine.options import merge_options
+
 EVERYWHERE = ("iters", "accumulate", "monitor")
 """Options that hold for every stage of a staged config unless a stage's name stands before them."""
 
@@ -32,8 +34,7 @@ def apply_overrides(cfg: Any, seed: int | None, amp: bool, options: dict[str, An
         cfg.monitor = {"type": "lidistill.MonitorHook", "interval": int(monitor)}
     if amp:
         cfg.optim_wrapper.type = "lidistill.engine.amp.BFloat16OptimWrapper"
-    if options:
-        cfg.merge_from_dict(options)
+    merge_options(cfg, options)
 
 
 def add_monitor(cfg: Any) -> None:

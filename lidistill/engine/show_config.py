@@ -106,7 +106,7 @@ def locate(kind: Any, key: str = "") -> Built:
     """
     if isinstance(kind, str):
         try:
-            found = _look_up(kind)
+            found = look_up(kind)
         except ImportError as error:
             return Built(key, kind, f"cannot be imported: {error}")
         if found is None:
@@ -125,7 +125,7 @@ def _is_buildable(kind: Any) -> bool:
     return isinstance(kind, str) or inspect.isclass(kind) or inspect.isfunction(kind)
 
 
-def _look_up(name: str) -> Any:
+def look_up(name: str) -> Any:
     """What a string in a config means: ``package.module.Class``, ``scope.Class`` or ``Class``."""
     import mmengine.runner  # noqa: F401  (fills mmengine's own registries)
     from mmengine import registry as registries

@@ -25,10 +25,9 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
 from lidistill.engine.config import load_config, map_strings
-from lidistill.io import DataError, read_json, write_json
+from lidistill.hooks.run_folder import flat_values
 
 STAGE_PREFIX = "stage://"
-RUN = "run.json"
 _VOLATILE = ("work_dir", "resume", "load_from", "launcher", "monitor")
 
 
@@ -93,10 +92,19 @@ def _set_aside(value: Any, classes: dict[str, Any]) -> Any:
 
 def fingerprint(cfg: Config) -> str:
     """Hash of what a config trains; where it runs, if it resumes, who watches do not count."""
+    return hashlib.sha256(_trained(cfg).pretty_text.encode()).hexdigest()[:16]
+
+
+def trained_values(cfg: Config) -> dict[str, str]:
+    """What :func:`fingerprint` hashes, value by value."""
+    return flat_values(_trained(cfg))
+
+
+def _trained(cfg: Config) -> Config:
     kept = copy.deepcopy(cfg)
     for key in _VOLATILE:
         kept.pop(key, None)
-    return hashlib.sha256(kept.pretty_text.encode()).hexdigest()[:16]
+    return kept
 
 
 def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None:
@@ -118,60 +126,3 @@ def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None
         return str(checkpoints[name])
 
     map_strings(cfg._cfg_dict, fill)
-
-
-def finished_checkpoint(work_dir: Path, key: str) -> Path | None:
-    """Final checkpoint of a finished run of this very config, or None.
-
-    Raises:
-        ValueError: ``work_dir`` holds a run of another config.
-    """
-    if not (work_dir / RUN).is_file():
-        return None
-    content = read_run(work_dir)
-    if content.get("config") != key:
-        raise ValueError(
-            f"{work_dir} holds a run of another config (or of this one before it was changed); "
-            "choose another --work-dir, or add --restart to begin anew there"
-        )
-    checkpoint = content.get("checkpoint")
-    return work_dir / checkpoint if checkpoint and (work_dir / checkpoint).is_file() else None
-
-
-def read_run(work_dir: Path) -> dict[str, Any]:
-    """What ``run.json`` says of a training.
-
-    Returns:
-        ``config``, its fingerprint; ``wall_s`` and ``process_s``, seconds over all its starts; and
-        what else :func:`note_run` was given.
-
-    Raises:
-        DataError: there is none, or not one that :func:`note_run` wrote.
-    """
-    path = work_dir / RUN
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise _damaged(path, f"it holds a {type(content).__name__}, expected an object")
-    content = {"wall_s": 0.0, "process_s": 0.0, **content}
-    for name in ("wall_s", "process_s"):
-        value = content[name]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
-            raise _damaged(path, f"its {name} is no number of seconds")
-    for name in ("config", "checkpoint"):
-        if not isinstance(content.get(name, ""), str):
-            raise _damaged(path, f"its {name} is a {type(content[name]).__name__}, expected words")
-    return content
-
-
-def _damaged(path: Path, what: str) -> DataError:
-    return DataError(
-        f"not the note of a training: {what}",
-        path=path,
-        fix="add --restart to begin anew in this folder, or choose another --work-dir",
-    )
-
-
-def note_run(work_dir: Path, key: str, **facts: Any) -> None:
-    """Write ``run.json``: what runs (or ran) in this folder."""
-    work_dir.mkdir(parents=True, exist_ok=True)
-    write_json(work_dir / RUN, {"config": key, **facts})

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import compat
-from lidistill.engine.config import load_config
+from lidistill.engine.config import add_options_argument, load_config
+from lidistill.engine.options import merge_options, parse_options
 from lidistill.engine.stages import choose_stage, fill_stage_checkpoints, stage_names
 from lidistill.hooks.pretrained import set_pretrained
 
@@ -33,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--stage", help="of a staged config (default: that of the checkpoint's folder, or the last)"
     )
+    add_options_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace) -> int:
         args.seed,
         probe=args.probe,
         stage=args.stage,
+        options=parse_options(args.cfg_options),
     )
     return 0
 
@@ -58,6 +61,7 @@ def evaluate(
     *,
     probe: str | None = None,
     stage: str | None = None,
+    options: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """Run the config's test loop on a checkpoint.
 
@@ -69,6 +73,8 @@ def evaluate(
         seed: replaces ``randomness.seed``.
         probe: of :data:`PROBES`, in place of the probe that a pretraining config names.
         stage: of a staged config; None for the one in whose folder the checkpoint is, or the last.
+        options: dotted key -> value, those that the checkpoint was trained with; of the stage's
+            own config (``model.x``, without the stage's name).
 
     Raises:
         FileNotFoundError: no such config or checkpoint.
@@ -83,6 +89,7 @@ def evaluate(
     if stage is None and Path(checkpoint).parent.name in stage_names(cfg):
         stage = Path(checkpoint).parent.name
     _, cfg = choose_stage(Path(config), cfg, stage, data_root)
+    merge_options(cfg, options or {})
     if cfg.get("test_cfg") is None:
         raise ValueError(f"{config} has no test_cfg; SLidR configs name LinearProbeLoop there")
     if probe is not None:

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout
@@ -12,20 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import compat
-from lidistill.engine.config import add_config_arguments, load_config, parse_options
+from lidistill.engine.config import add_config_arguments, load_config
 from lidistill.engine.distributed import from_rank_0, is_main_process, joined, wrap_for_cpu
+from lidistill.engine.options import parse_options
 from lidistill.engine.overrides import EVERYWHERE, add_monitor, apply_overrides, split_options
 from lidistill.engine.stages import (
-    RUN,
     fill_stage_checkpoints,
     fingerprint,
-    finished_checkpoint,
     load_stage,
+    trained_values,
+)
+from lidistill.engine.stopping import StopHook, Stopped, StopRequest, at_once, shield_workers
+from lidistill.hooks.run_folder import (
+    NOTE,
+    clear,
+    finished_checkpoint,
+    latest_checkpoint,
     note_run,
+    note_written,
     read_run,
+    refuse_foreign,
 )
 from lidistill.io import exclusive
-from lidistill.io.locks import LOCK_FILE
 
 HELP = "train a config; the same command continues a run that was interrupted"
 
@@ -54,7 +61,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="look at the embeddings every N iterations, without labels (docs/monitoring.md)",
     )
-    parser.add_argument("--restart", action="store_true", help="discard what is in the work dir")
+    parser.add_argument(
+        "--restart",
+        action="store_true",
+        help="begin anew: remove what the run in the work dir wrote",
+    )
     parser.add_argument(
         "--launcher", choices=["none", "pytorch", "slurm", "mpi"], default="none",
         help="how several processes were started (tools/dist_train.sh, tools/slurm_train.sh)",
@@ -101,7 +112,7 @@ def train(
         data_root: replaces the config's ``data_root`` in every path.
         seed: replaces ``randomness.seed``.
         amp: bfloat16 autocast.
-        restart: remove what ``work_dir`` holds first.
+        restart: remove first what the run in ``work_dir`` wrote, and nothing else.
         launcher: mmengine's launcher name.
         options: dotted key -> value, applied last; in a staged config ``<stage>.<key>``. ``iters``
             is the number of iterations, ``accumulate`` that of batches to one step, ``monitor``
@@ -128,6 +139,8 @@ def train(
         if unknown:
             raise ValueError(f"{config} has no stages {sorted(unknown)}; it has {names}")
         checkpoints: dict[str, Path] = {}
+        for name in names if restart and is_main_process() else ():
+            refuse_foreign(folder / name)  # before the first of them is trained anew
         for stage in stages:
             if only is not None and stage["name"] not in only:
                 continue
@@ -153,17 +166,15 @@ def train_one(
     distributed training rank 0 alone looks at the folder and writes to it.
     """
     fill_stage_checkpoints(cfg, checkpoints)
+    if restart and is_main_process():
+        refuse_foreign(work_dir)  # before a lock is put there
     with exclusive(work_dir, "trains") if is_main_process() else nullcontext():
         return _train_alone(cfg, work_dir, restart, launcher, quiet)
 
 
 def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: bool) -> Path:
-    from mmengine.runner import Runner
-
-    from lidistill.hooks.checkpoint import latest_checkpoint
-
-    key = fingerprint(cfg)
-    done, latest, before = from_rank_0(lambda: _begin(work_dir, key, restart))
+    key, values = fingerprint(cfg), trained_values(cfg)
+    done, latest, before = from_rank_0(lambda: _begin(cfg, work_dir, key, values, restart))
     if done is not None:
         return done
     cfg.work_dir = str(work_dir)
@@ -173,6 +184,7 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
     wrap_for_cpu(cfg)
     add_monitor(cfg)
     begin, used = time.perf_counter(), time.process_time()
+    request = StopRequest()
 
     def spent() -> dict[str, float]:
         """Seconds over all starts of this run."""
@@ -183,8 +195,7 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
 
     try:
         with console_log(work_dir) if quiet and is_main_process() else nullcontext():
-            runner = Runner.from_cfg(cfg)
-            runner.train()
+            runner = _run(cfg, work_dir, request)
     except BaseException:
         if is_main_process():
             note_run(work_dir, key, **spent())
@@ -199,11 +210,40 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
             work_dir, key, checkpoint=final.name, iterations=runner.iter, seed=runner.seed,
             resumed_from=latest.name if latest else None, processes=runner.world_size, **spent(),
         )  # fmt: skip
+    if request.signal:  # it came in the last iteration
+        raise Stopped(f"the training is finished: {final}", request.signal)
     return final
 
 
+def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
+    """Build mmengine's runner, guard it and let it train; the runner."""
+    from mmengine.runner import Runner
+
+    from lidistill.hooks import FiniteLossHook, ProgressBarHook
+
+    runner = Runner.from_cfg(cfg)
+    if is_main_process():
+        note_written(work_dir, runner.timestamp, there=True)
+    if not any(isinstance(hook, FiniteLossHook) for hook in runner.hooks):
+        runner.register_hook(FiniteLossHook())
+    runner.register_hook(StopHook(request))
+    shield_workers(runner)
+    try:
+        with request.listening():
+            runner.train()
+    except Stopped:
+        raise
+    except KeyboardInterrupt as error:
+        raise at_once(work_dir, error) from error
+    finally:
+        for hook in runner.hooks:
+            if isinstance(hook, ProgressBarHook):
+                hook.after_train(runner)
+    return runner
+
+
 def _begin(
-    work_dir: Path, key: str, restart: bool
+    cfg: Any, work_dir: Path, key: str, values: dict[str, str], restart: bool
 ) -> tuple[Path | None, Path | None, dict[str, float]]:
     """Claim the folder.
 
@@ -211,29 +251,25 @@ def _begin(
         The final checkpoint if the run is finished, the one to go on from, and the seconds that
         earlier starts took.
     """
-    from lidistill.hooks.checkpoint import latest_checkpoint
-
     if restart:
-        _clear(work_dir)
-    done = finished_checkpoint(work_dir, key)
+        clear(work_dir)
+    done = finished_checkpoint(work_dir, key, values)
     spent = {"wall_s": 0.0, "process_s": 0.0}
     if done is not None:
         return done, None, spent
+    own = Path(cfg.filename).name if cfg.filename else None  # mmengine writes the config down
+    if own and (work_dir / own).exists() and (work_dir / own).samefile(cfg.filename):
+        raise ValueError(
+            f"expected a --work-dir for what the training writes, got {work_dir}, the folder of "
+            f"the config {own}, which would be overwritten; name another folder"
+        )
     latest = latest_checkpoint(work_dir)
-    if latest is not None and (work_dir / RUN).is_file():
+    if latest is not None and (work_dir / NOTE).is_file():
         noted = read_run(work_dir)
         spent = {name: noted[name] for name in spent}
-    note_run(work_dir, key, **spent)
+    note_run(work_dir, key, values, **spent)
+    note_written(work_dir, "last_checkpoint", "console.log", *([own] if own else []))
     return None, latest, spent
-
-
-def _clear(work_dir: Path) -> None:
-    """Remove what the folder holds, but for the lock that this process has on it."""
-    for path in work_dir.iterdir() if work_dir.exists() else ():
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != LOCK_FILE:
-            path.unlink()
 
 
 @contextmanager

@@ -17,11 +17,11 @@ from mmengine.config import ConfigDict
 from lidistill import compat
 from lidistill.engine.config import load_config, map_strings
 from lidistill.engine.overrides import apply_overrides
-from lidistill.engine.stages import read_run
 from lidistill.engine.train import train_one
 from lidistill.evidence.plan import Row, slug
 from lidistill.evidence.scores import SCORES, Trained
 from lidistill.evidence.table import CONFIG, ROW, Line, Table
+from lidistill.hooks.run_folder import read_run
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from mmengine.fileio.backends import backends, register_backend
 from mmengine.hooks import CheckpointHook
 
 from lidistill.compat.noise import hush_logger
+from lidistill.hooks.run_folder import note_written
 from lidistill.io import atomic_write
 from lidistill.registry import HOOKS
 
@@ -20,6 +21,7 @@ class AtomicBackend(LocalBackend):
 
     def put(self, obj: Any, filepath: str | Path) -> None:
         """Write bytes through a temporary file in the same folder."""
+        note_written(Path(filepath).parent, Path(filepath).name)
         with atomic_write(Path(filepath)) as temporary:
             Path(temporary).write_bytes(bytes(obj))
 
@@ -71,16 +73,3 @@ class AtomicCheckpointHook(CheckpointHook):
         self.interval = -(-self.asked_interval // batches) * batches
         hush_logger(runner.logger)
         super().before_train(runner)
-
-
-def latest_checkpoint(work_dir: str | Path) -> Path | None:
-    """The newest ``iter_*.pth`` in ``work_dir``; None if there is none.
-
-    mmengine's own ``last_checkpoint`` note is not trusted: a kill can leave it empty or behind.
-    """
-    found = {
-        int(path.stem.removeprefix("iter_")): path
-        for path in Path(work_dir).glob("iter_*.pth")
-        if path.stem.removeprefix("iter_").isdigit()
-    }
-    return found[max(found)] if found else None

@@ -12,6 +12,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from lidistill.distill.parts import PartsReport, load_parts
+from lidistill.hooks.run_folder import note_written
 from lidistill.io import atomic_write
 from lidistill.registry import HOOKS
 
@@ -41,6 +42,7 @@ class PretrainedParts(Hook):
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         self.report = load_parts(model, self.checkpoint, self.parts)
         if is_main_process():
+            note_written(Path(runner.work_dir), REPORT)
             with atomic_write(Path(runner.work_dir) / REPORT) as temporary:
                 Path(temporary).write_text(f"{self.report}\n", encoding="utf-8")
         runner.logger.info(str(self.report).splitlines()[0])

@@ -10,6 +10,7 @@ from mmengine.dist import is_main_process
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
+from lidistill.hooks.run_folder import note_written
 from lidistill.io import atomic_write
 from lidistill.models.detectors.inherit import InheritReport, inherit
 from lidistill.registry import HOOKS
@@ -48,6 +49,7 @@ class TeacherGuidedInit(Hook):
             )
         self.report = inherit(model.student, teachers[self.teacher].model, self.by)
         if is_main_process():
+            note_written(Path(runner.work_dir), REPORT)
             with atomic_write(Path(runner.work_dir) / REPORT) as temporary:
                 Path(temporary).write_text(f"{self.report}\n", encoding="utf-8")
         runner.logger.info(str(self.report).splitlines()[0])

@@ -13,7 +13,8 @@ from lidistill.engine.config import load_config
 from lidistill.engine.loops.iterations import ResumableTrainLoop, _AlreadyAdvanced
 from lidistill.engine.stages import fill_stage_checkpoints, fingerprint
 from lidistill.engine.train import train
-from lidistill.hooks.checkpoint import AtomicCheckpointHook, latest_checkpoint
+from lidistill.hooks.checkpoint import AtomicCheckpointHook
+from lidistill.hooks.run_folder import latest_checkpoint
 from lidistill.io import read_json
 from tests.distill.toys import ToyMethod
 
