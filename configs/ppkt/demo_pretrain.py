@@ -2,7 +2,7 @@
 """PPKT on the embedded world: SLidR's demo with single points in place of superpixels.
 
 No stage of the demo, so name a teacher that was trained before, for example
-``--cfg-options model.teacher.checkpoint=work_dirs/demo/image_teacher/iter_1000.pth``; ``None``
+``--cfg-options model.teacher.checkpoint=work_dirs/demo/image_teacher/iter_1000.pth``; ``random``
 leaves random weights.
 """
 

@@ -2,7 +2,7 @@
 """ScaLR on the embedded world: SLidR's demo with one whole image a sample and no image head.
 
 No stage of the demo, so name a teacher that was trained before, for example
-``--cfg-options model.teacher.checkpoint=work_dirs/demo/image_teacher/iter_1000.pth``; ``None``
+``--cfg-options model.teacher.checkpoint=work_dirs/demo/image_teacher/iter_1000.pth``; ``random``
 leaves random weights.
 """
 

@@ -18,6 +18,8 @@ from lidistill.registry import MODELS
 if TYPE_CHECKING:
     from lidistill.distill.caches.detections import ReplayCache
 
+RANDOM = "random"
+
 
 class Teacher:
     """A frozen model, its taps and the way it is called.
@@ -27,6 +29,7 @@ class Teacher:
     between devices. It is always in eval mode, without gradients.
 
     Attributes:
+        untrained: it was built from a config that says nothing about its weights.
         follows_student: its weights follow the student's between steps; set by
             :class:`lidistill.hooks.ema_teacher.EMATeacherHook`.
 
@@ -34,7 +37,8 @@ class Teacher:
         model: module, or config of one.
         taps: name -> module path (see :class:`lidistill.distill.taps.Tap`).
         inputs: batch fields for a plain module; None for an mmengine model.
-        checkpoint: local file with the teacher's weights; None keeps the model as built.
+        checkpoint: local file with the teacher's weights; None keeps the model as built;
+            ``"random"`` too, and says that it is meant.
         autocast: ``"bfloat16"`` or ``"float16"`` to run the teacher in that type; None for float32.
         cache: a :class:`lidistill.distill.caches.images.TeacherCache` of its maps or a detector's
             :class:`lidistill.distill.caches.detections.ReplayCache`, or their arguments with
@@ -61,10 +65,13 @@ class Teacher:
         self.checkpoint = checkpoint
         self.follows_student = False
         self.cache = _built(cache) if isinstance(cache, Mapping) else cache
-        if checkpoint is not None:
+        if checkpoint not in (None, RANDOM):
             from lidistill.distill.weights import load_weights
 
             load_weights(self.model, checkpoint)
+        has_weights = next(self.model.parameters(), None) is not None
+        known = checkpoint is not None or bool(getattr(self.model, "loaded", ""))
+        self.untrained = isinstance(model, dict) and has_weights and not known
         self.freeze()
 
     def freeze(self) -> None:

@@ -108,6 +108,11 @@ def dry_run(
         if hasattr(model, "init_weights"):
             model.init_weights()
         batch = synthetic_batch(cfg, model, synthetic) if synthetic else _first_batch(cfg)
+    for name, teacher in getattr(model, "teachers", {}).items():
+        if teacher.untrained and not notes:
+            notes.append(
+                f"the teacher {name!r} has random weights; lidistill train asks for a file"
+            )
     lines = [f"dry run of {path}: one batch of {_samples(batch)}", *notes]
     if isinstance(model, Distiller):
         lines += distillation_lines(model, batch)
@@ -207,13 +212,16 @@ def _form(shape: tuple[int, ...] | None, cells: tuple[int, ...] | None, owner: n
 
 def _teachers_as_built(model: Any, random_teachers: bool) -> list[str]:
     """Take checkpoints out that are not wanted, or that a stage is yet to make."""
+    from lidistill.distill.teacher import RANDOM
     from lidistill.engine.stages import STAGE_PREFIX
     from lidistill.engine.test import teachers_of
 
     notes = []
     for teacher in teachers_of(model):
         checkpoint = teacher.get("checkpoint")
-        if checkpoint and (random_teachers or checkpoint.startswith(STAGE_PREFIX)):
+        if checkpoint == RANDOM:
+            notes.append("a teacher has random weights, as the config asks for")
+        elif checkpoint and (random_teachers or checkpoint.startswith(STAGE_PREFIX)):
             teacher.pop("checkpoint")
             notes.append(f"a teacher has random weights, not those of {checkpoint}")
         elif checkpoint and not Path(checkpoint).is_file():

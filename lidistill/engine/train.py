@@ -22,6 +22,7 @@ from lidistill.engine.stages import (
     trained_values,
 )
 from lidistill.engine.stopping import StopHook, Stopped, StopRequest, at_once, shield_workers
+from lidistill.engine.untrained import refuse_untrained
 from lidistill.hooks.run_folder import (
     NOTE,
     clear,
@@ -222,6 +223,8 @@ def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
     from lidistill.hooks import FiniteLossHook, ProgressBarHook
 
     runner = Runner.from_cfg(cfg)
+    if not cfg.get("resume"):
+        refuse_untrained(runner, cfg.model)
     if is_main_process():
         note_written(work_dir, runner.timestamp, there=True)
     if not any(isinstance(hook, FiniteLossHook) for hook in runner.hooks):

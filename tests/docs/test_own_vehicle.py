@@ -105,7 +105,7 @@ def test_slidr_trains_on_it(recording, tmp_path):
         ROOT / "configs/slidr/demo_pretrain.py",
         tmp_path / "work",
         data_root=str(recording),
-        options={"iters": 1, "model.teacher.checkpoint": None},
+        options={"iters": 1, "model.teacher.checkpoint": "random"},
         quiet=True,
     )
     assert checkpoint.name == "iter_1.pth"

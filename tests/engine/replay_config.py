@@ -11,6 +11,6 @@ from lidistill.distill.caches.detections import ReplayCache
 model["terms"] = {}
 model["labels"] = dict(score=0.0)
 model["teachers"]["teacher"].update(
-    checkpoint=None, cache=dict(type=ReplayCache, folder="work_dirs/teacher_boxes")
+    checkpoint="random", cache=dict(type=ReplayCache, folder="work_dirs/teacher_boxes")
 )
 model["teachers"]["teacher"]["model"]["changes"].update(test_cfg=dict(score_thr=0.0, max_num=20))

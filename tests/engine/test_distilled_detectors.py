@@ -127,7 +127,7 @@ def test_a_chain_trains_and_its_student_is_tested_alone(converted_world, tmp_pat
 def test_points_train_and_are_scored(converted_world, tmp_path):
     """PointRCNN on the world: as many points of each scan on both sides, in training and test."""
     path, root = ROOT / "configs/pointdistiller/pointrcnn_world.py", str(converted_world / "kitti")
-    options = {"iters": 2, "model.teacher.checkpoint": None}
+    options = {"iters": 2, "model.teacher.checkpoint": "random"}
     final = train(path, tmp_path, data_root=root, options=options, quiet=True)
     state = read_state_dict(final)
     assert state["connectors.points_student.linear.weight"].shape == (32, 64)

@@ -20,6 +20,7 @@ from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.datasets.transforms import ResizeImages
 from lidistill.distill.teacher import Teacher
 from lidistill.engine.config import add_config_arguments, load_config
+from lidistill.engine.untrained import check_trained, option_of
 from lidistill.progress import track
 
 
@@ -151,6 +152,7 @@ def open_config(args: argparse.Namespace) -> tuple[WholeImages, Teacher]:
     if "folder" not in cache:
         raise ValueError("expected a folder: --out FOLDER, or cache.folder in the config")
     teacher = Teacher(**{"taps": {"map": ""}, "inputs": ("images",), **entry, "cache": cache})
+    check_trained(teacher, args.teacher or "image", option_of(cfg.model, args.teacher or "image"))
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     teacher.apply_to_tensors(lambda tensor: tensor.to(device))
     dataset = WholeImages(cfg.train_dataloader.dataset, (size[0], size[1]), args.infos)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lidistill import compat
-from lidistill.models.teachers.weights import load_image_weights
+from lidistill.models.teachers.weights import initial_weights
 from lidistill.registry import MODELS
 
 compat.apply()  # mmdet imports mmcv's compiled operators
@@ -27,8 +27,9 @@ class ResNetTeacher(nn.Module):
         dilated: True keeps stride 4 to the end (SLidR: a 56 x 104 map of a 224 x 416 image); False
             is the plain network, stride 32 (PPKT).
         weights: local file of published weights, see
-            :func:`lidistill.models.teachers.weights.load_image_weights`; None leaves random
-            weights, for a checkpoint that is loaded later.
+            :func:`lidistill.models.teachers.weights.load_image_weights`; ``"random"``;
+            None leaves random weights for a checkpoint that is loaded later (without one,
+            ``lidistill train`` refuses the teacher).
         stride: 4, 8, 16 or 32, in place of ``dilated``: the last stages are dilated.
         base_channels: width of the first stage; 64 in the published networks.
 
@@ -70,7 +71,7 @@ class ResNetTeacher(nn.Module):
                 _set_dilations(self.encoder.get_submodule(f"layer{stage}"), before, 2 * before)
                 before *= 2
         self.out_channels: int = self.encoder.feat_dim
-        self.loaded = load_image_weights(self.encoder, weights) if weights is not None else ""
+        self.loaded = initial_weights(self.encoder, weights)
         # the same values to rounding, on a CPU 1.2 (stride 16) to 1.5 times (stride 4) sooner
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from lidistill.models.teachers.weights import load_image_weights
+from lidistill.models.teachers.weights import initial_weights
 from lidistill.registry import MODELS
 
 
@@ -23,7 +23,8 @@ class SmallImageNet(nn.Module):
         width: channels at stride 4; twice that below.
         out_channels: C of the map.
         blocks: residual blocks per stage.
-        weights: local file to start from; None leaves random weights.
+        weights: local file to start from; ``"random"``; None leaves random weights for a checkpoint
+            that is loaded later.
     """
 
     stride = 4
@@ -59,7 +60,7 @@ class SmallImageNet(nn.Module):
             before = channels
         self.stages = nn.ModuleList(stages)
         self.laterals = nn.ModuleList(laterals)
-        self.loaded = load_image_weights(self, weights) if weights is not None else ""
+        self.loaded = initial_weights(self, weights)
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) normalised images -> (B, out_channels, H / 4, W / 4)."""

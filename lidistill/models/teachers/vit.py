@@ -34,6 +34,7 @@ class ViTTeacher(nn.Module):
         encoder = _load(Path(directory))
         config = encoder.config
         self.encoder: nn.Module = encoder
+        self.loaded = str(directory)
         self.is_vit = config.model_type == "vit"
         self.final_norm = final_norm
         self.stride = int(config.patch_size)
@@ -71,7 +72,7 @@ def _load(directory: Path) -> Any:
     if not (directory / "config.json").is_file():
         raise FileNotFoundError(
             f"no config.json in {directory}; expected a directory with a transformers model "
-            "(for DINOv2: a local copy of facebook/dinov2-base)"
+            "(for DINOv2: a local copy of facebook/dinov2-base, see docs/teachers.md)"
         )
     from transformers import AutoConfig, AutoModel
 

@@ -25,6 +25,28 @@ PREFIXES = (
 )
 
 
+RANDOM = "random"
+"""Instead of a file: leave the weights as drawn, and teach from them on purpose."""
+
+
+def initial_weights(model: nn.Module, weights: str | Path | None) -> str:
+    """Give an image network its weights; what they are, for the log.
+
+    Args:
+        model: receives them.
+        weights: file; :data:`RANDOM`; or None, which leaves them random for a checkpoint that is
+            loaded later, and is refused by ``lidistill train`` where none is.
+
+    Returns:
+        ``""`` for None: nobody said what its weights are to be.
+    """
+    if weights is None:
+        return ""
+    return (
+        "random weights, as asked for" if weights == RANDOM else load_image_weights(model, weights)
+    )
+
+
 def load_image_weights(model: nn.Module, path: str | Path) -> str:
     """Load a local ``.pth`` or ``.safetensors`` file into an image network.
 

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""SIGINT and SIGTERM: the iteration is finished and saved, and what goes on is the same."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lidistill.engine.stopping import Stopped, StopRequest
+from lidistill.engine.train import train
+from lidistill.hooks.run_folder import latest_checkpoint
+from lidistill.io import read_json
+from tests.engine.test_train import CONFIG, ROOT, assert_same_weights
+from tests.engine.toy_data import ToyDataset
+
+BATCH = 4
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory) -> Path:
+    return train(CONFIG, tmp_path_factory.mktemp("undisturbed"))
+
+
+@pytest.fixture
+def signals(monkeypatch):
+    """Send signals while the batch of an iteration is loaded: {iteration: [signals]}."""
+    plan: dict[int, list[int]] = {}
+    original = ToyDataset.__getitem__
+
+    def load(self, draw):
+        item = original(self, draw)
+        if len(self.seen) % BATCH == 1:
+            for number in plan.get((len(self.seen) - 1) // BATCH + 1, []):
+                os.kill(os.getpid(), number)
+        return item
+
+    monkeypatch.setattr(ToyDataset, "__getitem__", load)
+    return plan
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_saves_the_iteration_and_the_run_goes_on(
+    number, code, signals, undisturbed, tmp_path, capfd
+):
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)]
+    signals[17] = [number]
+    with pytest.raises(Stopped, match=r"iteration 17 of 40 is saved in .*iter_17\.pth") as caught:
+        train(CONFIG, tmp_path)
+    assert caught.value.exit_code == code
+    assert "a second one ends at once" in capfd.readouterr().err
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
+    assert latest_checkpoint(tmp_path).name == "iter_17.pth"
+    assert "iter_17.pth" in read_json(tmp_path / "run.json")["wrote"]
+    signals.clear()
+    final = train(CONFIG, tmp_path)
+    assert read_json(tmp_path / "run.json")["resumed_from"] == "iter_17.pth"
+    assert_same_weights(final, undisturbed)
+    train(CONFIG, tmp_path, restart=True, options={"iters": 1})
+    assert [path.name for path in tmp_path.glob("iter_*")] == ["iter_1.pth"]
+
+
+def test_a_step_of_several_batches_is_finished_first(signals, tmp_path):
+    signals[17] = [signal.SIGTERM]
+    with pytest.raises(Stopped, match="iteration 20 of 40"):
+        train(CONFIG, tmp_path, options={"accumulate": 4})
+
+
+def test_a_second_signal_ends_at_once(signals, tmp_path):
+    signals[3] = [signal.SIGINT, signal.SIGINT]
+    with pytest.raises(Stopped, match="ended at once; there is no checkpoint yet") as caught:
+        train(CONFIG, tmp_path)
+    assert caught.value.exit_code == 130
+    assert latest_checkpoint(tmp_path) is None
+    signals.clear()
+    train(CONFIG, tmp_path, seed=7, options={"iters": 1})  # nothing was begun: nothing is blocked
+
+
+def test_in_the_last_iteration_the_training_ends_by_itself(signals, undisturbed, tmp_path):
+    signals[40] = [signal.SIGTERM]
+    with pytest.raises(Stopped, match="the training is finished"):
+        train(CONFIG, tmp_path)
+    assert read_json(tmp_path / "run.json")["checkpoint"] == "iter_40.pth"
+    assert_same_weights(tmp_path / "iter_40.pth", undisturbed)
+
+
+def test_torchrun_sends_a_signal_twice(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    request = StopRequest()
+    with request.listening():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+    assert request.signal == signal.SIGINT
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_ends_it_and_when_it_goes_on_the_same(seed, workers, undisturbed, tmp_path):
+    """SIGKILL, SIGINT, SIGTERM to the whole process group at random moments, until it is done."""
+    draw = random.Random(seed)
+    words = ["train", str(CONFIG), "--work-dir", str(tmp_path)]
+    command = [sys.executable, "-m", "lidistill.cli", *words]
+    if workers:
+        command += ["--cfg-options", f"train_dataloader.num_workers={workers}"]
+    environment = {
+        **os.environ, "TOY_DELAY": "0.02", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+    }  # fmt: skip
+    codes = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
+    for number in draw.sample(list(codes), 3):
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+            text=True, start_new_session=True,
+        )  # fmt: skip
+        begun = latest_checkpoint(tmp_path)
+        deadline = time.monotonic() + 300
+        while latest_checkpoint(tmp_path) == begun and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(draw.uniform(0, 0.5))
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+        said = process.communicate(timeout=120)[1]
+        assert process.returncode in (0, codes[number]), said
+        if process.returncode == codes[number] and number != signal.SIGKILL:
+            assert "is saved in" in said or "is finished" in said, said
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert_same_weights(tmp_path / "iter_40.pth", undisturbed)
