@@ -16,6 +16,7 @@ import pytest
 from lidistill.engine.stopping import Stopped, StopRequest
 from lidistill.engine.train import train
 from lidistill.hooks.run_folder import latest_checkpoint
+from lidistill.interrupts import exit_code
 from lidistill.io import read_json
 from tests.engine.test_train import CONFIG, ROOT, assert_same_weights
 from tests.engine.toy_data import ToyDataset
@@ -53,7 +54,7 @@ def test_a_signal_saves_the_iteration_and_the_run_goes_on(
     signals[17] = [number]
     with pytest.raises(Stopped, match=r"iteration 17 of 40 is saved in .*iter_17\.pth") as caught:
         train(CONFIG, tmp_path)
-    assert caught.value.exit_code == code
+    assert exit_code(caught.value) == code
     assert "a second one ends at once" in capfd.readouterr().err
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)] == before
     assert latest_checkpoint(tmp_path).name == "iter_17.pth"
@@ -76,7 +77,7 @@ def test_a_second_signal_ends_at_once(signals, tmp_path):
     signals[3] = [signal.SIGINT, signal.SIGINT]
     with pytest.raises(Stopped, match="ended at once; there is no checkpoint yet") as caught:
         train(CONFIG, tmp_path)
-    assert caught.value.exit_code == 130
+    assert exit_code(caught.value) == 130
     assert latest_checkpoint(tmp_path) is None
     signals.clear()
     train(CONFIG, tmp_path, seed=7, options={"iters": 1})  # nothing was begun: nothing is blocked
