@@ -7,6 +7,7 @@ import argparse
 import logging
 from pathlib import Path
 
+from lidistill.converters.contents import Contents, contents_tables
 from lidistill.converters.kitti.convert import POINT_FOLDERS, convert_kitti
 from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.converters.nuscenes.tables import find_versions
@@ -54,12 +55,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave out frames of which a file is missing",
     )
+    _add_columns(kitti, "x, y, z, reflectance, then more")
+    kitti.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="NAME",
+        help="classes to teach, own ones too; KITTI's eight where this is left out",
+    )
     semantic = _command(commands, "semantickitti", "SemanticKITTI, or any data set in its layout")
     semantic.add_argument(
         "--skip-incomplete",
         action="store_true",
         help="leave out sequences and scans of which a file is missing",
     )
+    _add_columns(semantic, "x, y, z, remission, then more")
+
+
+def _add_columns(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--columns", type=int, default=4, help=f"float32 values a point: {what}")
 
 
 def _command(
@@ -108,6 +121,7 @@ def run(args: argparse.Namespace) -> int:
             jobs=args.jobs,
             engine=args.engine,
             skip_incomplete=args.skip_incomplete,
+            columns=args.columns,
         )
     else:
         written = convert_kitti(
@@ -119,6 +133,8 @@ def run(args: argparse.Namespace) -> int:
             with_plane=args.with_plane,
             skip_incomplete=args.skip_incomplete,
             restart=args.restart,
+            columns=args.columns,
+            classes=args.classes,
         )
     _show(written)
     return 0
@@ -143,7 +159,16 @@ def _show(written: dict[str, Path]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    console = Console()
+    manifests = {split: read_manifest(path) for split, path in written.items()}
+    found = {
+        split: Contents.from_dict(manifest["contents"])
+        for split, manifest in manifests.items()
+        if manifest.get("contents")
+    }
+    for contents in contents_tables(found) if found else ():
+        console.print(contents)
     table = Table("split", "frames", "info file")
     for split, path in written.items():
-        table.add_row(split, str(read_manifest(path)["count"]), str(path))
-    Console().print(table)
+        table.add_row(split, str(manifests[split]["count"]), str(path))
+    console.print(table)

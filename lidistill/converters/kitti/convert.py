@@ -5,13 +5,22 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lidistill.converters.contents import Contents
 from lidistill.converters.infos import INFO_VERSION, KITTI_CLASSES, write_infos
-from lidistill.converters.kitti.files import DONT_CARE, MissingFileError, read_frame_list
-from lidistill.converters.kitti.info import FrameOptions, frame_info
+from lidistill.converters.kitti.classes import ClassTable
+from lidistill.converters.kitti.files import MissingFileError
+from lidistill.converters.kitti.info import NUM_FEATURES, FrameOptions, frame_info
+from lidistill.converters.kitti.splits import (
+    IMAGE_SUFFIXES,
+    find_frames,
+    numbers_of,
+    order_of,
+    warn_of_shared_drives,
+)
 from lidistill.converters.kitti.tracks import Origin, find_origins
 from lidistill.converters.parts import PartStore, finished_before, remember
 from lidistill.io import DataError, dump_pickle, parallel
@@ -19,6 +28,8 @@ from lidistill.io import DataError, dump_pickle, parallel
 LOGGER = logging.getLogger("lidistill.create_data")
 WORK_FOLDER = ".create_data_kitti"
 SHARD = 50  # frames per part: few files, little work lost to a kill
+READ_EVERY = 10  # frames without labels: the points of one in so many are read
+PARTS = ("training", "testing")
 POINT_FOLDERS = ("velodyne", "velodyne_reduced")
 
 
@@ -31,12 +42,15 @@ def convert_kitti(
     with_plane: bool = False,
     skip_incomplete: bool = False,
     restart: bool = False,
+    columns: int = NUM_FEATURES,
+    classes: Sequence[str] | None = None,
 ) -> dict[str, Path]:
     """Writes ``kitti_infos_<split>.pkl`` for train, val, trainval and test.
 
     The files follow mmdet3d's v1.1 schema, so its KittiDataset reads them. Splits come from
     ``ImageSets/``; without that folder they are derived from the files (every second labelled frame
-    to val), which is logged and written to the manifest.
+    to val), which is logged and written to the manifest. Without ``image_2`` there is LiDAR alone.
+    What is in the data is counted on the way: into ``metainfo["contents"]`` and the manifest.
 
     Args:
         root: The data root: holds training/ and testing/.
@@ -48,6 +62,9 @@ def convert_kitti(
         skip_incomplete: Leave out frames of which a file is missing, instead of an error; then
             every run looks again.
         restart: Convert again what was finished from the same folders with the same parameters.
+        columns: float32 values a point in the files: x, y, z, reflectance, more.
+        classes: What is taught, own names among them; KITTI's eight by default. The others keep
+            their names and get label -1.
 
     Returns:
         Split name -> info file.
@@ -58,6 +75,12 @@ def convert_kitti(
     root = Path(root)
     if points not in POINT_FOLDERS:
         raise ValueError(f"points: expected one of {', '.join(POINT_FOLDERS)}, got {points!r}.")
+    if columns < NUM_FEATURES:
+        raise ValueError(
+            f"columns: expected {NUM_FEATURES} or more (x, y, z, reflectance), got {columns}; "
+            "write a column of zeros where a LiDAR has no reflectance."
+        )
+    table = ClassTable.of(classes)
     splits, origin = find_frames(root)
     target = Path(out_dir) if out_dir is not None else root
     parameters = {
@@ -66,50 +89,57 @@ def convert_kitti(
         "skip_incomplete": skip_incomplete,
         "splits_from": origin,
         "info_version": INFO_VERSION,
+        "columns": columns,
+        "classes": list(table.taught),
     }
     shards = _shards(splits)
-    folders = {part: _point_folder(root, part, points) for part in ("training", "testing")}
+    options = {
+        part: FrameOptions(
+            root,
+            part,
+            _point_folder(root, part, points),
+            with_plane,
+            columns,
+            _has_images(root / part),
+            table,
+        )
+        for part in PARTS
+        if any(name.startswith(part) for name in shards)
+    }
     asked = {
         **parameters,
         "root": str(root.resolve()),
         "splits": splits,
         "folders": {str(p): p.stat().st_mtime_ns for p in sorted(root.glob("t*ing/*"))},
     }
-    fingerprint = {**asked, "shards": shards}
     known = finished_before(target / WORK_FOLDER, asked, restart)
     if known is not None:
         return known
-    with PartStore(target / WORK_FOLDER, fingerprint) as store:
-        missing = store.missing(shards)
-        if len(missing) < len(shards):
-            LOGGER.info("%d of %d parts are done", len(shards) - len(missing), len(shards))
-        work = functools.partial(
-            _convert_shard,
-            folder=store.folder,
-            options={
-                part: FrameOptions(root, part, folder, with_plane)
-                for part, folder in folders.items()
-            },
-            skip_incomplete=skip_incomplete,
-        )
-        origins = find_origins(root)
-        items = [_shard(name, shards[name], origins) for name in missing]
-        description = f"Convert KITTI frames (by {SHARD})"
-        for _ in parallel(work, items, jobs, engine, description):
-            pass
+    origins = find_origins(root)
+    warn_of_shared_drives(splits, origins)
+    with PartStore(target / WORK_FOLDER, {**asked, "shards": shards}) as store:
+        _convert(store, shards, options, origins, skip_incomplete, jobs, engine)
         frames = _load(store, shards)
         written = {}
-        for split, numbers in splits.items():
-            part = "testing" if split == "test" else "training"
-            infos = [frames[part, n] for n in numbers if (part, n) in frames]
-            if len(infos) < len(numbers):
-                count = len(numbers) - len(infos)
+        for split, names in splits.items():
+            part = _part_of(split)
+            there = [frames[part, name] for name in names if (part, name) in frames]
+            if len(there) < len(names):
+                count = len(names) - len(there)
                 LOGGER.warning("%s: left out %d frames with missing files", split, count)
-            if not infos:
+            if not there:
                 continue
             path = target / f"kitti_infos_{split}.pkl"
-            metainfo = {**_metainfo(split), "points_folder": folders[part]}
-            write_infos(path, metainfo, infos, {**parameters, "split": split}, str(root))
+            contents = Contents.merged((frame["contents"] for frame in there), table.taught)
+            _warn(split, contents)
+            write_infos(
+                path,
+                {**_metainfo(split, table), "points_folder": options[part].points},
+                [frame["info"] for frame in there],
+                {**parameters, "split": split},
+                str(root),
+                contents.to_dict(),
+            )
             written[split] = path
         store.finish()
     if not written:
@@ -123,6 +153,67 @@ def convert_kitti(
     return written
 
 
+def _convert(
+    store: PartStore,
+    shards: Mapping[str, Sequence[str]],
+    options: Mapping[str, FrameOptions],
+    origins: Mapping[int, Origin],
+    skip_incomplete: bool,
+    jobs: int | None,
+    engine: str,
+) -> None:
+    """Makes the parts that are not there yet."""
+    missing = store.missing(shards)
+    if len(missing) < len(shards):
+        LOGGER.info("%d of %d parts are done", len(shards) - len(missing), len(shards))
+    work = functools.partial(
+        _convert_shard, folder=store.folder, options=options, skip_incomplete=skip_incomplete
+    )
+    numbers = {
+        part: numbers_of(name for shard in shards for name in shards[shard] if part in shard)
+        for part in PARTS
+    }
+    items = [_shard(name, shards[name], numbers[_part(name)], origins) for name in missing]
+    for _ in parallel(work, items, jobs, engine, f"Convert KITTI frames (by {SHARD})"):
+        pass
+
+
+def _warn(split: str, contents: Contents) -> None:
+    """What looks wrong, and classes that nobody asked for; trainval has its parts' words."""
+    if split == "trainval":
+        return
+    for text in contents.warnings():
+        LOGGER.warning("%s: %s", split, text)
+    own = {name: count for name, count in contents.untaught.items() if name not in KITTI_CLASSES}
+    if own:
+        LOGGER.warning(
+            "%s: boxes of classes that are not taught: %s; to teach them: --classes Car %s",
+            split,
+            ", ".join(f"{name} {count}" for name, count in own.items()),
+            " ".join(own),
+        )
+
+
+def _has_images(folder: Path) -> bool:
+    """Whether a part has camera images; without any it is a data set of LiDAR alone."""
+    images = folder / "image_2"
+    if any(path.suffix in IMAGE_SUFFIXES for path in _entries(images)):
+        return True
+    LOGGER.warning(
+        "%s holds no image: LiDAR alone is converted, without 2-D boxes and KITTI's difficulties",
+        images,
+    )
+    return False
+
+
+def _entries(folder: Path) -> Iterator[Path]:
+    return folder.iterdir() if folder.is_dir() else iter(())
+
+
+def _part_of(split: str) -> str:
+    return "testing" if split == "test" else "training"
+
+
 def _point_folder(root: Path, part: str, points: str) -> str:
     """Full scans hold the reduced ones' points, so they stand in where a part has only them."""
     if points == "velodyne_reduced" and not (root / part / points).is_dir():
@@ -132,97 +223,61 @@ def _point_folder(root: Path, part: str, points: str) -> str:
     return points
 
 
-def find_frames(root: Path) -> tuple[dict[str, list[int]], str]:
-    """Returns the frames of each split, and whether they come from ``ImageSets`` or ``files``.
-
-    Raises:
-        DataError: There are neither lists nor labelled frames.
-    """
-    folder = root / "ImageSets"
-    splits: dict[str, list[int]] = {}
-    for split in ("train", "val", "trainval", "test"):
-        path = folder / f"{split}.txt"
-        if path.is_file():
-            splits[split] = read_frame_list(path)
-    origin = "ImageSets"
-    if not splits:
-        splits, origin = _frames_of_files(root), "files"
-        if any(splits.values()):
-            sizes = ", ".join(f"{name} {len(frames)}" for name, frames in splits.items())
-            LOGGER.warning("%s holds no lists: splits derived from the files: %s", folder, sizes)
-    if "train" in splits and "val" in splits:
-        splits["trainval"] = splits["train"] + splits["val"]
-    order = [name for name in ("train", "val", "trainval", "test") if splits.get(name)]
-    if not order:
-        raise DataError(
-            "Expected KITTI's object benchmark: ImageSets/*.txt or training/label_2/*.txt; got "
-            "neither.",
-            path=root,
-            fix="pass the folder that holds training/ and testing/ with --root; a synthetic one "
-            "comes from: lidistill world --layout kitti --out DIR",
-        )
-    return {name: splits[name] for name in order}, origin
+def _shards(splits: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Every frame once, cut into parts: name -> frames."""
+    shards = {}
+    for part in PARTS:
+        names = {n for split, frames in splits.items() if _part_of(split) == part for n in frames}
+        ordered = sorted(names, key=order_of)
+        for start in range(0, len(ordered), SHARD):
+            shards[f"{part}_{start:06d}"] = ordered[start : start + SHARD]
+    return shards
 
 
-def _frames_of_files(root: Path) -> dict[str, list[int]]:
-    labelled = _numbers((root / "training" / "label_2").glob("*.txt"))
-    test = _numbers((root / "testing" / "image_2").glob("*.png"))
-    return {"train": labelled[::2], "val": labelled[1::2], "test": test}
+def _part(shard: str) -> str:
+    return shard.partition("_")[0]
 
 
-def _numbers(paths: Iterable[Path]) -> list[int]:
-    return sorted(int(path.stem) for path in paths if path.stem.isdecimal())
+Shard = tuple[str, list[tuple[str, int, Origin | None]]]
 
 
-def _shards(splits: dict[str, list[int]]) -> dict[str, list[int]]:
-    """Every frame once, cut into parts: name -> frame numbers."""
-    training = sorted({n for split, frames in splits.items() if split != "test" for n in frames})
-    testing = sorted(set(splits.get("test", [])))
-    return {
-        f"{part}_{start:06d}": frames[start : start + SHARD]
-        for part, frames in (("training", training), ("testing", testing))
-        for start in range(0, len(frames), SHARD)
-    }
-
-
-Shard = tuple[str, list[tuple[int, Origin | None]]]
-
-
-def _shard(name: str, numbers: list[int], origins: Mapping[int, Origin]) -> Shard:
-    known = origins if name.startswith("training") else {}
-    return name, [(number, known.get(number)) for number in numbers]
+def _shard(
+    name: str, frames: Sequence[str], numbers: Mapping[str, int], origins: Mapping[int, Origin]
+) -> Shard:
+    known = origins if _part(name) == "training" else {}
+    return name, [(f, numbers[f], known.get(order_of(f)[0])) for f in frames]
 
 
 def _convert_shard(
     item: Shard,
     folder: Path,
-    options: dict[str, FrameOptions],
+    options: Mapping[str, FrameOptions],
     skip_incomplete: bool,
 ) -> None:
     """Runs in a worker process: some frames to one part."""
-    name, numbers = item
-    infos = []
-    for number, origin in numbers:
+    name, frames = item
+    part = []
+    for place, (frame, number, origin) in enumerate(frames):
+        read = place % READ_EVERY == 0
         try:
-            infos.append(frame_info(number, options[name.split("_")[0]], origin))
+            info, contents = frame_info(frame, options[_part(name)], origin, number, read)
         except MissingFileError:
             if not skip_incomplete:
                 raise
-    dump_pickle(folder / f"{name}.pkl", infos)
+            continue
+        part.append({"frame": frame, "info": info, "contents": contents.to_dict()})
+    dump_pickle(folder / f"{name}.pkl", part)
 
 
-def _load(store: PartStore, shards: Iterable[str]) -> dict[tuple[str, int], dict[str, Any]]:
+def _load(store: PartStore, shards: Iterable[str]) -> dict[tuple[str, str], dict[str, Any]]:
+    """(training or testing, frame) -> its info and contents."""
+    return {(_part(name), frame["frame"]): frame for name in shards for frame in store.load(name)}
+
+
+def _metainfo(split: str, table: ClassTable) -> dict[str, Any]:
     return {
-        (name.split("_")[0], info["sample_idx"]): info
-        for name in shards
-        for info in store.load(name)
-    }
-
-
-def _metainfo(split: str) -> dict[str, Any]:
-    categories = {name: index for index, name in enumerate(KITTI_CLASSES)}
-    return {
-        "categories": {**categories, DONT_CARE: -1},
+        "categories": dict(table.categories),
+        "taught": list(table.taught),
         "dataset": "kitti",
         "info_version": INFO_VERSION,
         "split": split,

@@ -1,18 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""KITTI's text files: calibration, labels and lists of frames, read with checks."""
+"""KITTI's text files: calibration, labels and planes, read with checks."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.io import DataError
+from lidistill.geometry.plausible import (
+    MAX_BOX_METRES,
+    MAX_METRES,
+    finite_fault,
+    intrinsics_fault,
+    rotation_fault,
+    transform_fault,
+)
+from lidistill.io import DataError, read_text
 
-AGAIN = "extract this file again from KITTI's archive."
+AGAIN = "mend this file; if it is KITTI's own, extract it again from its archive."
 DONT_CARE = "DontCare"
+UNKNOWN_ALPHA = -10.0
+LABEL_FIELDS = (
+    *("truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "height", "width", "length"),
+    *("x", "y", "z", "rotation_y", "score"),
+)
+MEND_LABEL = (
+    "write one object a line: class (one word) truncated occluded alpha x1 y1 x2 y2 height width "
+    "length x y z rotation_y, split by blanks, numbers with a decimal point; " + AGAIN
+)
+_TRACKING_WORDS = {  # what the tracking benchmark calls them
+    "R_rect": "R0_rect",
+    "Tr_velo_cam": "Tr_velo_to_cam",
+    "Tr_imu_velo": "Tr_imu_to_velo",
+}
+_PROJECTIONS = ("P0", "P1", "P2", "P3")
+_TRANSFORMS = ("Tr_velo_to_cam", "Tr_imu_to_velo")
+_TURN = 2 * np.pi + 0.01
 
 
 class MissingFileError(DataError):
@@ -31,14 +57,14 @@ class Calibration:
     """One frame's calibration as 4x4 float64 matrices.
 
     Attributes:
-        projections: P0..P3 (4, 4, 4): homogeneous pixels of each camera from the rectified frame
-            of camera 0.
+        projections: number of a camera (0..3) -> (4, 4): its homogeneous pixels from the rectified
+            frame of camera 0; only those that the file has.
         rectification: (4, 4) R0_rect.
         camera_from_lidar: (4, 4) Tr_velo_to_cam, to camera 0 before rectification.
         lidar_from_imu: (4, 4) Tr_imu_to_velo, None when the file lacks it.
     """
 
-    projections: NDArray[np.float64]
+    projections: dict[int, NDArray[np.float64]]
     rectification: NDArray[np.float64]
     camera_from_lidar: NDArray[np.float64]
     lidar_from_imu: NDArray[np.float64] | None
@@ -57,7 +83,7 @@ class Labels:
         names: Class names.
         truncated: (M,) share outside the image, -1 unknown.
         occluded: (M,) int 0..3, -1 unknown.
-        alpha: (M,) observation angle, radians.
+        alpha: (M,) observation angle, radians; -10 unknown.
         bbox: (M, 4) x1 y1 x2 y2 pixels.
         size: (M, 3) length, height, width in metres.
         location: (M, 3) centre of the bottom face, rectified camera frame, metres.
@@ -76,54 +102,91 @@ class Labels:
     score: NDArray[np.float64]
 
 
-def read_calibration(path: Path, token: str) -> Calibration:
+def read_calibration(path: Path, token: str, with_camera: bool = True) -> Calibration:
     """Reads ``calib/<frame>.txt``; entries are found by name, in any order.
 
+    The tracking benchmark's names (``R_rect``, ``Tr_velo_cam``, ``Tr_imu_velo``) are taken too.
+
+    Args:
+        path: The file.
+        token: Of the sample, for the error message.
+        with_camera: Whether P2 must be there.
+
     Raises:
-        DataError: The file is missing, or an entry is missing or has a wrong number of values.
+        DataError: The file is missing, or an entry is missing, has a wrong number of values, or is
+            no rotation, transform or camera matrix.
     """
     found: dict[str, NDArray[np.float64]] = {}
-    for number, line in enumerate(_lines(path, token), start=1):
-        name, _, rest = line.partition(":")
-        found[name.strip()] = np.array(_floats(rest.split(), path, token, number))
-    lacking = {"P2", "R0_rect", "Tr_velo_to_cam"} - found.keys()
+    for number, line in _lines(path, token):
+        written, _, rest = line.replace(":", " ", 1).partition(" ")
+        name = _TRACKING_WORDS.get(written, written)
+        if name not in (*_PROJECTIONS, "R0_rect", *_TRANSFORMS):
+            continue
+        values = _floats(rest.split(), [written] * len(rest.split()), path, token, number, AGAIN)
+        fault = "it is there twice" if name in found else _matrix_fault(name, np.array(values))
+        if fault:
+            raise DataError(
+                f"Line {number}, {written}: {fault}.", path=path, token=token, fix=AGAIN
+            )
+        found[name] = _square(np.array(values))
+    needed = ["R0_rect", "Tr_velo_to_cam", *(["P2"] if with_camera else [])]
+    lacking = [name for name in needed if name not in found]
     if lacking:
         raise DataError(
-            f"Expected a calibration with P2, R0_rect and Tr_velo_to_cam; {sorted(lacking)} "
-            "is missing.",
+            f"Expected a calibration with {', '.join(needed)}; {', '.join(lacking)} is missing.",
             path=path,
             token=token,
             fix=AGAIN,
         )
-    imu = found.get("Tr_imu_to_velo")
     return Calibration(
-        np.stack([_square(found.get(f"P{i}", found["P2"]), path, token) for i in range(4)]),
-        _square(found["R0_rect"], path, token),
-        _square(found["Tr_velo_to_cam"], path, token),
-        None if imu is None else _square(imu, path, token),
+        {i: found[name] for i, name in enumerate(_PROJECTIONS) if name in found},
+        found["R0_rect"],
+        found["Tr_velo_to_cam"],
+        found.get("Tr_imu_to_velo"),
     )
+
+
+def _matrix_fault(name: str, values: NDArray[np.float64]) -> str | None:
+    wanted = (9, 12) if name == "R0_rect" else (12,)
+    if values.size not in wanted:
+        return f"expected {' or '.join(map(str, wanted))} values, got {values.size}"
+    matrix = values.reshape(3, -1)
+    if name in _PROJECTIONS:
+        return intrinsics_fault(matrix)
+    if name in _TRANSFORMS:
+        return transform_fault(matrix)
+    if matrix.shape[1] == 4 and matrix[:, 3].any():
+        return f"expected a rotation with a last column of 0, got {matrix[:, 3].tolist()}"
+    return rotation_fault(matrix[:, :3])
 
 
 def read_labels(path: Path, token: str) -> Labels:
     """Reads ``label_2/<frame>.txt``: 15 fields a line, 16 with a score.
 
     Raises:
-        DataError: The file is missing or a line is not of that form; names the line.
+        DataError: The file is missing, or a line is not of that form or cannot be meant; names the
+            line and the field.
     """
     names: list[str] = []
     rows: list[list[float]] = []
-    for number, line in enumerate(_lines(path, token), start=1):
+    for number, line in _lines(path, token):
         fields = line.split()
-        if len(fields) not in (15, 16):
+        if len(fields) not in (15, 16) or _is_two_words(fields):
             raise DataError(
-                f"Line {number}: expected 15 fields (16 with a score), got {len(fields)}.",
+                f"Line {number}: expected 15 fields (16 with a score), got {len(fields)}"
+                + (f", of which {fields[1]!r} is a word" if _is_two_words(fields) else "")
+                + ".",
                 path=path,
                 token=token,
-                fix=AGAIN,
+                fix=MEND_LABEL,
             )
-        values = _floats(fields[1:], path, token, number)
+        values = _floats(fields[1:], LABEL_FIELDS, path, token, number, MEND_LABEL)
+        values = values if len(values) == 15 else [*values, 0.0]
+        fault = _label_fault(fields[0], values)
+        if fault:
+            raise DataError(f"Line {number}, {fault}.", path=path, token=token, fix=MEND_LABEL)
         names.append(fields[0])
-        rows.append(values if len(values) == 15 else [*values, 0.0])
+        rows.append(values)
     table = np.array(rows).reshape(-1, 15)
     return Labels(
         names=tuple(names),
@@ -138,50 +201,108 @@ def read_labels(path: Path, token: str) -> Labels:
     )
 
 
+def _is_two_words(fields: Sequence[str]) -> bool:
+    return len(fields) > 1 and fields[1][:1].isalpha() and fields[1].lower() not in ("nan", "inf")
+
+
+def _label_fault(name: str, values: Sequence[float]) -> str | None:
+    """What cannot be meant in one line, ``field: why``; a DontCare has a rectangle only."""
+    for field, value in zip(LABEL_FIELDS, values, strict=True):
+        fault = finite_fault(value)
+        if fault:
+            return f"{field}: {fault}"
+    truncated, occluded, alpha, x1, y1, x2, y2, *sizes = values[:10]
+    checks = [
+        (("x2", x2), x2 >= x1, f"at least x1 = {x1:g}"),
+        (("y2", y2), y2 >= y1, f"at least y1 = {y1:g}"),
+    ]
+    if not is_dont_care(name):
+        checks += [
+            (("truncated", truncated), 0 <= truncated <= 1 or truncated == -1, "0 to 1, or -1"),
+            (("occluded", occluded), occluded in (-1, 0, 1, 2, 3), "0, 1, 2 or 3, or -1"),
+            (
+                ("alpha", alpha),
+                abs(alpha) <= _TURN or alpha == UNKNOWN_ALPHA,
+                "radians, or -10 where it is unknown",
+            ),
+        ]
+        checks += [
+            ((field, size), 0 <= size < MAX_BOX_METRES, f"0 to {MAX_BOX_METRES:g} m")
+            for field, size in zip(LABEL_FIELDS[7:10], sizes, strict=True)
+        ]
+        checks += [
+            ((field, place), abs(place) <= MAX_METRES, f"a place within {MAX_METRES:g} m")
+            for field, place in zip(LABEL_FIELDS[10:13], values[10:13], strict=True)
+        ]
+        checks.append((("rotation_y", values[13]), abs(values[13]) <= _TURN, "radians"))
+    for (field, value), fine, wanted in checks:
+        if not fine:
+            return f"{field}: expected {wanted}, got {value:g}"
+    return None
+
+
+def is_dont_care(name: str) -> bool:
+    """Whether a class name is KITTI's DontCare, in any case."""
+    return name.lower() == DONT_CARE.lower()
+
+
 def read_plane(path: Path, token: str) -> list[float]:
-    """Reads ``planes/<frame>.txt``: the ground plane (4 numbers) in its fourth line."""
+    """Reads ``planes/<frame>.txt``: the ground plane (4 numbers) in its fourth line.
+
+    Raises:
+        DataError: The file is missing, or that line holds no plane: a normal of length 1 and a
+            distance within a kilometre.
+    """
     lines = _lines(path, token)
-    values = _floats(lines[3].split(), path, token, 4) if len(lines) > 3 else []
-    if len(values) != 4:
+    fields = lines[3][1].split() if len(lines) > 3 else []
+    values = _floats(fields, ["plane"] * len(fields), path, token, 4, AGAIN)
+    fault = None if len(values) == 4 else f"got {len(values)}"
+    if fault is None:
+        length = float(np.linalg.norm(values[:3]))
+        fine = finite_fault(values) is None and abs(length - 1) < 0.1
+        fine = fine and abs(values[3]) <= MAX_METRES
+        fault = None if fine else f"got {values}, a normal of length {length:g}"
+    if fault:
         raise DataError(
-            "Expected a plane: four numbers in the fourth line.", path=path, token=token, fix=AGAIN
-        )
-    return values
-
-
-def read_frame_list(path: Path) -> list[int]:
-    """Reads ``ImageSets/<split>.txt``: one frame number a line."""
-    try:
-        return [int(line) for line in _lines(path, None)]
-    except ValueError as error:
-        raise DataError(
-            f"Expected one frame number a line: {error}.", path=path, fix="mend this list."
-        ) from error
-
-
-def _lines(path: Path, token: str | None) -> list[str]:
-    if not path.is_file():
-        raise missing("File", path, token)
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-
-
-def _floats(fields: list[str], path: Path, token: str | None, number: int) -> list[float]:
-    try:
-        return [float(field) for field in fields]
-    except ValueError as error:
-        raise DataError(
-            f"Line {number}: expected numbers: {error}.", path=path, token=token, fix=AGAIN
-        ) from error
-
-
-def _square(values: NDArray[np.float64], path: Path, token: str) -> NDArray[np.float64]:
-    if values.size not in (9, 12):
-        raise DataError(
-            f"Expected 9 or 12 values of a matrix, got {values.size}.",
+            f"Expected a plane: four numbers in the fourth line; {fault}.",
             path=path,
             token=token,
             fix=AGAIN,
         )
+    return values
+
+
+def _lines(path: Path, token: str | None) -> list[tuple[int, str]]:
+    """Number and text of each line that is not blank."""
+    if not path.is_file():
+        raise missing("File", path, token)
+    lines = enumerate(read_text(path, token).splitlines(), start=1)
+    return [(number, line.strip()) for number, line in lines if line.strip()]
+
+
+def _floats(
+    fields: Sequence[str],
+    names: Sequence[str],
+    path: Path,
+    token: str | None,
+    number: int,
+    fix: str,
+) -> list[float]:
+    values = []
+    for field, name in zip(fields, names, strict=False):
+        try:
+            values.append(float(field))
+        except ValueError as error:
+            raise DataError(
+                f"Line {number}, {name}: expected a number, got {field[:40]!r}.",
+                path=path,
+                token=token,
+                fix=fix,
+            ) from error
+    return values
+
+
+def _square(values: NDArray[np.float64]) -> NDArray[np.float64]:
     matrix = np.eye(4)
     matrix[:3, : values.size // 3] = values.reshape(3, -1)
     return matrix

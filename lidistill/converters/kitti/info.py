@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.converters.boxes2d import image_boxes
-from lidistill.converters.infos import KITTI_CLASSES
+from lidistill.converters.contents import Contents
+from lidistill.converters.kitti.classes import ClassTable
 from lidistill.converters.kitti.files import (
     DONT_CARE,
     Calibration,
@@ -21,15 +21,17 @@ from lidistill.converters.kitti.files import (
     read_labels,
     read_plane,
 )
+from lidistill.converters.kitti.instances import camera_instances, instances
+from lidistill.converters.kitti.splits import IMAGE_SUFFIXES
 from lidistill.converters.kitti.tracks import Origin
 from lidistill.geometry.boxes import kitti_to_lidar_boxes, points_in_boxes
 from lidistill.geometry.frames import apply_transform
-from lidistill.io import image_size, point_count, read_points
+from lidistill.io import DataError, finite_points, image_size, point_count, read_points
 
 Info = dict[str, Any]
 NUM_FEATURES = 4  # x, y, z, reflectance: float32
+COLUMNS = ("x", "y", "z", "reflectance")
 FRUSTUM_DEPTH = (0.001, 100.0)  # metres: mmdet3d counts the points of boxes within these only
-MIN_HEIGHT, MAX_OCCLUSION, MAX_TRUNCATION = (40, 25, 25), (0, 1, 2), (0.15, 0.3, 0.5)
 
 
 @dataclass(frozen=True)
@@ -41,42 +43,75 @@ class FrameOptions:
         part: ``training`` or ``testing``.
         points: Folder of the point clouds: velodyne or velodyne_reduced.
         with_plane: Add the ground planes of ``planes/``.
+        columns: float32 values a point.
+        with_images: False for a data set of LiDAR alone.
+        classes: What is taught, and at which index.
     """
 
     root: Path
     part: str
     points: str = "velodyne"
     with_plane: bool = False
+    columns: int = NUM_FEATURES
+    with_images: bool = True
+    classes: ClassTable = field(default_factory=ClassTable)
 
-    def file(self, folder: str, frame: int, suffix: str) -> Path:
+    def file(self, folder: str, frame: str, suffix: str) -> Path:
         """Returns the path of one of a frame's files."""
-        return self.root / self.part / folder / f"{frame:06d}{suffix}"
+        return self.root / self.part / folder / f"{frame}{suffix}"
+
+    def image(self, frame: str, token: str) -> Path:
+        """Returns a frame's image: a PNG or a JPEG, whichever is there.
+
+        Raises:
+            DataError: None is there, or more than one.
+        """
+        paths = [self.file("image_2", frame, suffix) for suffix in IMAGE_SUFFIXES]
+        there = [path for path in paths if path.is_file()]
+        if len(there) == 1:
+            return there[0]
+        if not there:
+            raise missing(f"Image ({', '.join(IMAGE_SUFFIXES)})", paths[0], token)
+        raise DataError(
+            f"Expected one image of this frame, got {' and '.join(p.name for p in there)}.",
+            path=there[0].parent,
+            token=token,
+            fix="keep the one that belongs to the scan.",
+        )
 
 
-def frame_info(frame: int, options: FrameOptions, origin: Origin | None = None) -> Info:
-    """Returns the info of one frame.
+def frame_info(
+    frame: str,
+    options: FrameOptions,
+    origin: Origin | None = None,
+    number: int = 0,
+    read: bool = True,
+) -> tuple[Info, Contents]:
+    """Returns the info of one frame, and what is in it.
 
     Args:
-        frame: Its number.
+        frame: Its files' name.
         options: Where its files are.
         origin: Raw drive and tracks of a training frame, where known.
+        number: Its ``sample_idx``.
+        read: Whether to read the points of a frame without labels, too.
 
     Raises:
         DataError: A file is missing or damaged.
     """
-    token = f"{options.part}_{frame:06d}"
-    image = options.file("image_2", frame, ".png")
-    if not image.is_file():
-        raise missing("Image", image, token)
-    width, height = image_size(image, token)
-    calibration = read_calibration(options.file("calib", frame, ".txt"), token)
+    token = f"{options.part}_{frame}"
+    image = options.image(frame, token) if options.with_images else None
+    image_hw = None if image is None else image_size(image, token)[::-1]
+    calibration = read_calibration(
+        options.file("calib", frame, ".txt"), token, with_camera=image is not None
+    )
     cloud = _point_file(frame, options, token)
     info: Info = {
-        "sample_idx": frame,
+        "sample_idx": number,
         "token": token,
-        "images": _images(calibration, f"{frame:06d}.png", height, width, token),
+        "images": _images(calibration, image, image_hw, token),
         "lidar_points": {
-            "num_pts_feats": NUM_FEATURES,
+            "num_pts_feats": options.columns,
             "lidar_path": cloud.name,
             "Tr_velo_to_cam": calibration.camera_from_lidar.tolist(),
         },
@@ -85,25 +120,62 @@ def frame_info(frame: int, options: FrameOptions, origin: Origin | None = None) 
     }
     if calibration.lidar_from_imu is not None:
         info["lidar_points"]["Tr_imu_to_velo"] = calibration.lidar_from_imu.tolist()
+    contents = Contents(options.classes.taught)
+    if options.part == "testing" and not read:
+        contents.add_frame(point_count(cloud, options.columns, token))
+        return info, contents
+    points = finite_points(read_points(cloud, options.columns, token), cloud, token)
+    contents.add_frame(len(points), points, COLUMNS)
+    seen = _seen(points[:, :3], calibration, image_hw, contents)
     if options.part == "testing":
-        point_count(cloud, NUM_FEATURES, token)
-        return info
+        return info, contents
     if options.with_plane:
         info["plane"] = read_plane(options.file("planes", frame, ".txt"), token)
-    points = read_points(cloud, NUM_FEATURES, token)
     label_file = options.file("label_2", frame, ".txt")
-    labels = read_labels(label_file, token)
-    counts = _count_points(points, labels, calibration, (height, width))
-    info["instances"] = _instances(labels, calibration.projections[2], counts)
-    info["cam_instances"]["CAM2"] = _camera_instances(
-        labels, calibration.projections[2], (height, width), counts
+    written = read_labels(label_file, token)
+    labels = _named(written, options.classes)
+    counts = _count_points(seen, labels, calibration)
+    projection = calibration.projections.get(2)
+    info["instances"] = instances(labels, projection, counts, options.classes, image_hw)
+    info["cam_instances"]["CAM2"] = camera_instances(
+        labels, projection, counts, options.classes, image_hw
     )
+    _add_boxes(contents, labels, counts, options.classes)
     if origin is not None:
         info |= {"raw_drive": origin.drive, "raw_frame": origin.frame}
-        tracks = origin.track_ids(labels, label_file, token)
+        tracks = origin.track_ids(written, label_file, token)
         for instance, track in zip(info["instances"], tracks or (), strict=False):
             instance["track_id"] = track
-    return info
+    return info, contents
+
+
+def _named(labels: Labels, classes: ClassTable) -> Labels:
+    """The labels with names as KITTI, or the list of classes, spells them."""
+    return replace(labels, names=tuple(map(classes.spelled, labels.names)))
+
+
+def _seen(
+    xyz: NDArray[np.float32],
+    calibration: Calibration,
+    image_hw: tuple[int, int] | None,
+    contents: Contents,
+) -> NDArray[np.float32]:
+    """The points that camera 2 can see; all of them where there is no image."""
+    if image_hw is None:
+        return xyz
+    inside = in_image(xyz, calibration, image_hw)
+    depth = apply_transform(calibration.rectified_from_lidar, xyz)[:, 2]
+    contents.add_camera("CAM2", int((depth > FRUSTUM_DEPTH[0]).sum()), int(inside.sum()))
+    return xyz[inside]
+
+
+def _add_boxes(
+    contents: Contents, labels: Labels, counts: NDArray[np.int64], classes: ClassTable
+) -> None:
+    rows = [i for i, name in enumerate(labels.names) if name != DONT_CARE]
+    names = [labels.names[i] for i in rows]
+    taught = [name if classes.label(name) >= 0 else None for name in names]
+    contents.add_boxes(names, taught, counts[rows], labels.size[rows])
 
 
 def in_image(
@@ -121,145 +193,42 @@ def in_image(
     return np.asarray(inside)
 
 
-def difficulty(
-    bbox_height: NDArray[np.float64], occluded: NDArray[np.int64], truncated: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """KITTI's difficulty (M,): 0 easy, 1 moderate, 2 hard, -1 none of them."""
-    result = np.full(len(bbox_height), -1)
-    for level in (2, 1, 0):
-        fits = (bbox_height > MIN_HEIGHT[level]) & (occluded <= MAX_OCCLUSION[level])
-        result[fits & (truncated <= MAX_TRUNCATION[level])] = level
-    return result
-
-
 def _images(
-    calibration: Calibration, name: str, height: int, width: int, token: str
+    calibration: Calibration, image: Path | None, image_hw: tuple[int, int] | None, token: str
 ) -> dict[str, Any]:
+    """Cameras that the calibration has; camera 2 stands for the labels' frame in any case."""
     rectified = calibration.rectified_from_lidar
     images: dict[str, Any] = {
         f"CAM{index}": {
             "cam2img": projection.tolist(),
             "lidar2img": (projection @ rectified).tolist(),
         }
-        for index, projection in enumerate(calibration.projections)
+        for index, projection in calibration.projections.items()
     }
-    images["CAM2"] |= {
-        "img_path": name,
-        "height": height,
-        "width": width,
-        "lidar2cam": rectified.tolist(),
-        "sample_data_token": token,
-        "superpixels_path": f"{token}.png",
-    }
+    camera = images.setdefault("CAM2", {})
+    if image is not None and image_hw is not None:
+        camera |= {"img_path": image.name, "height": image_hw[0], "width": image_hw[1]}
+    camera["lidar2cam"] = rectified.tolist()
+    if image is not None:
+        camera |= {"sample_data_token": token, "superpixels_path": f"{token}.png"}
     images["R0_rect"] = calibration.rectification.tolist()
     return images
 
 
 def _count_points(
-    points: NDArray[np.float32],
-    labels: Labels,
-    calibration: Calibration,
-    image_hw: tuple[int, int],
+    seen: NDArray[np.float32], labels: Labels, calibration: Calibration
 ) -> NDArray[np.int64]:
     """Points in each box that camera 2 can see; -1 for DontCare, which has no box."""
     rows = np.concatenate(
         [labels.size[:, [1, 2, 0]], labels.location, labels.rotation_y[:, None]], axis=1
     )  # (M, 7) h w l x y z rotation_y
     boxes = kitti_to_lidar_boxes(rows, np.linalg.inv(calibration.rectified_from_lidar))
-    seen = points[in_image(points[:, :3], calibration, image_hw), :3]
     counts = points_in_boxes(seen, boxes).sum(axis=0).astype(np.int64)
     counts[[name == DONT_CARE for name in labels.names]] = -1
     return counts
 
 
-def _instances(
-    labels: Labels, projection: NDArray[np.float64], counts: NDArray[np.int64]
-) -> list[Info]:
-    """Every label; ``bbox_3d``: bottom centre, length, height, width, rotation_y, camera frame."""
-    pixels = _project_centers(labels, projection)
-    levels = difficulty(labels.bbox[:, 3] - labels.bbox[:, 1], labels.occluded, labels.truncated)
-    real = np.array([name != DONT_CARE for name in labels.names], dtype=bool)
-    index = np.where(real, np.cumsum(real) - 1, -1)
-    result = []
-    for i, name in enumerate(labels.names):
-        label = KITTI_CLASSES.index(name) if name in KITTI_CLASSES else -1
-        result.append(
-            {
-                "bbox": labels.bbox[i].tolist(),
-                "bbox_label": label,
-                "bbox_3d": _box(labels, i),
-                "bbox_label_3d": label,
-                "depth": float(pixels[i, 2]),
-                "center_2d": (pixels[i, :2] / pixels[i, 2]).tolist(),
-                "num_lidar_pts": int(counts[i]),
-                "difficulty": int(levels[i]),
-                "truncated": float(labels.truncated[i]),
-                "occluded": int(labels.occluded[i]),
-                "alpha": float(labels.alpha[i]),
-                "score": float(labels.score[i]),
-                "index": int(index[i]),
-                "group_id": i,
-            }
-        )
-    return result
-
-
-def _camera_instances(
-    labels: Labels,
-    projection: NDArray[np.float64],
-    image_hw: tuple[int, int],
-    counts: NDArray[np.int64],
-) -> list[Info]:
-    """Labels of the eight classes whose 3-D box shows in the image; ``bbox`` is its projection."""
-    rectangles, inside = image_boxes(_corners(labels), projection, image_hw[1], image_hw[0])
-    pixels = _project_centers(labels, projection)
-    result = []
-    for i, name in enumerate(labels.names):
-        known = name in KITTI_CLASSES and 0 <= labels.occluded[i] <= 3
-        if not (known and inside[i] and pixels[i, 2] > 0):
-            continue
-        label = KITTI_CLASSES.index(name)
-        result.append(
-            {
-                "bbox_label": label,
-                "bbox_label_3d": label,
-                "bbox": rectangles[i].tolist(),
-                "bbox_3d_isvalid": True,
-                "bbox_3d": _box(labels, i),
-                "velocity": -1,  # KITTI has none; mmdet3d marks it so
-                "center_2d": (pixels[i, :2] / pixels[i, 2]).tolist(),
-                "depth": float(pixels[i, 2]),
-                "num_lidar_pts": int(counts[i]),
-            }
-        )
-    return result
-
-
-def _box(labels: Labels, index: int) -> list[float]:
-    return [
-        *labels.location[index].tolist(),
-        *labels.size[index].tolist(),
-        float(labels.rotation_y[index]),
-    ]
-
-
-def _project_centers(labels: Labels, projection: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Homogeneous pixels (M, 3) of the box centres; the third value is the depth."""
-    centers = labels.location - [0.0, 0.5, 0.0] * labels.size
-    return apply_transform(projection, centers)
-
-
-def _corners(labels: Labels) -> NDArray[np.float64]:
-    """(M, 8, 3) in the rectified camera frame; rotation_y turns from x towards -z."""
-    signs = np.array([[x, y, z] for x in (-1, 1) for y in (-2, 0) for z in (-1, 1)])
-    local = signs[None] * labels.size[:, None] / 2  # y runs down: the box stands above its location
-    cos, sin = np.cos(labels.rotation_y)[:, None], np.sin(labels.rotation_y)[:, None]
-    x, y, z = np.moveaxis(local, -1, 0)
-    turned = np.stack([cos * x + sin * z, y, cos * z - sin * x], axis=-1)
-    return np.asarray(turned + labels.location[:, None])
-
-
-def _point_file(frame: int, options: FrameOptions, token: str) -> Path:
+def _point_file(frame: str, options: FrameOptions, token: str) -> Path:
     path = options.file(options.points, frame, ".bin")
     if path.is_file():
         return path

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lidistill.converters.kitti.files import AGAIN, Labels
-from lidistill.io import DataError
+from lidistill.io import DataError, read_text
 
 
 @dataclass(frozen=True)
@@ -62,9 +62,13 @@ def find_origins(root: Path) -> dict[int, Origin]:
         if not (rows_file.is_file() and order_file.is_file()):
             continue
         try:
-            rows = [line.split() for line in rows_file.read_text(encoding="utf-8").splitlines()]
-            order = [int(n) for n in order_file.read_text(encoding="utf-8").split(",")]
+            rows = [line.split() for line in read_text(rows_file).splitlines()]
+            order = [int(n) for n in read_text(order_file).split(",")]
+            if order and min(order) < 1:
+                raise ValueError(f"an order of rows from 1, got {min(order)}")
             raw = [(rows[n - 1][1], int(rows[n - 1][2])) for n in order]
+        except DataError:
+            raise
         except (ValueError, IndexError) as error:
             raise DataError(
                 f"Expected lines 'date drive frame' and an order of them: {error}.",
@@ -84,7 +88,15 @@ def _tracks(root: Path, drives: list[str]) -> dict[tuple[str, int], tuple[tuple[
     if (root / "SYNTHETIC").is_file():
         for number, drive in enumerate(drives):
             path = root / "tracking" / "training" / "label_02" / f"{number:04d}.txt"
-            for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-                frame, track, name = line.split(maxsplit=3)[:3]
-                found[drive, int(frame)].append((name, int(track)))
+            lines = read_text(path).splitlines() if path.is_file() else []
+            for row, line in enumerate(lines, start=1):
+                try:
+                    frame, track, name = line.split(maxsplit=3)[:3]
+                    found[drive, int(frame)].append((name, int(track)))
+                except ValueError as error:
+                    raise DataError(
+                        f"Line {row}: expected frame, track and class, got {line[:60]!r}.",
+                        path=path,
+                        fix="generate the world again: lidistill world --layout kitti",
+                    ) from error
     return {key: tuple(value) for key, value in found.items()}

@@ -6,43 +6,41 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lidistill.converters.contents import Contents
 from lidistill.converters.infos import INFO_VERSION, write_infos
 from lidistill.converters.kitti.files import MissingFileError, missing
 from lidistill.converters.parts import PartStore
-from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES, SEQUENCES
-from lidistill.geometry.frames import compose, invert
-from lidistill.io import DataError, dump_pickle, parallel, point_count, read_json
+from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES, STORED_LABELS
+from lidistill.converters.semantic_kitti.poses import lidar_poses
+from lidistill.converters.semantic_kitti.splits import (
+    KittiSequence,
+    find_sequences,
+    names_of,
+    part_name,
+)
+from lidistill.io import (
+    DataError,
+    dump_pickle,
+    finite_points,
+    parallel,
+    point_count,
+    read_points,
+)
 
 LOGGER = logging.getLogger("lidistill.create_data")
 WORK_FOLDER = ".create_data_semantickitti"
 NUM_FEATURES = 4  # x, y, z, remission: float32
+COLUMNS = ("x", "y", "z", "remission")
+MAX_READ = 50  # scans a sequence whose points and labels are read and counted
+IGNORED = SEMANTIC_KITTI_CLASSES[0]
+TAUGHT = SEMANTIC_KITTI_CLASSES[1:]
 AGAIN = "extract this file again from the dataset's archive."
-
-
-@dataclass(frozen=True)
-class KittiSequence:
-    """One sequence on disk.
-
-    Attributes:
-        name: Its folder, e.g. ``08``.
-        split: The split it belongs to.
-        folder: ``<root>/sequences/<name>``.
-        prefix: The folder counted from the data root.
-        labelled: Whether each scan needs a label file.
-    """
-
-    name: str
-    split: str
-    folder: Path
-    prefix: str
-    labelled: bool
 
 
 def convert_semantic_kitti(
@@ -51,6 +49,7 @@ def convert_semantic_kitti(
     jobs: int | None = 1,
     engine: str = "loky",
     skip_incomplete: bool = False,
+    columns: int = NUM_FEATURES,
 ) -> dict[str, Path]:
     """Writes ``semantickitti_infos_<split>.pkl`` for train, val and test.
 
@@ -64,6 +63,7 @@ def convert_semantic_kitti(
         engine: loky, ray or dask.
         skip_incomplete: Leave out sequences and scans of which a file is missing, instead of an
             error.
+        columns: float32 values a point in the scans: x, y, z, remission, more.
 
     Returns:
         Split name -> info file.
@@ -72,116 +72,104 @@ def convert_semantic_kitti(
         DataError: A file is missing or damaged; says what to do.
     """
     root = Path(root)
+    if columns < NUM_FEATURES:
+        raise ValueError(
+            f"columns: expected {NUM_FEATURES} or more (x, y, z, remission), got {columns}; write "
+            "a column of zeros where a LiDAR has no remission."
+        )
     splits = find_sequences(root, skip_incomplete)
     sequences = [sequence for members in splits.values() for sequence in members]
     target = Path(out_dir) if out_dir is not None else root
-    parameters = {"skip_incomplete": skip_incomplete, "info_version": INFO_VERSION}
+    parameters = {
+        "skip_incomplete": skip_incomplete,
+        "info_version": INFO_VERSION,
+        "columns": columns,
+    }
     stamps = {
-        _part(sequence): [path.stat().st_mtime_ns for path in sorted(sequence.folder.iterdir())]
+        part_name(sequence): [path.stat().st_mtime_ns for path in sorted(sequence.folder.iterdir())]
         for sequence in sequences
     }
     fingerprint = {**parameters, "root": str(root.resolve()), "sequences": stamps}
     with PartStore(target / WORK_FOLDER, fingerprint) as store:
-        todo = store.missing(_part(sequence) for sequence in sequences)
+        todo = store.missing(part_name(sequence) for sequence in sequences)
         if len(todo) < len(sequences):
             LOGGER.info("%d of %d sequences are done", len(sequences) - len(todo), len(sequences))
         work = functools.partial(
-            _convert_sequence, folder=store.folder, skip_incomplete=skip_incomplete
+            _convert_sequence,
+            folder=store.folder,
+            skip_incomplete=skip_incomplete,
+            columns=columns,
         )
-        items = [sequence for sequence in sequences if _part(sequence) in set(todo)]
+        items = [sequence for sequence in sequences if part_name(sequence) in set(todo)]
         for _ in parallel(work, items, jobs, engine, "Convert SemanticKITTI sequences"):
             pass
         written = {}
         for split, members in splits.items():
             path = target / f"semantickitti_infos_{split}.pkl"
-            extra = {"split": split, "sequences": [sequence.name for sequence in members]}
-            frames = _merge(store, members, root)
-            write_infos(path, _metainfo(split), frames, {**parameters, **extra}, str(root))
+            extra = {"split": split, "sequences": names_of(members)}
+            frames, contents = _merge(store, members, root)
+            _warn(split, contents)
+            manifest = {**parameters, **extra}
+            found = contents.to_dict()
+            write_infos(path, _metainfo(split), frames, manifest, str(root), found)
             written[split] = path
         store.finish()
     return written
 
 
-def find_sequences(root: Path, skip_missing: bool = False) -> dict[str, list[KittiSequence]]:
-    """Returns the sequences of each split that is there.
-
-    Raises:
-        DataError: There is no sequence at all, or some of train's or val's are missing.
-    """
-    prefix = next((p for p in ("sequences", "dataset/sequences") if (root / p).is_dir()), None)
-    if prefix is None:
-        raise DataError(
-            "Expected SemanticKITTI: a folder sequences/ (or dataset/sequences/) with 00/velodyne "
-            "and 00/labels; there is none.",
-            path=root,
-            fix="pass the folder that holds sequences/ with --root.",
-        )
-    found: dict[str, list[KittiSequence]] = {}
-    for split, names in _splits(root).items():
-        there = [name for name in names if (root / prefix / name / "velodyne").is_dir()]
-        gone = [name for name in names if name not in there]
-        if gone and there and not skip_missing:
-            raise DataError(
-                f"Split {split!r}: sequences {', '.join(gone)} have no velodyne folder.",
-                path=root / prefix,
-                fix="extract data_odometry_velodyne.zip there, name the sequences that you have in "
-                f"{root / 'splits.json'}, or leave these out with --skip-incomplete.",
-            )
-        if gone:
-            LOGGER.warning("%s: left out, not there: %s", split, ", ".join(gone))
-        members = [
-            KittiSequence(name, split, root / prefix / name, f"{prefix}/{name}", split != "test")
-            for name in there
-        ]
-        if members:
-            found[split] = members
-    if not found:
-        raise DataError(
-            "None of the splits' sequences has a velodyne folder.",
-            path=root / prefix,
-            fix="extract data_odometry_velodyne.zip and data_odometry_labels.zip there.",
-        )
-    return found
-
-
-def _splits(root: Path) -> dict[str, Sequence[str]]:
-    path = root / "splits.json"
-    if not path.exists():
-        return dict(SEQUENCES)
-    content = read_json(path)
-    if not isinstance(content, dict) or not all(
-        isinstance(names, list) and all(isinstance(name, str) for name in names)
-        for names in content.values()
-    ):
-        raise DataError(
-            'Expected {"train": ["00", ...], "val": ["08"]}.', path=path, fix="mend this file."
-        )
-    return content
-
-
-def _part(sequence: KittiSequence) -> str:
-    return f"{sequence.split}_{sequence.name}"
-
-
-def _convert_sequence(sequence: KittiSequence, folder: Path, skip_incomplete: bool) -> None:
+def _convert_sequence(
+    sequence: KittiSequence, folder: Path, skip_incomplete: bool, columns: int
+) -> None:
     """Runs in a worker process: one sequence to one part."""
     scans = sorted(path for path in (sequence.folder / "velodyne").glob("*.bin"))
     if not scans:
         raise missing("Scans (*.bin)", sequence.folder / "velodyne", sequence.name)
     poses = lidar_poses(sequence.folder, len(scans))
-    infos, left_out = [], 0
+    infos, left_out, contents = [], 0, Contents(TAUGHT)
+    step = -(-len(scans) // MAX_READ)
     for number, scan in enumerate(scans):
+        pose = None if poses is None else poses[number]
         try:
-            infos.append(scan_info(sequence, scan, None if poses is None else poses[number]))
+            info = scan_info(sequence, scan, pose, columns)
         except MissingFileError:
             if not skip_incomplete:
                 raise
             left_out += 1
-    dump_pickle(folder / f"{_part(sequence)}.pkl", {"frames": infos, "left_out": left_out})
+            continue
+        infos.append(info)
+        _look(contents, sequence, scan, columns, info["token"], read=number % step == 0)
+    part = {"frames": infos, "left_out": left_out, "contents": contents.to_dict()}
+    dump_pickle(folder / f"{part_name(sequence)}.pkl", part)
+
+
+def _look(
+    contents: Contents,
+    sequence: KittiSequence,
+    scan: Path,
+    columns: int,
+    token: str,
+    read: bool,
+) -> None:
+    """Counts a scan; some are read, for their values and labels."""
+    if not read:
+        contents.add_frame(point_count(scan, columns, token, AGAIN))
+        return
+    points = finite_points(read_points(scan, columns, token, AGAIN), scan, token)
+    contents.add_frame(len(points), points, COLUMNS)
+    if not sequence.labelled:
+        return
+    stored = np.fromfile(sequence.folder / "labels" / f"{scan.stem}.label", dtype="<u4")
+    values, counts = np.unique(stored & 0xFFFF, return_counts=True)
+    for value, count in zip(values.tolist(), counts.tolist(), strict=True):
+        name, kind = STORED_LABELS.get(value, (f"{value}, unknown", None))
+        contents.add_point_labels(name, None if kind == IGNORED else kind, count)
 
 
 def scan_info(
-    sequence: KittiSequence, scan: Path, pose: NDArray[np.float64] | None
+    sequence: KittiSequence,
+    scan: Path,
+    pose: NDArray[np.float64] | None,
+    columns: int = NUM_FEATURES,
 ) -> dict[str, Any]:
     """Returns the info of one scan, ``sample_idx`` left open.
 
@@ -189,18 +177,19 @@ def scan_info(
         sequence: It belongs to.
         scan: The ``.bin`` file.
         pose: (4, 4) first scan of the sequence from this scan, LiDAR frames, or None.
+        columns: float32 values a point.
 
     Raises:
         DataError: A file is missing, or cut: there must be one 4-byte label a point.
     """
     token = f"{sequence.name}_{scan.stem}"
-    points = point_count(scan, NUM_FEATURES, token, AGAIN)
+    points = point_count(scan, columns, token, AGAIN)
     info: dict[str, Any] = {
         "token": token,
         "scene_name": sequence.name,
         "lidar_points": {
             "lidar_path": f"{sequence.prefix}/velodyne/{scan.name}",
-            "num_pts_feats": NUM_FEATURES,
+            "num_pts_feats": columns,
         },
     }
     if pose is not None:
@@ -212,78 +201,59 @@ def scan_info(
         size = labels.stat().st_size
         if size != 4 * points:
             raise DataError(
-                f"Expected a 4-byte label for each of {points} points, got {size} bytes.",
+                f"Expected a 4-byte label for each of {points} points, got {size} bytes"
+                f"{_other_width(size, points, scan, columns)}.",
                 path=labels,
                 token=token,
-                fix=AGAIN,
+                fix=f"{AGAIN} Labels are unsigned integers of 32 bits; points of another width "
+                "need --columns.",
             )
         info["pts_semantic_mask_path"] = f"{sequence.prefix}/labels/{labels.name}"
     return info
 
 
-def lidar_poses(folder: Path, scans: int) -> NDArray[np.float64] | None:
-    """Returns the pose of each scan in the LiDAR frame of the sequence's first one.
-
-    ``poses.txt`` gives camera 0 in the frame of its first image, ``calib.txt`` (``Tr``) camera 0
-    from LiDAR.
-
-    Args:
-        folder: Of the sequence.
-        scans: How many there are.
-
-    Returns:
-        (scans, 4, 4) float64, or None where one of the two files is not there.
-
-    Raises:
-        DataError: A file is damaged, or has another number of poses.
-    """
-    poses, calibration = folder / "poses.txt", folder / "calib.txt"
-    if not (poses.is_file() and calibration.is_file()):
-        return None
-    lines = calibration.read_text(encoding="utf-8").splitlines()
-    found = [line.partition(":")[2] for line in lines if line.split(":")[0].strip() == "Tr"]
-    if len(found) != 1:
-        raise DataError("Expected one line 'Tr: ...'.", path=calibration, fix=AGAIN)
-    camera_from_lidar = _matrices(found, calibration)[0]
-    rows = [line for line in poses.read_text(encoding="utf-8").splitlines() if line.strip()]
-    if len(rows) != scans:
-        raise DataError(
-            f"Expected one pose for each of {scans} scans, got {len(rows)}.", path=poses, fix=AGAIN
-        )
-    lidar_from_camera = invert(camera_from_lidar)
-    return np.stack(
-        [compose(lidar_from_camera, pose, camera_from_lidar) for pose in _matrices(rows, poses)]
-    )
+def _other_width(size: int, points: int, scan: Path, columns: int) -> str:
+    """What the sizes of the two files speak for, in words."""
+    for other in (1, 2, 8):
+        if size == other * points:
+            return f", which is {other} a point"
+    per_point, rest = divmod(scan.stat().st_size, size) if size else (0, 1)
+    if rest == 0 and per_point not in (0, columns):
+        return f"; {per_point} values a point would fit the labels"
+    return ""
 
 
-def _matrices(rows: Sequence[str], path: Path) -> NDArray[np.float64]:
-    """(R, 4, 4) of rows of twelve numbers."""
-    result = np.tile(np.eye(4), (len(rows), 1, 1))
-    for number, row in enumerate(rows):
-        try:
-            result[number, :3] = np.array([float(value) for value in row.split()]).reshape(3, 4)
-        except ValueError as error:
-            raise DataError(
-                f"Matrix {number + 1}: expected twelve numbers: {error}.", path=path, fix=AGAIN
-            ) from error
-    return result
-
-
-def _merge(store: PartStore, members: Sequence[KittiSequence], root: Path) -> list[dict[str, Any]]:
+def _merge(
+    store: PartStore, members: Sequence[KittiSequence], root: Path
+) -> tuple[list[dict[str, Any]], Contents]:
     frames: list[dict[str, Any]] = []
+    contents = Contents(TAUGHT)
     for sequence in members:
-        part = store.load(_part(sequence))
+        part = store.load(part_name(sequence))
         if part["left_out"]:
             LOGGER.warning(
                 "%s: left out %d scans with missing files", sequence.name, part["left_out"]
             )
+        contents.merge(Contents.from_dict(part["contents"]))
         for frame in part["frames"]:
             frames.append({"sample_idx": len(frames), **frame})
     if not frames:
         raise DataError(
             f"No scan of split {members[0].split!r} has all its files.", path=root, fix=AGAIN
         )
-    return frames
+    return frames, contents
+
+
+def _warn(split: str, contents: Contents) -> None:
+    for text in contents.warnings():
+        LOGGER.warning("%s: %s (in the scans that were read)", split, text)
+    unknown = [name for name in contents.point_labels if name.endswith("unknown")]
+    if unknown:
+        LOGGER.warning(
+            "%s: label values that SemanticKITTI does not define: %s; training refuses them",
+            split,
+            "; ".join(f"{n} ({contents.point_labels[n]['points']:,} points)" for n in unknown),
+        )
 
 
 def _metainfo(split: str) -> dict[str, Any]:

@@ -12,12 +12,7 @@ import pytest
 from lidistill import cli
 from lidistill.converters.infos import load_infos
 from lidistill.converters.semantic_kitti import convert as semantic_kitti
-from lidistill.converters.semantic_kitti.convert import (
-    WORK_FOLDER,
-    convert_semantic_kitti,
-    find_sequences,
-    lidar_poses,
-)
+from lidistill.converters.semantic_kitti.convert import WORK_FOLDER, convert_semantic_kitti
 from lidistill.converters.semantic_kitti.labels import (
     SEMANTIC_KITTI_CLASSES,
     SEQUENCES,
@@ -25,6 +20,8 @@ from lidistill.converters.semantic_kitti.labels import (
     UNKNOWN,
     semantic_kitti_label_table,
 )
+from lidistill.converters.semantic_kitti.poses import lidar_poses
+from lidistill.converters.semantic_kitti.splits import find_sequences
 from lidistill.io import DataError, read_manifest
 from tests.converters.fake_semantic_kitti import TURN, write_fake_semantic_kitti
 
@@ -139,7 +136,7 @@ def test_cut_and_missing_files_are_named(copy: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "text", "message"),
     [
-        ("poses.txt", "1 0 0 0\n" * 3, "Matrix 1: expected twelve numbers"),
+        ("poses.txt", "1 0 0 0\n" * 3, "Line 1: expected twelve numbers"),
         ("poses.txt", "1 0 0 0 0 1 0 0 0 0 1 0\n", "one pose for each of 3 scans, got 1"),
         ("calib.txt", "P0: 1\n", "Expected one line 'Tr: ...'"),
     ],
