@@ -312,8 +312,8 @@ def test_reduced_points(copy: Path, tmp_path: Path) -> None:
         ("training/velodyne/000001.bin", 33, "cut"),
         ("testing/velodyne/000001.bin", 33, "cut"),
         ("training/image_2/000001.png", 5, "does not open"),
-        ("training/calib/000001.txt", 800, "is missing"),
-        ("training/calib/000001.txt", 250, "expected 12 values, got"),
+        ("training/calib/000001.txt", 0, "is missing"),
+        ("training/calib/000001.txt", 250, "P1: expected 12 values, got"),
         ("training/label_2/000001.txt", 100, "Line 2: expected 15 fields"),
     ],
 )

@@ -170,3 +170,101 @@ def test_command(fake: Path, tmp_path: Path, capsys, monkeypatch) -> None:
     assert "semantickitti_infos_train" in capsys.readouterr().out
     assert cli.main([*words[:3], str(tmp_path / "none")]) == 1
     assert "--root" in capsys.readouterr().err
+
+
+def test_marks_and_encodings(copy: Path, tmp_path: Path) -> None:
+    expected = lidar_poses(copy / "sequences/00", 3)
+    for name in ("sequences/00/poses.txt", "sequences/00/calib.txt", "splits.json"):
+        path = copy / name
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"P0:", b"Tr:", 0))
+    np.testing.assert_array_equal(lidar_poses(copy / "sequences/00", 3), expected)
+    assert list(find_sequences(copy)) == ["train", "val", "test"]
+    path = copy / "sequences/00/poses.txt"
+    path.write_bytes(path.read_bytes() + b"\xe4")
+    with pytest.raises(DataError, match=r"(?s)UTF-8.*poses\.txt"):
+        lidar_poses(copy / "sequences/00", 3)
+
+
+@pytest.mark.parametrize("file", ["poses.txt", "calib.txt"])
+def test_a_folder_in_place_of_a_text_file(copy: Path, file: str) -> None:
+    (copy / "sequences/00" / file).unlink()
+    (copy / "sequences/00" / file).mkdir()
+    with pytest.raises(DataError, match=rf"(?s)got a folder.*{file}"):
+        lidar_poses(copy / "sequences/00", 3)
+
+
+@pytest.mark.parametrize("file", ["poses.txt", "calib.txt"])
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("1 0 0 nan 0 1 0 0 0 0 1 0", "finite"),
+        ("1 0 0 0 0 1 0 0 0 0 2 0", "expected a rotation"),
+        ("1 0 0 0 0 1 0 0 0 0 -1 0", "mirrors"),
+        ("1 0 0 0 0 1 0 0 0 0 1 99999999999", "m, got"),
+        ("1 0 0 0 0 1 0 0 0 0 1 5000", "within 1000 m"),
+        ("1 0 0 0 0 1 0 0 0 0 1 0,5", "twelve numbers"),
+    ],
+)
+def test_poses_that_are_none(copy: Path, file: str, row: str, message: str) -> None:
+    path = copy / "sequences/00" / file
+    lines = path.read_text().splitlines()
+    lines[1] = f"Tr: {row}" if file == "calib.txt" else row
+    path.write_text("\n".join(lines))
+    with pytest.raises(DataError, match=rf"(?s)Line 2: .*{message}.*{file}"):
+        lidar_poses(copy / "sequences/00", 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"../x": ["00"]}', "split or sequence"),
+        ('{"/tmp/x": ["00"]}', "split or sequence"),
+        ('{"train": ["../00"]}', "split or sequence"),
+        ('{"train": ["00"], "val": ["08", "00"]}', "'00' is in 'train' and 'val'"),
+        ('{"train": ["00"], "val": []}', r"none in \['val'\]"),
+        ("{}", "a sequence or more"),
+    ],
+)
+def test_splits_that_cannot_be(copy: Path, text: str, message: str) -> None:
+    (copy / "splits.json").write_text(text)
+    with pytest.raises(DataError, match=rf"(?s){message}.*splits\.json.*mend this file"):
+        convert_semantic_kitti(copy)
+
+
+def test_a_sequence_twice_is_one(copy: Path, caplog) -> None:
+    (copy / "splits.json").write_text('{"train": ["00", "00"], "val": ["08"]}')
+    assert [s.name for s in find_sequences(copy)["train"]] == ["00"]
+    assert "taken once" in caplog.text
+
+
+def test_contents_and_unknown_labels(copy: Path, tmp_path: Path, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(semantic_kitti, "MAX_READ", 2)
+    path = copy / "sequences/08/labels/000000.label"
+    labels = np.fromfile(path, "<u4")
+    labels[:7] = 300
+    labels[7:] = 40 | (9 << 16)
+    labels.tofile(path)
+    written = convert_semantic_kitti(copy, tmp_path / "out")
+    found = load_infos(written["val"]).metainfo["contents"]
+    assert (found["frames"], found["clouds"]) == (3, 2)
+    assert found["point_labels"]["300, unknown"] == {"class": None, "points": 7}
+    third = np.fromfile(copy / "sequences/08/labels/000002.label", "<u4") & 0xFFFF
+    road = len(labels) - 7 + int((third == 40).sum())
+    assert found["point_labels"]["road"] == {"class": "road", "points": road}
+    assert "label values that SemanticKITTI does not define: 300, unknown (7 points)" in caplog.text
+    assert read_manifest(written["test"])["contents"]["point_labels"] == {}
+
+
+def test_points_of_another_width_and_labels_of_another_type(copy: Path, tmp_path: Path) -> None:
+    label = copy / "sequences/00/labels/000000.label"
+    np.fromfile(label, "<u4").astype("<u2").tofile(label)
+    with pytest.raises(DataError, match=r"(?s)which is 2 a point.*unsigned integers of 32 bits"):
+        convert_semantic_kitti(copy, tmp_path / "out")
+    np.fromfile(label, "<u2").astype("<u4").tofile(label)
+    for path in copy.glob("sequences/*/velodyne/*.bin"):
+        points = np.fromfile(path, "<f4").reshape(-1, 4)
+        np.c_[points, np.arange(len(points)) % 64].astype("<f4").tofile(path)
+    written = convert_semantic_kitti(copy, tmp_path / "out", columns=5)
+    assert load_infos(written["val"]).frames[0]["lidar_points"]["num_pts_feats"] == 5
+    with pytest.raises(ValueError, match="4 or more"):
+        convert_semantic_kitti(copy, columns=2)
