@@ -9,7 +9,7 @@ import pickle
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numba
 from numba.core.caching import (
@@ -76,7 +76,7 @@ class _UserWide(UserWideCacheLocator):
 
 
 class _Files(CompileResultCacheImpl):
-    _locator_classes: ClassVar[list[Any]] = [
+    _locator_classes: list[Any] = [  # noqa: RUF012
         UserProvidedCacheLocator,
         InTreeCacheLocator,
         _UserWide,

@@ -95,8 +95,7 @@ def test_a_worker_that_the_system_ends_is_one_message():
 def test_handlers_are_put_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(Interrupted) as caught, orderly_end():
-        os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(5)
+        signal.raise_signal(signal.SIGTERM)
     assert exit_code(caught.value) == 143
     assert exit_code(KeyboardInterrupt()) == 130
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before

@@ -4,12 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from lidistill.io.errors import DataError, PathLike
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+_PROBE = 1 << 16  # bytes; below it, a disk counts as full
 
 
 @contextlib.contextmanager
@@ -27,10 +31,16 @@ def atomic_write(path: PathLike, sync: bool = True) -> Iterator[Path]:
 
     Yields:
         The temporary path to write to.
+
+    Raises:
+        DataError: There is no room for the file, or it may not be written there.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary, lock = _claim_temporary(target)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary, lock = _claim_temporary(target)
+    except OSError as error:
+        raise _not_written(target, error.strerror or str(error)) from error
     try:
         yield temporary
         if sync:
@@ -41,12 +51,43 @@ def atomic_write(path: PathLike, sync: bool = True) -> Iterator[Path]:
                 os.close(descriptor)
         temporary.replace(target)
     except BaseException as error:
+        reason = _no_room(lock, error)
         temporary.unlink(missing_ok=True)
+        if reason is not None:
+            raise _not_written(target, reason) from error
         if isinstance(error, OSError) and error.filename is None and error.errno is not None:
-            error.filename = str(target)  # a full disk names no file
+            error.filename = str(target)
         raise
     finally:
         os.close(lock)
+
+
+def _no_room(descriptor: int, error: BaseException) -> str | None:
+    """Why no more can be written; None where it can, or where it is not the cause.
+
+    The error alone does not tell: torch, numpy and OpenCV each have words of their own for it. So a
+    little more is written to the same file.
+    """
+    if not isinstance(error, Exception):
+        return None
+    if isinstance(error, OSError) and error.errno in _NO_ROOM:
+        return os.strerror(error.errno)
+    try:
+        os.lseek(descriptor, 0, os.SEEK_END)
+        if os.write(descriptor, bytes(_PROBE)) < _PROBE:
+            return os.strerror(errno.ENOSPC)
+        os.fsync(descriptor)
+    except OSError as refused:
+        return refused.strerror
+    return None
+
+
+def _not_written(target: Path, reason: str) -> DataError:
+    return DataError(
+        f"The file could not be written: {reason}; nothing of it is left.",
+        path=target,
+        fix="make room or name another place to write to, then run the same command again.",
+    )
 
 
 def _claim_temporary(target: Path) -> tuple[Path, int]:

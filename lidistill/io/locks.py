@@ -3,11 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
 LOCK_FILE = ".lock"
 
@@ -23,12 +26,24 @@ def exclusive(folder: str | Path, what: str) -> Iterator[None]:
         folder: made if it is missing; a file :data:`LOCK_FILE` stays in it.
         what: for the message, e.g. ``"trains"``.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK_FILE).open("a") as file:
+    with _locked(Path(folder) / LOCK_FILE, f"another process {what} in {folder}; waiting for it\n"):
+        yield
+
+
+def _locked(path: Path, wait: str) -> TextIO:
+    """The lock file, open and locked; one that its holder removed meanwhile is made again."""
+    while True:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            file = path.open("a")
+        except FileNotFoundError:  # the folder was removed since
+            continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            sys.stderr.write(f"another process {what} in {folder}; waiting for it\n")
+            sys.stderr.write(wait)
             fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+        with contextlib.suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        file.close()

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -59,8 +60,15 @@ def write_manifest(
         **(more or {}),
     }
     path = manifest_path(target)
-    write_json(path, manifest)
+    if not (path.is_file() and _same(path, manifest)):  # a finished product may be read-only
+        write_json(path, manifest)
     return path
+
+
+def _same(path: Path, manifest: Mapping[str, Any]) -> bool:
+    with contextlib.suppress(DataError):
+        return bool(read_json(path) == manifest)
+    return False
 
 
 def read_manifest(target: PathLike, fix: str | None = None) -> dict[str, Any]:

@@ -141,3 +141,58 @@ def test_manifest_beside_folder_and_file(tmp_path: Path) -> None:
     write_json(manifest_path(folder), {"other": 1})
     with pytest.raises(DataError, match="Expected a record with .tool."):
         read_manifest(folder)
+
+
+WRITERS = {
+    "bytes": "t.write_bytes(bytes(1 << 20))",
+    "numpy": "import numpy; numpy.save(t, numpy.zeros(1 << 18))",
+    "torch": "import torch; torch.save(torch.zeros(1 << 18), t)",
+    "safetensors": "import torch; from safetensors.torch import save_file as s; "
+    "s({'w': torch.zeros(1 << 18)}, t)",
+    "json": "import json; t.write_text(json.dumps(list(range(1 << 18))))",
+    "opencv": "import cv2, numpy; r = numpy.random.default_rng(0).integers(0, 256, (512, 512, 3)); "
+    "assert cv2.imwrite(str(t), r.astype('uint8')), 'not written'",
+    "pillow": "import numpy; from PIL import Image; r = numpy.random.default_rng(0); "
+    "Image.fromarray(r.integers(0, 256, (512, 512, 3), 'uint8')).save(t)",
+}
+
+
+@pytest.mark.parametrize("writer", WRITERS)
+def test_without_room_the_path_is_named_and_nothing_is_left(tmp_path: Path, writer: str) -> None:
+    """A limit on the size of files stands for the full disk."""
+    target = tmp_path / "there" / "a.png"
+    code = (
+        "import resource\nfrom lidistill.io import DataError, atomic_write\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"try:\n  with atomic_write({str(target)!r}) as t:\n    {WRITERS[writer]}\n"
+        "except DataError as error:\n  print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "could not be written" in done.stdout, done.stderr
+    assert str(target) in done.stdout
+    assert list(target.parent.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("no folder")
+    target = tmp_path / "file" / "a.bin"
+    with pytest.raises(DataError, match="could not be written") as caught, atomic_write(target):
+        pass
+    assert caught.value.path == target
+
+
+def test_other_errors_stay_what_they_are(tmp_path: Path) -> None:
+    with pytest.raises(KeyError), atomic_write(tmp_path / "a.bin") as temporary:
+        temporary.write_bytes({}["half"])
+    with pytest.raises(FileNotFoundError), atomic_write(tmp_path / "a.bin"):
+        (tmp_path / "other").read_bytes()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_equal_manifest_is_not_written_again(tmp_path: Path) -> None:
+    path = write_manifest(tmp_path, "t", {"a": 1}, 2, "s")
+    before = path.stat()
+    write_manifest(tmp_path, "t", {"a": 1}, 2, "s")
+    assert (path.stat().st_ino, path.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    write_manifest(tmp_path, "t", {"a": 1}, 3, "s")
+    assert read_manifest(tmp_path)["count"] == 3

@@ -50,3 +50,30 @@ def test_free_again_after_an_error(tmp_path):
             pass
     with exclusive(tmp_path, "works"):
         assert (tmp_path / LOCK_FILE).is_file()
+
+
+def test_a_lock_that_went_with_its_folder_is_taken_anew(tmp_path):
+    folder = tmp_path / "work"
+    code = HOLD.replace(
+        "time.sleep(60)", "sys.stdin.readline(); import shutil; shutil.rmtree(sys.argv[1])"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert holder.stdout.readline() == "held\n"
+    held = []
+
+    def take():
+        with exclusive(folder, "works"):
+            held.append((folder / LOCK_FILE).is_file())
+
+    waiter = threading.Thread(target=take)
+    waiter.start()
+    holder.stdin.write("\n")
+    holder.stdin.close()
+    assert holder.wait(timeout=60) == 0
+    waiter.join(timeout=60)
+    assert held == [True]

@@ -104,4 +104,4 @@ def write_tables(root: Path, size: NuScenesSize, scenes: list[dict[str, list[Rec
     if size.splits is not None:
         names = dict(zip(size.splits, (list(size.train), list(size.val)), strict=True))
         write_json(folder / "splits.json", names)
-    (root / "SYNTHETIC").write_text(NOTICE.format(layout="nuScenes"), encoding="utf-8")
+    write_frame(root / "SYNTHETIC", NOTICE.format(layout="nuScenes").encode())
