@@ -65,13 +65,14 @@ def atomic_write(path: PathLike, sync: bool = True) -> Iterator[Path]:
 def _no_room(descriptor: int, error: BaseException) -> str | None:
     """Why no more can be written; None where it can, or where it is not the cause.
 
-    The error alone does not tell: torch, numpy and OpenCV each have words of their own for it. So a
-    little more is written to the same file.
+    The error alone does not tell: torch and numpy have words of their own for it. So a little more
+    is written to the same file.
     """
     if not isinstance(error, Exception):
         return None
-    if isinstance(error, OSError) and error.errno in _NO_ROOM:
-        return os.strerror(error.errno)
+    for number in _NO_ROOM:  # safetensors' errors carry the system's words, but not the number
+        if getattr(error, "errno", None) == number or os.strerror(number) in str(error):
+            return os.strerror(number)
     try:
         os.lseek(descriptor, 0, os.SEEK_END)
         if os.write(descriptor, bytes(_PROBE)) < _PROBE:

@@ -150,8 +150,6 @@ WRITERS = {
     "safetensors": "import torch; from safetensors.torch import save_file as s; "
     "s({'w': torch.zeros(1 << 18)}, t)",
     "json": "import json; t.write_text(json.dumps(list(range(1 << 18))))",
-    "opencv": "import cv2, numpy; r = numpy.random.default_rng(0).integers(0, 256, (512, 512, 3)); "
-    "assert cv2.imwrite(str(t), r.astype('uint8')), 'not written'",
     "pillow": "import numpy; from PIL import Image; r = numpy.random.default_rng(0); "
     "Image.fromarray(r.integers(0, 256, (512, 512, 3), 'uint8')).save(t)",
 }
@@ -160,7 +158,7 @@ WRITERS = {
 @pytest.mark.parametrize("writer", WRITERS)
 def test_without_room_the_path_is_named_and_nothing_is_left(tmp_path: Path, writer: str) -> None:
     """A limit on the size of files stands for the full disk."""
-    target = tmp_path / "there" / "a.png"
+    target = tmp_path / "there" / ("a.npy" if writer == "numpy" else "a.png")
     code = (
         "import resource\nfrom lidistill.io import DataError, atomic_write\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
