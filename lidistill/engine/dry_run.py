@@ -95,12 +95,14 @@ def dry_run(
     from lidistill import compat
     from lidistill.distill.distiller import Distiller
     from lidistill.engine.stages import choose_stage
+    from lidistill.models.detectors.ranges import check_ranges
     from lidistill.registry import MODELS
 
     compat.apply()
     cfg = load_config(config, data_root=data_root)
     path, cfg = choose_stage(Path(config), cfg, stage, data_root)
     merge_options(cfg, parse_options(options or ()))
+    check_ranges(cfg)
     notes = _teachers_as_built(cfg.model, random_teachers)
     torch.manual_seed(cfg.get("randomness", {}).get("seed") or 0)
     with _quiet():

@@ -83,6 +83,7 @@ def evaluate(
     from mmengine.runner import Runner
 
     from lidistill.distill.weights import load_weights
+    from lidistill.models.detectors.ranges import check_ranges
 
     compat.apply()
     cfg = load_config(config, data_root=data_root)
@@ -103,6 +104,7 @@ def evaluate(
     if not random_weights:
         leave_teachers_out(cfg)
     fill_stage_checkpoints(cfg, {})
+    check_ranges(cfg)
     runner = Runner.from_cfg(cfg)
     if not random_weights:
         load_weights(getattr(runner.model, "student", runner.model), checkpoint)

@@ -174,6 +174,9 @@ def train_one(
 
 
 def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: bool) -> Path:
+    from lidistill.models.detectors.ranges import check_ranges
+
+    check_ranges(cfg)
     key, values = fingerprint(cfg), trained_values(cfg)
     done, latest, before = from_rank_0(lambda: _begin(cfg, work_dir, key, values, restart))
     if done is not None:

@@ -31,6 +31,10 @@ from lidistill.models.detectors.mmdet3d import (
 )
 from lidistill.registry import MODELS
 
+COMPRESSIBLE = (
+    "PointPillars, also with a feature pyramid; SECOND; CenterPoint on pillars or voxels; PointRCNN"
+)
+"""Detectors whose widths are known here; docs/detection.md lists their parts."""
 # What mmdet3d takes where a config is silent.
 _SPARSE_DEFAULTS = {
     "base_channels": 16,
@@ -58,6 +62,9 @@ def compressed_detector(
 
     Returns:
         The detector, with random weights.
+
+    Raises:
+        ValueError: none of :data:`COMPRESSIBLE`.
     """
     teacher = adapt_model(read_model_config(config), point_range, voxel_size, changes)
     return mmdet3d_detector(compress(teacher, **factors))
@@ -120,10 +127,9 @@ def compress(
     prefix = "pts_" if "pts_backbone" in small else ""
     for part in ("voxel_encoder", "middle_encoder", "backbone", "neck", "bbox_head"):
         if prefix + part not in small:
-            raise ValueError(
-                f"expected a detector with {prefix}{part}, got the parts {sorted(small)}; name the "
-                "widths in `changes` of mmdet3d_detector instead"
-            )
+            raise _unknown(f"a {small.get('type')} has no {prefix}{part}, but {sorted(small)}")
+    if not {"in_channels", "layer_nums"} <= set(small[prefix + "backbone"]):
+        raise _unknown(f"a {small[prefix + 'backbone'].get('type')} as backbone")
     width = _encoder(small[prefix + "voxel_encoder"], small[prefix + "middle_encoder"], encoder)
     trunk, neck = small[prefix + "backbone"], small[prefix + "neck"]
     trunk["in_channels"] = round(trunk["in_channels"] * width)
@@ -135,6 +141,13 @@ def compress(
     return small
 
 
+def _unknown(what: str) -> ValueError:
+    return ValueError(
+        f"expected one of the detectors whose widths are known here ({COMPRESSIBLE}), got {what}; "
+        "name the smaller widths of another in `changes` of mmdet3d_detector"
+    )
+
+
 def _encoder(voxel: dict[str, Any], middle: dict[str, Any], factor: float) -> float:
     """Scale the encoders in place; returns by how much the BEV map became narrower."""
     if "Scatter" in middle["type"]:
@@ -143,7 +156,7 @@ def _encoder(voxel: dict[str, Any], middle: dict[str, Any], factor: float) -> fl
         middle["in_channels"] = voxel["feat_channels"][-1]
         return float(middle["in_channels"] / before)
     if "Sparse" not in middle["type"]:
-        raise ValueError(f"the widths of a {middle['type']} are not known here; use `changes`")
+        raise _unknown(f"a {middle['type']} as middle encoder")
     sizes = {key: middle.get(key, value) for key, value in _SPARSE_DEFAULTS.items()}
     middle.update({key: _scaled(value, factor) for key, value in sizes.items()})
     return float(middle["output_channels"] / sizes["output_channels"])

@@ -25,6 +25,7 @@ from torch import nn
 
 from lidistill import compat
 from lidistill.geometry.bev_grid import BEVGrid
+from lidistill.models.detectors.grid_fit import Grid, fit_network, grid_of
 from lidistill.registry import MODELS
 
 SHIPPED = "mmdet3d::"
@@ -99,16 +100,21 @@ def adapt_model(
     """A model config on another grid and with other sizes; the given one is not touched.
 
     Raises:
-        ValueError: a range without a voxel size or the other way round, or a grid of broken cells.
+        ValueError: a range without a voxel size or the other way round; a grid of broken cells, or
+            one that the network does not fit.
     """
     adapted = copy.deepcopy(dict(model))
     if (point_range is None) != (voxel_size is None):
         raise ValueError(
             f"expected point_range and voxel_size together, got {point_range} and {voxel_size}"
         )
-    if point_range is not None and voxel_size is not None:
-        set_grid(adapted, point_range, voxel_size)
-    return merge(adapted, changes or {})
+    if point_range is None or voxel_size is None:
+        return merge(adapted, changes or {})
+    grid = grid_of(point_range, voxel_size)
+    _set_numbers(adapted, grid)
+    merge(adapted, changes or {})
+    fit_network(adapted, grid)  # of the strides and heights that the changes name
+    return adapted
 
 
 def read_model_config(config: str | Path | Mapping[str, Any]) -> ModelConfig:
@@ -207,18 +213,23 @@ def set_grid(
         Cells along (x, y, z).
 
     Raises:
-        ValueError: the range is no whole number of voxels.
+        ValueError: the range is no whole number of voxels, or the network's strides do not divide
+            them; says which ranges are nearest. A model without any such number.
     """
-    low, high = point_range[:3], point_range[3:]
-    spans = [(b - a) / size for a, b, size in zip(low, high, voxel_size, strict=True)]
-    cells = (round(spans[0]), round(spans[1]), round(spans[2]))
-    if min(cells) < 1 or any(abs(n - span) > 1e-3 for n, span in zip(cells, spans, strict=True)):
+    grid = grid_of(point_range, voxel_size)
+    _set_numbers(model, grid)
+    fit_network(model, grid)
+    return grid.cells
+
+
+def _set_numbers(model: ModelConfig, grid: Grid) -> None:
+    x, y, z = grid.cells
+    found = _place(model, _Grid(list(grid.point_range), list(grid.voxel_size), x, y, z))
+    if not found:
         raise ValueError(
-            f"expected whole voxels along x, y, z, got {spans} of size {tuple(voxel_size)} in "
-            f"{tuple(point_range)}"
+            f"a {model.get('type')} names no range and no voxels: leave point_range and voxel_size "
+            "out; its range is that of PointsRangeFilter in the data pipeline"
         )
-    _place(model, _Grid(list(map(float, point_range)), list(map(float, voxel_size)), *cells))
-    return cells
 
 
 @dataclass(frozen=True)
@@ -254,17 +265,19 @@ _PLACES: dict[str, Callable[[_Grid, Any], Any]] = {
 }
 
 
-def _place(node: Any, grid: _Grid) -> None:
-    """Walk a model config and replace what names a range, a voxel size or a number of cells."""
+def _place(node: Any, grid: _Grid) -> int:
+    """Replace what names a range, a voxel size or a number of cells; returns how many did."""
+    found = 0
     if isinstance(node, list | tuple):
-        for item in node:
-            _place(item, grid)
+        found = sum(_place(item, grid) for item in node)
     if isinstance(node, dict):
         for key, value in node.items():
             if key in _PLACES:
                 node[key] = _PLACES[key](grid, value)
+                found += 1
             else:
-                _place(value, grid)
+                found += _place(value, grid)
+    return found
 
 
 def bev_grid(point_range: Sequence[float], voxel_size: Sequence[float], stride: int = 1) -> BEVGrid:

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 
-from lidistill.models.detectors.compress import compress, detector_config
+from lidistill.models.detectors.compress import COMPRESSIBLE, compress, detector_config
 from lidistill.models.detectors.mmdet3d import SHIPPED, mmdet3d_detector, read_model_config
 from tests.ops.detector_cases import CONFIGS as DETECTORS
 
@@ -110,5 +111,35 @@ def test_errors_say_what_is_known():
         compress(model, encoder=0)
     with pytest.raises(ValueError, match=r"PointRCNN has no BEV backbone.*depth=0\.5"):
         compress(model, depth=0.5)
-    with pytest.raises(ValueError, match="expected a detector with voxel_encoder"):
+    with pytest.raises(ValueError, match=r"PointRCNN\), got a PointRCNN has no voxel_encoder"):
         compress({key: value for key, value in model.items() if key != "rpn_head"})
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("pv_rcnn/pv_rcnn_8xb2-80e_kitti-3d-3class.py", "a PointVoxelRCNN has no bbox_head"),
+        ("votenet/votenet_8xb8_scannet-3d.py", "a VoteNet has no voxel_encoder"),
+        (
+            "smoke/smoke_dla34_dlaneck_gn-all_4xb8-6x_kitti-mono3d.py",
+            "a SMOKEMono3D has no voxel_encoder",
+        ),
+        (
+            "regnet/pointpillars_hv_regnet-400mf_secfpn_sbn-all_8xb4-2x_nus-3d.py",
+            "a NoStemRegNet as backbone",
+        ),
+    ],
+)
+def test_others_are_refused_with_the_list(name, what):
+    with pytest.raises(ValueError, match=what) as caught:
+        compress(read_model_config(f"mmdet3d::{name}"), 0.5, 0.5, 0.5)
+    assert COMPRESSIBLE in str(caught.value)
+    assert "`changes` of mmdet3d_detector" in str(caught.value)
+
+
+def test_the_page_lists_them():
+    page = Path(__file__).resolve().parents[3] / "docs" / "detection.md"
+    listed = page.read_text().split("### Detectors that can be compressed")[1].split("##")[0]
+    for name in ("PointPillars", "feature pyramid", "SECOND", "CenterPoint", "PointRCNN"):
+        assert name in listed
+        assert name in COMPRESSIBLE
