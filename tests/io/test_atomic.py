@@ -139,7 +139,7 @@ def test_manifest_beside_folder_and_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there is none"):
         write_manifest(tmp_path / "nothing", "tool", {}, 0, "")
     write_json(manifest_path(folder), {"other": 1})
-    with pytest.raises(DataError, match="Expected a record with .tool."):
+    with pytest.raises(DataError, match=r"Expected a record with 'tool'"):
         read_manifest(folder)
 
 
