@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lidistill.compat import checkpoints, mmcv_points, noise, spconv_layers
+from lidistill.compat import checkpoints, info_files, mmcv_points, noise, spconv_layers
 from lidistill.compat.imports import when_imported
 
 
@@ -43,6 +43,11 @@ def _spconv_tensor() -> bool:
 
 def _mmengine_resume() -> bool:
     when_imported("mmengine.logging.history_buffer", checkpoints.allow_history)
+    return True
+
+
+def _mmengine_infos() -> bool:
+    when_imported("mmengine.dataset.base_dataset", info_files.patch_base_dataset)
     return True
 
 
@@ -81,6 +86,10 @@ _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
     "mmengine-resume": (
         "mmengine 0.10 cannot resume under torch >= 2.6, which refuses its history classes",
         _mmengine_resume,
+    ),
+    "mmengine-infos": (
+        "mmengine's data sets run whatever code an info file names",
+        _mmengine_infos,
     ),
     "mmdet3d-spconv-weights": (
         "mmdet3d rotates the axes of spconv 2 weights whose state_dict carries no version",

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from lidistill.io import inside
+from lidistill.io import inside, plain_name
 
 NUSCENES_CAMERAS = ("FRONT", "FRONT_RIGHT", "BACK_RIGHT", "BACK", "BACK_LEFT", "FRONT_LEFT")
 
@@ -40,7 +40,7 @@ class InfoPaths:
         Raises:
             DataError: The name is absolute, holds ``..``, or is no text.
         """
-        path = inside(self.root, name, "file")
+        path = inside(self.root, name, f"file of {kind}")
         if path.parent != self.root:
             return path
         return self.root / self.prefix.get(kind, "") / path.name
@@ -63,7 +63,7 @@ def camera_names(info: Mapping[str, Any], wanted: Sequence[str] | None = None) -
     """Cameras of one info entry that have an image; KITTI lists four and ships one."""
     if wanted is not None:
         return list(wanted)
-    images = info["images"].items()  # KITTI keeps R0_rect, a matrix, among its images
+    images = info.get("images", {}).items()  # KITTI keeps R0_rect, a matrix, among its images
     return [name for name, image in images if isinstance(image, Mapping) and image.get("img_path")]
 
 
@@ -73,10 +73,10 @@ def frame_token(info: Mapping[str, Any]) -> str:
 
 
 def superpixels_name(image: Mapping[str, Any]) -> str:
-    """File name of an image's superpixels, relative to their store.
+    """File name of an image's superpixels in a store.
 
     Raises:
-        DataError: It would lead out of the store.
+        DataError: It is none: the store is one folder.
     """
-    name = image.get("superpixels_path") or f"{image['sample_data_token']}.png"
-    return inside(".", name, "superpixel map").as_posix()
+    name = image.get("superpixels_path") or f"{image.get('sample_data_token') or ''}.png"
+    return plain_name(name, "name of a superpixel file (superpixels_path, sample_data_token)")

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lidistill.io import DataError, dump_pickle, load_pickle, write_manifest
+from lidistill.io import DataError, dump_pickle, fields, load_pickle, write_manifest
+from lidistill.io.records import NAME, NOTHING, SIZE, Schema, either, matrix, whole
 
 INFO_VERSION = "1.1"
 
@@ -114,6 +115,12 @@ def load_infos(
             path=path,
             fix=fix,
         )
+    if not content["data_list"]:
+        raise DataError(
+            "0 frames in this info file: its split is empty.",
+            path=path,
+            fix=f"name frames in the list of this split, then {fix}",
+        )
     for frame in content["data_list"]:
         lacking = [key for key in need if key not in frame]
         if lacking:
@@ -123,7 +130,32 @@ def load_infos(
                 token=str(frame.get("token", frame.get("sample_idx"))),
                 fix=fix,
             )
+        _check_frame(frame, path, fix)
     return InfoFile(Path(path), content["metainfo"], content["data_list"])
+
+
+_NAME_OR_NOTHING = either(NAME, NOTHING)
+_LIDAR: Schema = {"lidar_path?": NAME, "num_pts_feats?": whole(3, 64)}
+_IMAGE: Schema = {
+    "img_path?": _NAME_OR_NOTHING,
+    "height?": SIZE,
+    "width?": SIZE,
+    "cam2img?": matrix((3, 3), (3, 4), (4, 4)),
+    "lidar2cam?": matrix((3, 4), (4, 4)),
+    "sample_data_token?": NAME,
+    "superpixels_path?": _NAME_OR_NOTHING,
+}
+
+
+def _check_frame(frame: dict[str, Any], path: str | Path, fix: str) -> None:
+    """What readers take from a frame; other tools may leave out what ours needs not."""
+    token = str(frame.get("token", frame.get("sample_idx")))
+    if "lidar_points" in frame:
+        fields(frame["lidar_points"], _LIDAR, path, token, fix, "lidar_points.")
+    if "images" in frame:
+        for name, image in fields(frame, {"images": dict}, path, token, fix)["images"].items():
+            if isinstance(image, dict):  # KITTI keeps R0_rect, a matrix, among its images
+                fields(image, _IMAGE, path, token, fix, f"images.{name}.")
 
 
 def _schema_problem(content: object, dataset: str | None) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import logging
 import os
@@ -121,7 +122,7 @@ def remember(folder: Path, asked: Mapping[str, Any], written: Mapping[str, Path]
         asked: Everything that the product depends on; JSON values.
         written: Name -> file of the product.
     """
-    files = {name: [path.name, path.stat().st_size] for name, path in written.items()}
+    files = {name: [path.name, _hash(path)] for name, path in written.items()}
     note = {"lidistill_version": __version__, "asked": dict(asked), "files": files}
     write_json(_note_of(folder), note)
 
@@ -145,13 +146,18 @@ def finished_before(
         same = note["asked"] == json.loads(json.dumps(dict(asked)))
         files = {name: folder.parent / file for name, (file, _) in note["files"].items()}
         whole = all(
-            files[name].stat().st_size == size and manifest_path(files[name]).is_file()
-            for name, (_, size) in note["files"].items()
+            manifest_path(files[name]).is_file() and _hash(files[name]) == known
+            for name, (_, known) in note["files"].items()
         )
         if same and whole and note["lidistill_version"] == __version__:
             LOGGER.info("converted before, from the same data; --restart does it again")
             return files
     return None
+
+
+def _hash(path: Path) -> str:
+    """Of the content: a file that was damaged since keeps its size."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _note_of(folder: Path) -> Path:

@@ -46,7 +46,7 @@ def decode_labels(path: Path, token: str, fix: str) -> NDArray[np.integer]:
     Raises:
         DataError: As :func:`lidistill.io.read_label_map`.
     """
-    data = io.image_bytes(path, token, fix, bits=16)
+    data = io.image_bytes(path, token, fix, labels=True)
     if _whole(data):
         labels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         if labels is not None and labels.ndim == 2:

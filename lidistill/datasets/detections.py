@@ -87,7 +87,26 @@ class SeededDetections(Dataset):
                 sample = self.dataset.prepare_data(self.indices[(index + step) % len(self)])
                 if sample is not None:
                     return sample
-        raise ValueError("no sample of this data set has a box; check its classes and range")
+        raise ValueError(f"no sample of this data set has a box: {self._without_boxes()}")
+
+    def _without_boxes(self) -> str:
+        """What took the boxes away, counted."""
+        known = getattr(self.dataset, "label_mapping", {})
+        boxes = taught = full = 0
+        for index in self.indices:
+            for box in self.dataset.get_data_info(index).get("instances", ()):
+                label = box.get("bbox_label_3d", -1)
+                of_class = known.get(label, label) >= 0
+                boxes += 1
+                taught += of_class
+                full += of_class and box.get("num_lidar_pts", 1) > 0
+        return (
+            f"{len(self.indices)} samples of {getattr(self.dataset, 'ann_file', 'it')} have "
+            f"{boxes} boxes, {taught} of them of the config's classes, {full} of these with LiDAR "
+            "points; what is left lies outside the config's range, or its points do (point_range). "
+            "No box: the data have no labels. No class: set the config's classes. No points: check "
+            "the boxes' frame and calibration, and run lidistill create_data again"
+        )
 
 
 @TRANSFORMS.register_module()

@@ -56,7 +56,7 @@ class LoadPointLabels:
                 token=frame.token,
                 fix="extract the lidarseg part of the dataset and run lidistill create_data again.",
             )
-        labels = np.fromfile(path, dtype=np.uint8)
+        labels = np.frombuffer(io.read_bytes(path, frame.token, FIX_RAW), dtype=np.uint8)
         expected = frame.lidar_path.stat().st_size // (4 * frame.num_point_features)
         if len(labels) != expected:
             raise io.DataError(
@@ -83,7 +83,8 @@ class LoadImages:
                     f"file, got {image.shape[0]} x {image.shape[1]}.",
                     path=camera.image_path,
                     token=frame.token,
-                    fix="run lidistill create_data again, or restore the original image.",
+                    fix="restore the original image, or run lidistill create_data --restart: it "
+                    "takes the files' sizes.",
                 )
             camera.image = image
         return frame

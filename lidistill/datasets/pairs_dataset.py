@@ -70,7 +70,14 @@ class ImageLidarPairs(BaseDataset):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read and check the info file; called once by mmengine."""
-        infos = load_infos(self.ann_file, need=("images", "lidar_points"))
+        infos = load_infos(self.ann_file, need=("lidar_points",))
+        if not any(camera_names(info) for info in infos.frames):
+            raise io.DataError(
+                "This method needs camera images, but no frame of this info file names one.",
+                path=self.ann_file,
+                fix="use data with cameras; if these have some, extract their images and run "
+                "lidistill create_data --restart.",
+            )
         self._metainfo.update(infos.metainfo)
         self.locate = InfoPaths(self.root, infos.metainfo, self.prefix)
         for info in infos.frames:
@@ -126,7 +133,7 @@ class ImageLidarPairs(BaseDataset):
 
 def missing_keys(info: Mapping[str, Any], cameras: Sequence[str] | None) -> list[str]:
     """Dotted names of what an info entry lacks to become a `Frame`."""
-    lidar, images = info["lidar_points"], info["images"]
+    lidar, images = info["lidar_points"], info.get("images", {})
     missing = [f"lidar_points.{k}" for k in ("lidar_path", "num_pts_feats") if k not in lidar]
     names = camera_names(info, cameras)
     for name in names:

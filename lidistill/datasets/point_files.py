@@ -140,9 +140,8 @@ class LoadCheckedSweeps:
         clouds = [points]
         if "lidar_sweeps" in results:
             sweeps = results["lidar_sweeps"]
-            clouds += [
-                points.new_point(self._sweep(sweeps[i], results)) for i in self._pick(sweeps)
-            ]
+            chosen = [sweeps[index] for index in self._pick(sweeps)]
+            clouds += [points.new_point(self._sweep(sweep, results)) for sweep in chosen]
         elif self.pad_empty_sweeps:
             clouds += [points[self._far(points.numpy())]] * self.sweeps_num
         results["points"] = points.cat(clouds)[:, self.use_dim]

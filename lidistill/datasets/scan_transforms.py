@@ -67,12 +67,12 @@ class LoadSemanticKittiLabels:
             raise io.DataError(
                 f"No labels for this scan: {problem}.", path=path, token=frame.token, fix=fix
             )
-        stored = np.fromfile(path, dtype="<u4") & 0xFFFF
+        data = io.read_bytes(path, frame.token, fix)
+        stored = np.frombuffer(data[: len(data) // 4 * 4], dtype="<u4") & 0xFFFF
         expected = frame.lidar_path.stat().st_size // (4 * frame.num_point_features)
-        if path.stat().st_size != 4 * expected:
+        if len(data) != 4 * expected:
             raise io.DataError(
-                f"Expected a 4-byte label for each of {expected} points, got "
-                f"{path.stat().st_size} bytes.",
+                f"Expected a 4-byte label for each of {expected} points, got {len(data)} bytes.",
                 path=path,
                 token=frame.token,
                 fix=fix,

@@ -66,7 +66,7 @@ def read_label_map(
     Raises:
         DataError: The file is missing, cut, damaged, or not a single-channel image.
     """
-    data = image_bytes(path, token, fix, bits=16)
+    data = image_bytes(path, token, fix, labels=True)
     labels = np.asarray(_decode(data, path, token, fix))
     if labels.ndim != 2 or labels.dtype.kind not in "iu":
         raise DataError(
@@ -98,7 +98,7 @@ def write_label_map(path: PathLike, labels: NDArray[np.integer]) -> None:
 
 
 def image_bytes(
-    path: PathLike, token: str | None = None, fix: str | None = None, bits: int = 8
+    path: PathLike, token: str | None = None, fix: str | None = None, labels: bool = False
 ) -> bytes:
     """The bytes of an image file that may be decoded: any decoder gives the same pixels.
 
@@ -106,7 +106,7 @@ def image_bytes(
         path: The file.
         token: Sample token for the error message.
         fix: What to do when the file is missing or damaged.
-        bits: Most bits a channel.
+        labels: It is a label map: 16 bits are right, fewer than 8 are not (decoders scale them).
 
     Raises:
         DataError: The file is missing, no image, damaged as far as its format can tell (the check
@@ -122,14 +122,21 @@ def image_bytes(
             fix=fix or _AGAIN,
         )
     with _opened(BytesIO(data), path, token, fix, "does not decode") as image:
-        depth = _depth(image, data)
+        depth, bits = _depth(image, data), 16 if labels else 8
         if depth > bits:
             raise DataError(
                 f"Expected an image of at most {bits} bits a channel, got {depth} bits (mode "
                 f"{image.mode}): cut to {bits} bits it would be white or black.",
                 path=path,
                 token=token,
-                fix=_EIGHT_BITS,
+                fix=_EIGHT_BITS if not labels else "export integers of 8 or 16 bits.",
+            )
+        if labels and depth < 8 and image.mode != "P":
+            raise DataError(
+                f"Expected a label map of 8 or 16 bits, got {depth}.",
+                path=path,
+                token=token,
+                fix="export 8 or 16 bits: decoders stretch the values of fewer.",
             )
     return data
 
@@ -188,7 +195,7 @@ def _opened(
 
 def _depth(image: Image.Image, data: bytes) -> int:
     """Bits a channel; floating point numbers count as 32."""
-    if data.startswith(_PNG):
+    if data.startswith(_PNG) and data[12:16] == b"IHDR":
         return data[24]
     tags = getattr(image, "tag_v2", None)
     if tags is not None and _BITS_PER_SAMPLE in tags:

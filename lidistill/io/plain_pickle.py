@@ -33,7 +33,7 @@ def dump_pickle(path: PathLike, obj: object) -> None:
 
 
 def load_pickle(path: PathLike, fix: str | None = None) -> Any:
-    """Reads a pickle that holds plain data: Python's basic types and numpy arrays of numbers, texts.
+    """Reads a pickle that holds plain data: Python's basic types, numpy arrays of numbers or text.
 
     A pickle can name any function to be called while it loads. Here a name outside a short list is
     refused before it is even imported.
@@ -70,6 +70,7 @@ class _Maker:
     """A constructor that a pickle can call, and not change: BUILD finds nothing to set."""
 
     __slots__ = ("_make",)
+    _make: Callable[..., Any]
 
     def __init__(self, make: Callable[..., Any]) -> None:
         object.__setattr__(self, "_make", make)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, cast
 
+import numpy as np
+
 from lidistill.io.errors import DataError, PathLike
 
 
@@ -38,6 +40,13 @@ def _whole(value: object, least: int) -> bool:
     if isinstance(value, bool) or not isinstance(value, Integral):
         return False
     return least <= int(value) < 2**63
+
+
+def whole(low: int, high: int) -> Rule:
+    """A whole number within bounds."""
+    return Rule(
+        f"a whole number from {low} to {high}", lambda value: _whole(value, low) and value <= high
+    )
 
 
 NUMBER = Rule("a finite number", _number)
@@ -87,6 +96,7 @@ def fields(
     where: PathLike,
     token: str | None = None,
     fix: str | None = None,
+    inner: str = "",
 ) -> dict[str, Any]:
     """Returns a record unchanged, after a check of its fields; others may be there besides.
 
@@ -97,13 +107,14 @@ def fields(
         where: The file.
         token: The record, for the error message: its token, or "record 12".
         fix: What to do.
+        inner: Put before each key in messages, e.g. ``"images.CAM_FRONT."``.
 
     Raises:
         DataError: Names file, record, key and value.
     """
     if not isinstance(record, dict):
         raise DataError(
-            f"Expected a record (a dictionary), got {_short(record)}.",
+            f"Expected a record (a dictionary){_of(inner)}, got {_short(record)}.",
             path=where,
             token=token,
             fix=fix,
@@ -115,14 +126,15 @@ def fields(
                 continue
             known = ", ".join(str(k)[:40] for k in list(record)[:12]) or "none"
             raise DataError(
-                f"Expected a record with {key!r} ({_words(expected)}); it has the keys: {known}.",
+                f"Expected a record with {inner + key!r} ({_words(expected)}); it has the keys: "
+                f"{known}.",
                 path=where,
                 token=token,
                 fix=fix,
             )
         if not _fits(record[key], expected):
             raise DataError(
-                f"{key!r}: expected {_words(expected)}, got {_short(record[key])}.",
+                f"{inner + key!r}: expected {_words(expected)}, got {_short(record[key])}.",
                 path=where,
                 token=token,
                 fix=fix,
@@ -160,7 +172,13 @@ def _words(expected: Expected) -> str:
     return (getattr(expected, "__doc__", None) or expected.__name__).strip().splitlines()[0]
 
 
+def _of(inner: str) -> str:
+    return f" in {inner.rstrip('.')!r}" if inner else ""
+
+
 def _sequence(value: object) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 

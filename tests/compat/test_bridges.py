@@ -103,3 +103,34 @@ def test_a_missing_module_stays_missing():
     when_imported("awaited_nowhere", lambda module: None)
     with pytest.raises(ModuleNotFoundError):
         import awaited_nowhere  # noqa: F401
+
+
+def test_info_files_of_foreign_data_sets_run_no_code(tmp_path):
+    script = f"""
+import json, pickle
+from pathlib import Path
+from lidistill import compat
+compat.apply()
+from mmengine.dataset import BaseDataset
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path({str(tmp_path)!r}, "ran"),)
+
+said = []
+path = Path({str(tmp_path)!r}, "infos.pkl")
+for frames in ([Evil()], [], [{{"a": 1}}]):
+    path.write_bytes(pickle.dumps({{"metainfo": {{}}, "data_list": frames}}))
+    try:
+        said.append(len(BaseDataset(str(path), pipeline=[])))
+    except ValueError as error:
+        said.append(str(error))
+print(json.dumps(said))
+"""
+    refused, empty, one = fresh(script)
+    assert "Refused" in refused
+    assert "infos.pkl" in refused
+    assert "0 frames" in empty
+    assert "infos.pkl" in empty
+    assert one == 1
+    assert not (tmp_path / "ran").exists()

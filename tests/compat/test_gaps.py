@@ -181,3 +181,21 @@ def test_mmcv_still_asks_for_cuda_on_cpu_points():
         pytest.skip("a GPU answers the calls that fail without one")
     report = report_of(MMCV_POINTS)
     assert all(report.values()), f"mmcv mended: {report}"
+
+
+def test_mmengine_data_sets_run_code_of_info_files(tmp_path):
+    script = f"""
+import pickle
+from pathlib import Path
+from mmengine.dataset import BaseDataset
+
+class Evil:
+    def __reduce__(self):
+        return Path.touch, (Path({str(tmp_path)!r}, "ran"),)
+
+path = Path({str(tmp_path)!r}, "infos.pkl")
+path.write_bytes(pickle.dumps({{"metainfo": {{}}, "data_list": [{{"a": Evil()}}]}}))
+BaseDataset(str(path), pipeline=[])
+"""
+    subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=300, check=False)
+    assert (tmp_path / "ran").exists()

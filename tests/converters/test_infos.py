@@ -88,3 +88,33 @@ def test_info_file_that_runs_code(tmp_path: Path) -> None:
 def test_missing_info_file(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"(?s)not found.*no\.pkl.*lidistill create_data kitti"):
         load_infos(tmp_path / "no.pkl", "kitti")
+
+
+def test_no_frames(tmp_path: Path) -> None:
+    dump_pickle(tmp_path / "infos.pkl", {"metainfo": META, "data_list": []})
+    with pytest.raises(DataError, match=r"(?s)0 frames.*infos\.pkl.*lidistill create_data"):
+        load_infos(tmp_path / "infos.pkl")
+
+
+@pytest.mark.parametrize(
+    ("change", "key"),
+    [
+        ({"lidar_points": None}, "lidar_points"),
+        ({"lidar_points": {"lidar_path": None}}, r"lidar_points\.lidar_path"),
+        ({"lidar_points": {"lidar_path": 7}}, r"lidar_points\.lidar_path"),
+        ({"lidar_points": {"num_pts_feats": 0}}, r"lidar_points\.num_pts_feats"),
+        ({"lidar_points": {"num_pts_feats": "5"}}, r"lidar_points\.num_pts_feats"),
+        ({"lidar_points": {"num_pts_feats": -1}}, r"lidar_points\.num_pts_feats"),
+        ({"images": None}, "images"),
+        ({"images": {"CAM": {"height": None}}}, r"images\.CAM\.height"),
+        ({"images": {"CAM": {"lidar2cam": [[1, 2], [3]]}}}, r"images\.CAM\.lidar2cam"),
+        ({"images": {"CAM": {"cam2img": [[float("nan")] * 3] * 3}}}, r"images\.CAM\.cam2img"),
+    ],
+)
+def test_fields_that_are_null_or_text_are_named(
+    tmp_path: Path, change: dict[str, Any], key: str
+) -> None:
+    frames = [_frame("a"), {**_frame("b"), **change}]
+    dump_pickle(tmp_path / "infos.pkl", {"metainfo": META, "data_list": frames})
+    with pytest.raises(DataError, match=rf"(?s)'{key}'.*infos\.pkl.*sample: b.*create_data"):
+        load_infos(tmp_path / "infos.pkl")

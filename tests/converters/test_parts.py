@@ -64,5 +64,9 @@ def test_a_finished_job_is_remembered(tmp_path: Path) -> None:
     assert finished_before(folder, asked, restart=True) is None
     product.write_bytes(b"123")
     assert finished_before(folder, asked) is None
+    product.write_bytes(b"13")  # as large as before
+    assert finished_before(folder, asked) is None
+    product.write_bytes(b"12")
+    assert finished_before(folder, asked) == {"train": product}
     (tmp_path / ".work.done.json").write_text("[")
     assert finished_before(folder, asked) is None

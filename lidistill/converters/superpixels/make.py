@@ -80,7 +80,17 @@ class SlicSource:
 
     def labels(self, job: Job) -> NDArray[np.integer]:
         """Superpixels of one image."""
-        return slic_labels(io.read_image(job.image, job.token), self.parameters)
+        image = io.read_image(job.image, job.token)
+        if job.size is not None and image.shape[:2] != job.size:
+            raise io.DataError(
+                f"Expected an image of {job.size[0]} x {job.size[1]} pixels as in the info file, "
+                f"got {image.shape[0]} x {image.shape[1]}.",
+                path=job.image,
+                token=job.token,
+                fix="restore the original image, or run lidistill create_data --restart: it takes "
+                "the files' sizes.",
+            )
+        return slic_labels(image, self.parameters)
 
 
 def make_superpixels(

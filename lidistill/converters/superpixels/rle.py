@@ -15,6 +15,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_RUN = 2**35
+"""Longest run: no sum of runs that fit into memory leaves 64 bits."""
+
 
 def decode_string(text: str) -> NDArray[np.int64]:
     """Run lengths of a compressed string.
@@ -31,11 +34,12 @@ def decode_string(text: str) -> NDArray[np.int64]:
     ends = np.flatnonzero(last)
     starts = np.concatenate([[0], ends[:-1] + 1])
     place = np.arange(len(codes)) - np.repeat(starts, ends - starts + 1)  # group within its number
-    if place.max() > 11:
-        raise ValueError(f"no run-length string: a number of over 60 bits in {text[:20]!r}")
+    if place.max() > 6:
+        raise ValueError(f"no run-length string: a number of over 35 bits in {text[:20]!r}")
     values = np.add.reduceat((codes & 0x1F) << (5 * place), starts)
     negative = (codes[ends] & 0x10) != 0
     values[negative] -= np.int64(1) << (5 * (place[ends[negative]] + 1))
+    # no sum of numbers this small can leave 64 bits
     values[1::2] = np.cumsum(values[1::2])
     values[2::2] = np.cumsum(values[2::2])
     return decode_counts(values)
@@ -48,6 +52,9 @@ def decode_counts(counts: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64
         ValueError: A run is negative or no integer.
     """
     runs = np.asarray(counts)
-    if runs.ndim != 1 or runs.dtype.kind not in "iu" or runs.min(initial=0) < 0:
-        raise ValueError(f"runs must be integers >= 0, got {str(counts)[:40]}")
+    if runs.size == 0 and runs.ndim == 1:
+        return np.zeros(0, dtype=np.int64)
+    whole = runs.ndim == 1 and runs.dtype.kind in "iu"
+    if not whole or runs.min() < 0 or runs.max() > MAX_RUN:
+        raise ValueError(f"runs must be integers in 0..{MAX_RUN}, got {str(counts[:8])[:40]}")
     return runs.astype(np.int64)

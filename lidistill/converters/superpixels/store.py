@@ -57,7 +57,23 @@ def find_jobs(
                 image = info["images"][camera]
                 name = superpixels_name(image)
                 size = (int(image["height"]), int(image["width"])) if "height" in image else None
-                jobs[name] = Job(name, locate(image["img_path"], camera), frame_token(info), size)
+                job = Job(name, locate(image["img_path"], camera), frame_token(info), size)
+                other = jobs.setdefault(name, job)
+                if other.image != job.image:
+                    raise io.DataError(
+                        f"Two images have the same superpixel file {name}: {other.image} and "
+                        f"{job.image}.",
+                        path=path,
+                        token=job.token,
+                        fix="make the info file again with lidistill create_data.",
+                    )
+    if not jobs:
+        raise io.DataError(
+            "No frame of these info files names a camera image: there is nothing to segment.",
+            path=", ".join(map(str, info_files)),
+            fix="superpixels are for data with cameras; if these have some, extract their images "
+            "and run lidistill create_data --restart.",
+        )
     return list(jobs.values())
 
 
@@ -135,7 +151,8 @@ class StoreWriter:
         self.folder, self.parameters, self.tool = Path(folder), dict(parameters), tool
         self.sources = [f"{path.name} sha256:{_hash(path)}" for path in info_files]
         if (self.folder / "manifest.json").is_file():
-            old = io.read_manifest(self.folder)
+            fix = "delete this folder to make it again, or give another --out folder."
+            old = io.read_manifest(self.folder, fix)
             if old["parameters"] != self.parameters:
                 raise io.DataError(
                     f"This superpixel store was made with {old['parameters']}, now asked for "
@@ -167,7 +184,17 @@ class StoreWriter:
         return done
 
     def _describe(self, count: int) -> None:
-        io.write_manifest(self.folder, self.tool, self.parameters, count, "; ".join(self.sources))
+        """Write the manifest, unless it says so already: the disk may be read-only by now."""
+        sources = "; ".join(self.sources)
+        if (self.folder / "manifest.json").is_file():
+            old = io.read_manifest(self.folder)
+            if (old["count"], old["source"], old["parameters"]) == (
+                count,
+                sources,
+                self.parameters,
+            ):
+                return
+        io.write_manifest(self.folder, self.tool, self.parameters, count, sources)
 
 
 def present(store: Path) -> set[str]:

@@ -16,8 +16,8 @@ from lidistill.distill.detectors.places import Range
 RECORDED = ("RandomFlip3D", "GlobalRotScaleTrans")
 HARMLESS = (
     "LoadPointsFromFile", "LoadPointsFromMultiSweeps", "LoadCheckedPoints", "LoadCheckedSweeps",
-    "LoadAnnotations3D", "KeepPointsInImage", "DropEmptyBoxes", "PointsRangeFilter", "ObjectRangeFilter", "ObjectNameFilter", "PointShuffle",
-    "PointSample", "Pack3DDetInputs",
+    "LoadAnnotations3D", "KeepPointsInImage", "DropEmptyBoxes", "PointsRangeFilter",
+    "ObjectRangeFilter", "ObjectNameFilter", "PointShuffle", "PointSample", "Pack3DDetInputs",
 )  # fmt: skip
 LIVE = "or leave the teacher's cache out of the config, so that the teacher runs on every batch"
 

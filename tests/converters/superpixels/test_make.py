@@ -23,7 +23,14 @@ from lidistill.converters.superpixels.make import (
     plan_superpixels,
 )
 from lidistill.converters.superpixels.slic import SlicParameters, slic_labels
-from lidistill.io import DataError, load_pickle, read_image, read_label_map, read_manifest
+from lidistill.io import (
+    DataError,
+    load_pickle,
+    read_image,
+    read_label_map,
+    read_manifest,
+    write_json,
+)
 from tests.datasets.mini import image_of, make_mini
 
 SETTING = {"segments": 20}
@@ -208,3 +215,65 @@ def test_kill_and_run_again_ends_with_the_same_store(root, store, tmp_path):
         SuperpixelStore(out)
     make_superpixels(root / "infos.pkl", root, out, **SETTING)
     assert content(out) == content(store)
+
+
+def test_a_finished_store_on_a_read_only_disk_passes(root, tmp_path, monkeypatch):
+    make_superpixels(root / "infos.pkl", root, tmp_path / "slic", **SETTING)
+
+    def fails(*args, **kwargs):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("lidistill.io.write_manifest", fails)
+    assert make_superpixels(root / "infos.pkl", root, tmp_path / "slic", **SETTING) == 0
+    (tmp_path / "slic/sd_CAM_BACK_1.png").unlink()
+    with pytest.raises(OSError, match="Read-only"):
+        make_superpixels(root / "infos.pkl", root, tmp_path / "slic", **SETTING)
+
+
+def changed(root: Path, target: Path, image: dict[str, object]) -> Path:
+    infos = load_pickle(root / "infos.pkl")
+    infos["data_list"][1]["images"]["CAM_BACK"].update(image)
+    target.write_bytes(pickle.dumps(infos))
+    return target
+
+
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        ({"superpixels_path": "../../evil.png"}, "superpixel file"),
+        ({"superpixels_path": "/evil.png"}, "superpixel file"),
+        ({"superpixels_path": None, "sample_data_token": "../x"}, "superpixel file"),
+        ({"img_path": "../../../etc/passwd"}, "file of CAM_BACK"),
+        ({"img_path": "/etc/passwd"}, "file of CAM_BACK"),
+        ({"superpixels_path": "sd_CAM_BACK_0.png"}, "Two images have the same"),
+        ({"height": 61}, "61 x 100 pixels as in the info file"),
+        ({"height": 0}, r"images\.CAM_BACK\.height"),
+        ({"width": None}, r"images\.CAM_BACK\.width"),
+        ({"img_path": 7}, r"images\.CAM_BACK\.img_path"),
+        ({"cam2img": [[1]]}, r"images\.CAM_BACK\.cam2img"),
+    ],
+)
+def test_info_files_that_lead_out_of_the_store_or_lie(root, tmp_path, image, words):
+    infos = changed(root, tmp_path / "infos.pkl", image)
+    out = tmp_path / "deep" / "deeper" / "slic"
+    with pytest.raises(DataError, match=words):
+        make_superpixels(infos, root, out, **SETTING)
+    assert not list(tmp_path.rglob("evil*"))
+
+
+def test_data_without_cameras_are_told_so(root, tmp_path):
+    infos = load_pickle(root / "infos.pkl")
+    for frame in infos["data_list"]:
+        frame["images"] = {}
+    (tmp_path / "infos.pkl").write_bytes(pickle.dumps(infos))
+    with pytest.raises(DataError, match=r"(?s)nothing to segment.*infos\.pkl.*data with cameras"):
+        make_superpixels(tmp_path / "infos.pkl", root, tmp_path / "slic", **SETTING)
+
+
+def test_a_damaged_manifest_is_named(root, store, tmp_path):
+    (tmp_path / "slic").mkdir()
+    manifest = read_manifest(store)
+    for change in ({"source": None}, {"parameters": []}, {"count": -1}, {"count": "6"}):
+        write_json(tmp_path / "slic/manifest.json", manifest | change)
+        with pytest.raises(DataError, match=r"(?s)manifest\.json.*delete this folder"):
+            make_superpixels(root / "infos.pkl", root, tmp_path / "slic", **SETTING)

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from lidistill.converters.superpixels import cli as superpixels_cli
 from lidistill.converters.superpixels.make import SuperpixelStore, find_jobs, make_regions
-from lidistill.converters.superpixels.masks import MaskSource, paint, paint_runs, read_regions, tidy
+from lidistill.converters.superpixels.mask_files import paint, paint_runs, read_regions
+from lidistill.converters.superpixels.masks import MaskSource, tidy
 from lidistill.converters.superpixels.store import Job
 from lidistill.io import NO_REGION, DataError, read_label_map, read_manifest
 from tests.converters.superpixels.test_rle import naive_runs
@@ -142,7 +146,7 @@ def test_refusals_name_file_and_token(tmp_path):
     np.save(tmp_path / "objects.npy", np.array([{}]), allow_pickle=True)
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04")
     (tmp_path / "polygon.json").write_text('[{"segmentation": [[1, 2, 3, 4]]}]')
-    (tmp_path / "short.json").write_text('[{"size": [4, 4], "counts": [3, 2]}]')
+    (tmp_path / "short.json").write_text('[{"size": [12, 15], "counts": [3, 2]}]')
     Image.fromarray(np.zeros((*SIZE, 3), np.uint8)).save(tmp_path / "colour.png")
     for name, words in {
         "big.npy": "below 65535.*--renumber",
@@ -263,3 +267,85 @@ def test_store_reaches_the_batch_with_uncovered_pixels_outside(root, tmp_path):
     outside = batch.superpixels[batch.pair_image, row, column] < 0
     assert outside.any()
     assert bool((regions.pair_region[outside] == -1).all())
+
+
+def rle(path: Path, size: list[int], counts: object) -> Path:
+    path.write_text(json.dumps([{"segmentation": {"size": size, "counts": counts}}]))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "counts", "words"),
+    [
+        ([12, 14], [168], "12 x 15 pixels like the image, got 12 x 14"),
+        ([50_000, 50_000], [25 * 10**8], "12 x 15 pixels"),
+        ([-12, -15], [180], "12 x 15 pixels"),
+        ([12, 15], [2**63, 2**63, 180], "does not read"),
+        ([12, 15], [2**62, 2**62, 2**62, 2**62, 180], "does not read"),
+        ([12, 15], [-1, 181], "does not read"),
+        ([12, 15], [10**400], "does not read"),
+        ([12, 15], "o" * 40 + "0", "does not read"),
+        ([12, 15], [179], "cover it"),
+        ([10**400, 1], [180], "12 x 15 pixels|does not read"),
+    ],
+)
+def test_run_lengths_that_lie_are_named(tmp_path, size, counts, words):
+    path = rle(tmp_path / "a.json", size, counts)
+    with pytest.raises(DataError, match=rf"(?s)({words}).*a\.json"):
+        read_regions(path, "t1", SIZE, resize=False)
+
+
+def test_large_regions_are_refused_before_memory_is_taken(tmp_path):
+    path = rle(tmp_path / "a.json", [50_000, 50_000], [25 * 10**8])
+    with pytest.raises(DataError, match=r"(?s)1 to 100,000,000 pixels.*a\.json"):
+        read_regions(path, "t1", SIZE)
+    path.write_text("[" * 100_000)
+    with pytest.raises(DataError, match=r"(?s)nested too deeply.*a\.json"):
+        read_regions(path)
+    header = np.lib.format.header_data_from_array_1_0(np.zeros((1, 1), np.uint8))
+    for shape in ((200_000, 200_000), (10**6, 12, 15), (-3, 4)):
+        with (tmp_path / "a.npy").open("wb") as stream:
+            np.lib.format.write_array_header_1_0(stream, {**header, "shape": shape})
+        with pytest.raises(DataError, match=r"a\.npy"):
+            read_regions(tmp_path / "a.npy", "t1", SIZE)
+    np.savez_compressed(tmp_path / "a.npz", np.zeros((20_000, 20_000), np.uint8))
+    with pytest.raises(DataError, match=r"(?s)pixels, got 20000 x 20000.*a\.npz"):
+        read_regions(tmp_path / "a.npz", "t1", SIZE)
+    np.save(tmp_path / "b.npy", np.full(SIZE, 2**64 - 1, dtype=np.uint64))
+    with pytest.raises(DataError, match="Expected labels up to"):
+        read_regions(tmp_path / "b.npy", "t1", SIZE)
+
+
+def test_more_regions_than_a_store_holds_name_the_way_out(tmp_path):
+    labels = np.arange(300 * 300).reshape(300, 300)
+    np.save(tmp_path / "a.npy", labels)
+    job = Job("a.png", tmp_path / "a.npy", "t1", (300, 300))
+    with pytest.raises(DataError, match=r"got 89999\.(?s:.*)--renumber"):
+        MaskSource(tmp_path).labels(job)
+    with pytest.raises(DataError, match=r"90000 regions in one image(?s:.*)--min-pixels"):
+        MaskSource(tmp_path, renumber=True).labels(job)
+    assert (MaskSource(tmp_path, renumber=True, min_pixels=2).labels(job) == NO_REGION).all()
+
+
+FORMS = ("png", "npy", "npz", "json")
+
+
+@given(st.data())
+@settings(max_examples=80, deadline=None)
+def test_damaged_masks_are_an_error_or_regions(tmp_path_factory, data):
+    form = data.draw(st.sampled_from(FORMS))
+    path = tmp_path_factory.getbasetemp() / f"damaged.{form}"
+    masks = random_masks()
+    if form == "png":
+        Image.fromarray(paint(masks).astype(np.uint16)).save(path)
+    elif form == "json":
+        rle(path, list(SIZE), [90, 30, 60])
+    else:
+        (np.save if form == "npy" else np.savez)(path, masks)
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(0, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    del content[data.draw(st.integers(0, len(content))) :]
+    path.write_bytes(bytes(content))
+    with contextlib.suppress(DataError):
+        assert read_regions(path, "t1", SIZE, resize=False)[0].shape == SIZE
