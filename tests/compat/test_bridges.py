@@ -119,7 +119,7 @@ class Evil:
 
 said = []
 path = Path({str(tmp_path)!r}, "infos.pkl")
-for frames in ([Evil()], [], [{{"a": 1}}]):
+for frames in ([Evil()], [], [{{"img_path": "a.png"}}]):
     path.write_bytes(pickle.dumps({{"metainfo": {{}}, "data_list": frames}}))
     try:
         said.append(len(BaseDataset(str(path), pipeline=[])))

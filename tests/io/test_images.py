@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Images of more bits, damaged, or too large: refused before a decoder sees them, by all readers."""
+"""Images of more bits, damaged, or too large: refused by all readers before they decode."""
 
 from __future__ import annotations
 
