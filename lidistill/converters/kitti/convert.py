@@ -11,16 +11,16 @@ from typing import Any
 
 from lidistill.converters.contents import Contents
 from lidistill.converters.infos import INFO_VERSION, KITTI_CLASSES, write_infos
-from lidistill.converters.kitti.convert.classes import ClassTable
-from lidistill.converters.kitti.convert.splits import (
+from lidistill.converters.kitti.classes import ClassTable
+from lidistill.converters.kitti.files import MissingFileError
+from lidistill.converters.kitti.info import NUM_FEATURES, FrameOptions, frame_info
+from lidistill.converters.kitti.splits import (
     IMAGE_SUFFIXES,
     find_frames,
     numbers_of,
     order_of,
     warn_of_shared_drives,
 )
-from lidistill.converters.kitti.files import MissingFileError
-from lidistill.converters.kitti.info import NUM_FEATURES, FrameOptions, frame_info
 from lidistill.converters.kitti.tracks import Origin, find_origins
 from lidistill.converters.parts import PartStore, finished_before, remember
 from lidistill.io import DataError, dump_pickle, parallel

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.converters.contents import Contents
-from lidistill.converters.kitti.convert.classes import ClassTable
-from lidistill.converters.kitti.convert.instances import camera_instances, instances
-from lidistill.converters.kitti.convert.splits import IMAGE_SUFFIXES
+from lidistill.converters.kitti.classes import ClassTable
 from lidistill.converters.kitti.files import (
     DONT_CARE,
     Calibration,
@@ -23,6 +21,8 @@ from lidistill.converters.kitti.files import (
     read_labels,
     read_plane,
 )
+from lidistill.converters.kitti.instances import camera_instances, instances
+from lidistill.converters.kitti.splits import IMAGE_SUFFIXES
 from lidistill.converters.kitti.tracks import Origin
 from lidistill.geometry.boxes import kitti_to_lidar_boxes, points_in_boxes
 from lidistill.geometry.frames import apply_transform

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.converters.boxes2d import image_boxes
-from lidistill.converters.kitti.convert.classes import ClassTable
+from lidistill.converters.kitti.classes import ClassTable
 from lidistill.converters.kitti.files import DONT_CARE, Labels
 from lidistill.geometry.frames import apply_transform
 

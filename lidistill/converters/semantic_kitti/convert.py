@@ -16,14 +16,14 @@ from lidistill.converters.contents import Contents
 from lidistill.converters.infos import INFO_VERSION, write_infos
 from lidistill.converters.kitti.files import MissingFileError, missing
 from lidistill.converters.parts import PartStore
-from lidistill.converters.semantic_kitti.convert.poses import lidar_poses
-from lidistill.converters.semantic_kitti.convert.splits import (
+from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES, STORED_LABELS
+from lidistill.converters.semantic_kitti.poses import lidar_poses
+from lidistill.converters.semantic_kitti.splits import (
     KittiSequence,
     find_sequences,
     names_of,
     part_name,
 )
-from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES, STORED_LABELS
 from lidistill.io import (
     DataError,
     dump_pickle,

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from lidistill.converters.kitti.convert.instances import difficulty
-from lidistill.converters.kitti.convert.splits import find_frames
 
 from lidistill.converters.infos import KITTI_CLASSES, load_infos
 from lidistill.converters.kitti.convert import WORK_FOLDER, convert_kitti
+from lidistill.converters.kitti.instances import difficulty
+from lidistill.converters.kitti.splits import find_frames
 from lidistill.io import DataError, read_manifest
 from tests.converters.fake_kitti import P2, SIZE, TURN, write_fake_kitti
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from lidistill.converters.kitti.convert.classes import ClassTable
 
+from lidistill.converters.kitti.classes import ClassTable
 from lidistill.converters.kitti.files import (
     LABEL_FIELDS,
     read_calibration,

@@ -6,13 +6,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lidistill.converters.kitti.convert.splits import (
+
+from lidistill.converters.kitti.splits import (
     find_frames,
     numbers_of,
     read_frame_list,
     warn_of_shared_drives,
 )
-
 from lidistill.converters.kitti.tracks import Origin
 from lidistill.io import DataError
 

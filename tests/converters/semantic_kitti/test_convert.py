@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lidistill.converters.semantic_kitti.convert.poses import lidar_poses
-from lidistill.converters.semantic_kitti.convert.splits import find_sequences
 
 from lidistill import cli
 from lidistill.converters.infos import load_infos
@@ -22,6 +20,8 @@ from lidistill.converters.semantic_kitti.labels import (
     UNKNOWN,
     semantic_kitti_label_table,
 )
+from lidistill.converters.semantic_kitti.poses import lidar_poses
+from lidistill.converters.semantic_kitti.splits import find_sequences
 from lidistill.io import DataError, read_manifest
 from tests.converters.fake_semantic_kitti import TURN, write_fake_semantic_kitti
 
