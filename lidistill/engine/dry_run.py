@@ -16,6 +16,7 @@ from torch import nn
 from lidistill.engine.config import add_config_arguments, load_config
 from lidistill.engine.options import merge_options, parse_options
 from lidistill.engine.synthetic import synthetic_batch
+from lidistill.engine.synthetic_pairs import pairs_pipeline, synthetic_pairs
 
 HELP = "build a config's models, run one batch, print taps, gradients, sizes and costs"
 
@@ -109,7 +110,7 @@ def dry_run(
         model: Any = MODELS.build(cfg.model)
         if hasattr(model, "init_weights"):
             model.init_weights()
-        batch = synthetic_batch(cfg, model, synthetic) if synthetic else _first_batch(cfg)
+        batch = plain_batch(made_up(cfg, model, synthetic) if synthetic else _first_batch(cfg))
     for name, teacher in getattr(model, "teachers", {}).items():
         if teacher.untrained and not notes:
             notes.append(
@@ -122,6 +123,20 @@ def dry_run(
         lines.append(draw(model, batch, picture))
     lines += list(cost_lines(model, batch, repeats))
     return "\n".join(lines) + "\n"
+
+
+def made_up(cfg: Any, model: nn.Module, points: int) -> Any:
+    """A batch without data: frames with images, or a detector's clouds with boxes."""
+    steps = pairs_pipeline(cfg)
+    if steps is None:
+        return synthetic_batch(cfg, model, points)
+    return synthetic_pairs(cfg, steps, points)
+
+
+def plain_batch(batch: Any) -> Any:
+    """The batch as a model is called with it: mmengine unpacks a loader's dictionary likewise."""
+    only_inputs = isinstance(batch, Mapping) and batch.get("data_samples") is None
+    return batch["inputs"] if only_inputs and "inputs" in batch else batch
 
 
 def distillation_lines(model: Any, batch: Any) -> list[str]:

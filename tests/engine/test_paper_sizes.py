@@ -48,7 +48,7 @@ def teacher_options(path: Path) -> dict:
     model = load_config(path).model
     keys = ["model.teacher"] if "teacher" in model else []
     keys += [f"model.teachers.{name}" for name in model.get("teachers", {})]
-    return {f"{key}.checkpoint": None for key in keys} | {
+    return {f"{key}.checkpoint": "random" for key in keys} | {
         "train_dataloader.batch_size": 1,
         "train_dataloader.num_workers": 0,
         "train_dataloader.persistent_workers": False,

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lidistill dry_run`` on every config of the project, each stage of the staged ones."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lidistill.datasets.images import ImageCrops
+from lidistill.engine.config import load_config
+from lidistill.engine.dry_run import dry_run
+from lidistill.engine.stages import stage_names
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = sorted(
+    path for path in (ROOT / "configs").rglob("*.py") if path.parent.name != "_base_"
+)
+QUICK = ("demo_pretrain", "sparsekd_world")
+
+
+def stages() -> list:
+    cases = []
+    for path in CONFIGS:
+        marks = [] if path.stem in QUICK and path.parent.name != "stslidr" else [pytest.mark.slow]
+        for stage in stage_names(load_config(path)) or [None]:
+            name = f"{path.parent.name}/{path.stem}" + (f":{stage}" if stage else "")
+            cases.append(pytest.param(path, stage, id=name, marks=marks))
+    return cases
+
+
+@pytest.mark.parametrize(("path", "stage"), stages())
+def test_dry_run(path, stage, tmp_path, monkeypatch):
+    config = load_config(path)
+    made = dict(synthetic=1000, random_teachers=True, repeats=1, stage=stage)
+    if stage is None and config.train_dataloader.dataset.type is ImageCrops:
+        with pytest.raises(ValueError, match="use data"):
+            dry_run(path, **made)
+        return
+    try:
+        text = dry_run(path, **made)
+    except ValueError as error:  # stages that train an image network
+        assert stage is not None
+        assert "use data" in str(error)
+        return
+    except FileNotFoundError as error:  # a folder of transformers, which nothing can stand for
+        assert "dinov2" in str(error)
+        return
+    assert "dry run of" in text
+    assert "student's latency" in text
