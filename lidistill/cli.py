@@ -182,7 +182,9 @@ def _run_verb(options: argparse.Namespace, words: Sequence[str]) -> int:
     except USER_ERRORS as error:
         if args.debug:
             raise
-        _complain("error", f"{error}" or type(error).__name__)
+        from lidistill.io.errors import without_worker_trace
+
+        _complain("error", without_worker_trace(f"{error}") or type(error).__name__)
         return 1
 
 

@@ -4,7 +4,7 @@
 
 import sys
 
-from lidistill.cli import main
+from _door import enter
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(enter("train"))

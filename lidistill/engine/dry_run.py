@@ -234,13 +234,14 @@ def _teachers_as_built(model: Any, random_teachers: bool) -> list[str]:
     from lidistill.engine.test import teachers_of
 
     notes = []
-    for teacher in teachers_of(model):
-        checkpoint = teacher.get("checkpoint")
+    for part in (model, *teachers_of(model)):
+        checkpoint = part.get("checkpoint")
         if checkpoint == RANDOM:
             notes.append("a teacher has random weights, as the config asks for")
         elif checkpoint and (random_teachers or checkpoint.startswith(STAGE_PREFIX)):
-            teacher.pop("checkpoint")
-            notes.append(f"a teacher has random weights, not those of {checkpoint}")
+            part.pop("checkpoint")
+            name = "the model" if part is model else "a teacher"
+            notes.append(f"{name} has random weights, not those of {checkpoint}")
         elif checkpoint and not Path(checkpoint).is_file():
             raise FileNotFoundError(
                 f"no teacher's checkpoint at {checkpoint}; train the teacher first, or add "

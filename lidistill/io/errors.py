@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 PathLike = str | os.PathLike[str]
+_FROM_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.")
 
 
 class DataError(ValueError):
@@ -77,3 +79,20 @@ def missing_file(path: Path, token: str | None, fix: str | None) -> DataError:
     there = "its folder is there" if folder.is_dir() else f"the folder {folder} is missing too"
     default = "check the data root (lidistill doctor lists those found), or make the file again."
     return DataError(f"File not found ({there}).", path=path, token=token, fix=fix or default)
+
+
+def without_worker_trace(message: str) -> str:
+    """The message of an error that came out of a data loader's worker process.
+
+    torch hands such an error on with the whole traceback as its text; a user wants the last part.
+    Any other message is returned as it is.
+    """
+    lines = message.splitlines()
+    if not lines or not _FROM_WORKER.match(lines[0]):
+        return message
+    frames = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    for number in range(frames[-1] + 1 if frames else 1, len(lines)):
+        if not lines[number].startswith(" "):  # name of the error: its message, as far as it goes
+            first = lines[number].partition(": ")[2] or lines[number]
+            return "\n".join([first, *lines[number + 1 :]])
+    return message

@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An error out of a worker process is one message, not its traceback."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from lidistill.io import DataError
+from lidistill.io.errors import without_worker_trace
+
+
+class Broken(Dataset):
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DataError("File not found.", path="a/b.bin", token="x", fix="look: there."),
+        FileNotFoundError(2, "No such file", "a/b.bin"),
+        ValueError("one line"),
+        ValueError("two\nlines: of it"),
+    ],
+)
+def test_the_last_part_is_the_message(error):
+    with pytest.raises(type(error)) as caught:
+        next(iter(DataLoader(Broken(error), num_workers=1)))
+    assert without_worker_trace(str(caught.value)) == str(error)
+
+
+@pytest.mark.parametrize("text", ["", "plain", 'two\n  File "x", line 3', "Caught up with it."])
+def test_other_messages_stay(text):
+    assert without_worker_trace(text) == text
