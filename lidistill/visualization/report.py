@@ -12,11 +12,10 @@ from lidistill import __version__
 from lidistill.io import atomic_write
 from lidistill.visualization.chart import SERIES, line_chart
 from lidistill.visualization.curves import Curve
-from lidistill.visualization.report_data import SECTIONS, Picture, ReportData
+from lidistill.visualization.report_check import picture_bytes
+from lidistill.visualization.report_data import FIX, SECTIONS, Picture, ReportData
 from lidistill.visualization.report_style import STYLE
 from lidistill.visualization.report_tables import bars, classes_table, runs_table, verdict
-
-_TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
 
 
 def write_report(data: ReportData, out: Path) -> Path:
@@ -144,12 +143,8 @@ class Report:
         return f"<footer>Made by lidistill {__version__}.</footer>"
 
     def _figure(self, picture: Picture, style: str = "") -> str:
-        path = self.data.picture_path(picture)
-        kind = _TYPES.get(path.suffix.lower())
-        if kind is None:
-            known = ", ".join(_TYPES)
-            raise ValueError(f"picture {path} is of no known type; expected one of {known}")
-        encoded = base64.b64encode(path.read_bytes()).decode("ascii")
+        kind, content = picture_bytes(self.data.folder / "pictures", picture.file, FIX)
+        encoded = base64.b64encode(content).decode("ascii")
         style = f' class="{style or f"span{picture.span}"}"'
         caption = f"<strong>{escape(picture.title)}.</strong> {escape(picture.caption)}".rstrip()
         about = escape(re.sub(r"\s+", " ", f"{picture.title}. {picture.caption}"), quote=True)

@@ -15,7 +15,7 @@ A run may write it piece by piece: make a :class:`ReportData`, add pictures and 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.evaluation.results import ResultRow
-from lidistill.io import DataError, atomic_write, read_json, write_json
+from lidistill.io import DataError, atomic_write, inside, read_json, write_json
 from lidistill.visualization.curves import Curve
+from lidistill.visualization.report_check import (
+    CURVE,
+    PICTURE,
+    RECORD,
+    ROW,
+    all_checked,
+    checked,
+    picture_bytes,
+)
 
+FIX = "run `make demo` (or the training that writes the report) again"
 SECTIONS: dict[str, tuple[str, str]] = {
     "superpixels": (
         "What the image says",
@@ -133,9 +143,11 @@ class ReportData:
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise ValueError(f"expected (H, W, 3) uint8 RGB, got {image.shape} {image.dtype}")
         picture = Picture(f"{name}.png", section, title, caption, span)
+        made, data = cv2.imencode(".png", np.ascontiguousarray(image[..., ::-1]))
+        if not made:
+            raise OSError("expected OpenCV to encode .png, got an error; is it built with it?")
         with atomic_write(self.picture_path(picture)) as path:
-            if not cv2.imwrite(str(path), np.ascontiguousarray(image[..., ::-1])):
-                raise DataError("the picture could not be written", path=path)
+            path.write_bytes(data.tobytes())
         self.pictures = [old for old in self.pictures if old.file != picture.file] + [picture]
         return picture
 
@@ -152,8 +164,12 @@ class ReportData:
         self.curves = [c for c in self.curves if (c.chart, c.name) != (chart, name)] + [curve]
 
     def picture_path(self, picture: Picture) -> Path:
-        """Where a picture lies."""
-        return self.folder / "pictures" / picture.file
+        """Where a picture lies.
+
+        Raises:
+            DataError: its name leads out of the folder.
+        """
+        return inside(self.folder / "pictures", picture.file, "picture")
 
     def save(self) -> Path:
         """Write ``results.json`` and ``curves.json``.
@@ -175,36 +191,29 @@ class ReportData:
             folder: the report's folder, or a work dir that has it as ``report/``.
 
         Raises:
-            DataError: no such folder, another schema, or a listed picture is missing.
+            DataError: no such folder, another schema, or a listed picture is missing, outside of
+                the folder or no picture; names the file.
         """
         if not (folder / "results.json").is_file() and (folder / "report").is_dir():
             folder = folder / "report"
-        fix = "run `make demo` (or the training that writes the report) again"
-        record = read_json(folder / "results.json", fix)
-        curves = read_json(folder / "curves.json", fix)
-        known = {entry.name for entry in fields(cls)} - {"folder", "curves"}
-        if not isinstance(record, dict) or not {"title"} <= set(record) <= known:
-            raise DataError(
-                f"not a report: expected an object with the keys {sorted(known)}",
-                path=folder / "results.json",
-                fix=fix,
-            )
-        data = cls(folder=folder, **_typed(record, curves, folder, fix))
+        results, lines = folder / "results.json", folder / "curves.json"
+        record = checked(read_json(results, FIX), RECORD, results, "the report", FIX)
+        made: dict[str, list[Any]] = {}
+        for key, schema, build in (("rows", ROW, ResultRow), ("pictures", PICTURE, Picture)):
+            found = all_checked(record.get(key, []), schema, results, key.removesuffix("s"), FIX)
+            made[key] = [build(**entry) for entry in found]
+        curves = all_checked(read_json(lines, FIX), CURVE, lines, "curve", FIX)
+        for place, curve in enumerate(curves):
+            if len(curve["x"]) != len(curve["y"]):
+                raise DataError(
+                    f"expected one y an x, got {len(curve['x'])} x and {len(curve['y'])} y",
+                    path=lines,
+                    token=f"curve {place}",
+                    fix=FIX,
+                )
+        colours = {name: tuple(c) for name, c in record.get("class_colours", {}).items()}
+        made["curves"] = [Curve(**curve) for curve in curves]
+        data = cls(folder=folder, **{**record, **made, "class_colours": colours})
         for picture in data.pictures:
-            if not data.picture_path(picture).is_file():
-                raise DataError("a picture is missing", path=data.picture_path(picture), fix=fix)
+            picture_bytes(folder / "pictures", picture.file, FIX)
         return data
-
-
-def _typed(record: dict[str, Any], curves: Any, folder: Path, fix: str) -> dict[str, Any]:
-    """The record with dataclasses in place of plain objects."""
-    try:
-        return {
-            **record,
-            "rows": [ResultRow(**row) for row in record.get("rows", [])],
-            "pictures": [Picture(**picture) for picture in record.get("pictures", [])],
-            "class_colours": {k: tuple(v) for k, v in record.get("class_colours", {}).items()},
-            "curves": [Curve(**curve) for curve in curves],
-        }
-    except (TypeError, ValueError) as error:
-        raise DataError(f"not a report: {error}", path=folder / "results.json", fix=fix) from error

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from lidistill.cli import main
 from lidistill.evaluation.results import ResultRow
@@ -139,8 +140,13 @@ def test_load_errors(data):
     good = json.loads(results.read_text())
     for bad, message in (
         ({**good, "colour": 1}, "expected an object with the keys"),
-        ({"rows": []}, "expected an object with the keys"),
-        ({**good, "rows": [{"name": "x"}]}, "missing 7 required"),
+        ({"rows": []}, "Expected a record with 'title'"),
+        ({**good, "rows": [{"name": "x"}]}, r"Expected a record with 'metric'[\s\S]*row 0"),
+        ({**good, "rows": 3}, "'rows'"),
+        ({**good, "facts": {"a": None}}, "'facts'"),
+        ({**good, "class_colours": {"car": [1, 2]}}, "'class_colours'"),
+        ({**good, "pictures": [{**good["pictures"][0], "span": 4}]}, "'span'"),
+        ([], "Expected a record"),
     ):
         results.write_text(json.dumps(bad))
         with pytest.raises(DataError, match=message):
@@ -148,6 +154,79 @@ def test_load_errors(data):
     results.write_text(json.dumps(good))
     (data.folder / "pictures" / "bev.png").unlink()
     with pytest.raises(DataError, match=r"a picture is missing[\s\S]*bev\.png"):
+        ReportData.load(data.folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda curve: "text",
+        lambda curve: {**curve, "y": curve["y"][1:]},
+        lambda curve: {**curve, "x": None},
+        lambda curve: {**curve, "y": [10**400] * len(curve["x"])},
+        lambda curve: {**curve, "colour": 1},
+        lambda curve: {"chart": "loss"},
+    ],
+)
+def test_an_error_in_the_curves_names_their_file(data, change):
+    data.add_curve("loss", "total", [1, 2, 3], [3, 2, 1])
+    data.save()
+    curves = data.folder / "curves.json"
+    good = json.loads(curves.read_text())
+    curves.write_text(json.dumps([*good[:-1], change(good[-1])]))
+    with pytest.raises(DataError, match=rf"(?s)curves\.json.*curve {len(good) - 1}"):
+        ReportData.load(data.folder)
+    for junk in ("3", "{}", "[[]]", "no JSON"):
+        curves.write_text(junk)
+        with pytest.raises(DataError, match=r"curves\.json"):
+            ReportData.load(data.folder)
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"no picture", b"<svg/>", b"\x89PNG\r\n\x1a\n" + bytes(40), b"GIF89a"]
+)
+def test_empty_and_junk_pictures_are_named_and_not_embedded(data, tmp_path, content, capsys):
+    data.save()
+    (data.folder / "pictures" / "bev.png").write_bytes(content)
+    with pytest.raises(DataError, match=r"bev\.png"):
+        ReportData.load(data.folder)
+    with pytest.raises(DataError, match=r"bev\.png"):
+        write_report(data, tmp_path / "page.html")
+    assert main(["report", str(data.folder)]) == 1
+    assert "bev.png" in capsys.readouterr().err
+    assert not (tmp_path / "page.html").exists()
+    assert not (data.folder.parent / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["../../../secret.png", "/secret.png", "..\\secret.png", "C:x.png"]
+)
+def test_a_picture_outside_of_the_folder_is_refused(data, tmp_path, name):
+    data.save()
+    secret = tmp_path / "secret.png"
+    secret.write_bytes((data.folder / "pictures" / "bev.png").read_bytes())
+    results = data.folder / "results.json"
+    record = json.loads(results.read_text())
+    record["pictures"][0]["file"] = str(secret) if name.startswith("/") else name
+    results.write_text(json.dumps(record))
+    with pytest.raises(DataError, match=r"secret|C:x"):
+        ReportData.load(data.folder)
+
+
+def test_a_link_to_a_picture_outside_of_the_folder_is_refused(data, tmp_path):
+    data.save()
+    inner = data.folder / "pictures" / "bev.png"
+    inner.rename(tmp_path / "secret.png")
+    inner.symlink_to(tmp_path / "secret.png")
+    with pytest.raises(DataError, match=r"outside of the report[\s\S]*bev\.png"):
+        ReportData.load(data.folder)
+
+
+def test_a_picture_is_of_the_type_that_its_name_says(data):
+    data.save()
+    path = data.folder / "pictures" / "bev.png"
+    Image.fromarray(picture()).save(path, format="jpeg")
+    with pytest.raises(DataError, match="expected a png picture"):
         ReportData.load(data.folder)
 
 
