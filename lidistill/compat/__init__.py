@@ -11,8 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lidistill.compat import checkpoints, info_files, mmcv_points, noise, spconv_layers
-from lidistill.compat.imports import when_imported
+from lidistill.compat import (
+    checkpoints,
+    info_files,
+    lazy_packages,
+    mmcv_points,
+    noise,
+    spconv_layers,
+    startup,
+)
+from lidistill.compat.imports import import_without, when_imported
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,20 @@ def _mmcv_points() -> bool:
     return True
 
 
+def _lazy_packages() -> bool:
+    when_imported("mmengine.registry.registry", lazy_packages.patch_registry)
+    lazy_packages.install()
+    return True
+
+
+def _startup() -> bool:
+    import_without(startup.OPTIMIZERS, "transformers")
+    when_imported(startup.OPTIMIZERS, startup.late_adafactor)
+    when_imported("mmengine.visualization.visualizer", startup.late_figure)
+    when_imported("torch.optim", startup.leave_compiler_out)
+    return True
+
+
 _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
     "spconv-cpu": (
         "spconv 2.3 on the CPU cannot run backward, is silently wrong with more than one thread, "
@@ -103,6 +125,16 @@ _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
     "mmcv-points": (
         "mmcv's point sampling, neighbours and points in boxes ask for CUDA on CPU tensors too",
         _mmcv_points,
+    ),
+    "lazy-packages": (
+        "mmengine, mmdet and mmdet3d import every module that they have, and so transformers, "
+        "scikit-learn, pandas and torch's compiler, to build one detector",
+        _lazy_packages,
+    ),
+    "startup": (
+        "an optimizer loads torch's compiler and transformers, a logger loads matplotlib, "
+        "whether they are used or not",
+        _startup,
     ),
 }
 _ACTIVE: dict[str, bool] = {}

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Run a function right after a module's first import: bridges cost nothing until needed."""
+"""Run a function right after a module's first import: bridges cost nothing until needed.
+
+Or hide from a module what it would import and does not need.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,11 @@ import importlib.abc
 import importlib.machinery
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from types import ModuleType
+from typing import Any
 
 Callback = Callable[[ModuleType], None]
 
@@ -24,23 +30,57 @@ def when_imported(name: str, callback: Callback) -> None:
     if module is not None and not getattr(module.__spec__, "_initializing", False):
         callback(module)
         return
-    _FINDER.callbacks.setdefault(name, []).append(callback)
+    _await(name).callbacks.append(callback)
+
+
+def import_without(name: str, *hidden: str) -> None:
+    """Let ``name`` believe, while it is imported, that the modules ``hidden`` are not installed.
+
+    Those that are imported already stay; so does ``name`` itself.
+    """
+    if name not in sys.modules:
+        _await(name).hidden.extend(hidden)
+
+
+@dataclass
+class _Wish:
+    """What to do about one module."""
+
+    callbacks: list[Callback] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
+
+
+def _await(name: str) -> _Wish:
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
+    return _FINDER.wishes.setdefault(name, _Wish())
+
+
+@contextmanager
+def _hide(names: Sequence[str]) -> Iterator[None]:
+    absent: Any = None  # what makes an import statement raise ImportError
+    for name in names:
+        sys.modules.setdefault(name, absent)
+    try:
+        yield
+    finally:
+        for name in names:
+            if sys.modules.get(name) is None:
+                sys.modules.pop(name, None)
 
 
 class _Finder(importlib.abc.MetaPathFinder):
     """Finds the awaited modules as everyone else does and wraps their loaders."""
 
     def __init__(self) -> None:
-        self.callbacks: dict[str, list[Callback]] = {}
+        self.wishes: dict[str, _Wish] = {}
         self._searching: set[str] = set()
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
         """Spec of an awaited module; None for all others."""
-        if name not in self.callbacks or name in self._searching:
+        if name not in self.wishes or name in self._searching:
             return None
         self._searching.add(name)
         try:
@@ -48,16 +88,16 @@ class _Finder(importlib.abc.MetaPathFinder):
         finally:
             self._searching.discard(name)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader, self.callbacks[name])
+            spec.loader = _Loader(spec.loader, self.wishes[name])
         return spec
 
 
 class _Loader(importlib.abc.Loader):
     """Another loader, followed by callbacks."""
 
-    def __init__(self, loader: importlib.abc.Loader, callbacks: list[Callback]) -> None:
+    def __init__(self, loader: importlib.abc.Loader, wish: _Wish) -> None:
         self._loader = loader
-        self._callbacks = callbacks
+        self._wish = wish
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType | None:
         """Leave it to the wrapped loader."""
@@ -68,9 +108,10 @@ class _Loader(importlib.abc.Loader):
         module.__loader__ = self._loader
         if module.__spec__ is not None:
             module.__spec__.loader = self._loader
-        self._loader.exec_module(module)
-        while self._callbacks:
-            self._callbacks.pop(0)(module)
+        with _hide(self._wish.hidden):
+            self._loader.exec_module(module)
+        while self._wish.callbacks:
+            self._wish.callbacks.pop(0)(module)
 
 
 _FINDER = _Finder()
