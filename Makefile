@@ -6,6 +6,8 @@ PY := $(VENV)/bin/python
 STAMP := $(VENV)/.lidistill-setup
 TEST_JOBS ?= auto
 PYTEST_ARGS ?=
+# Byte code is kept: without it every process compiles thousands of sources anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo test lint docs bench evidence-slidr mmcv clean
 

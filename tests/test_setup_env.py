@@ -116,3 +116,22 @@ def test_ci_runs_the_readme_test_command_lint_and_docs():
         "make docs",
     ]
     assert "make test" in (ROOT / "README.md").read_text()
+
+
+def test_byte_code_is_kept_wherever_the_variable_is_set(machine, tmp_path):
+    """By setup, which compiles all, and by what make and CI start."""
+    add, run = machine
+    seen = tmp_path / "seen"
+    add("python", f'echo "$PYTHONDONTWRITEBYTECODE|$*" >> {seen}; exit 1')
+    (tmp_path / "venv" / "bin").mkdir(parents=True)
+    (tmp_path / "bin" / "python").rename(tmp_path / "venv" / "bin" / "python")
+    text = SCRIPT.read_text()
+    function = re.search(r"^compile_sources\(\).*?^}", text, re.DOTALL | re.MULTILINE)
+    script = f"set -eu\nVENV={tmp_path}/venv\n{function.group(0)}\ncompile_sources\necho went on"
+    done = run("sh", "-c", script, PYTHONDONTWRITEBYTECODE="1")
+    assert "went on" in done.stdout
+    lines = seen.read_text().splitlines()
+    assert any(line.startswith("|-m compileall") and " lidistill" in line for line in lines)
+    assert text.index("\ncompile_sources") < text.index('say "ready"')
+    assert "unexport PYTHONDONTWRITEBYTECODE" in (ROOT / "Makefile").read_text()
+    assert "unset PYTHONDONTWRITEBYTECODE" in (ROOT / ".ci" / "run").read_text()

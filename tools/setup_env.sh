@@ -89,13 +89,21 @@ pick_spconv() { # cpu, cu120 or cu126, by the CUDA version that the driver offer
     fi
 }
 
+compile_sources() { # once, or every start compiles six thousand sources anew where none is kept
+    (
+        unset PYTHONDONTWRITEBYTECODE
+        "$VENV/bin/python" -m compileall -qq -j 0 -x '/tests?/' lidistill \
+            "$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
+    ) || true # some packages carry sources of other Pythons
+}
+
 answers() { # does this address answer within three seconds?
     "$VENV/bin/python" -c "
 import sys, urllib.request
 urllib.request.urlopen(sys.argv[1], timeout=3)" "$1" >/dev/null 2>&1
 }
 
-# The bytecode of 150 packages is made on first use instead: it is a third of the installation.
+# Byte code is made at the end, on all cores: pip makes it on one.
 pip_install() { "$VENV/bin/python" -m pip install --no-compile --progress-bar on "$@"; }
 
 if ! is_usable "$VENV/bin/python" || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
@@ -128,4 +136,6 @@ if ! "$VENV/bin/python" -c 'import cv2' >/dev/null 2>&1; then
 fi
 "$VENV/bin/python" -c 'import torch, cv2, mmengine, mmcv, spconv.pytorch, lidistill' ||
     die "the environment is incomplete" "remove it and try again: rm -rf $VENV && make setup"
+say "compiling byte code"
+compile_sources
 say "ready"

@@ -62,7 +62,7 @@ def install() -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the packages as everyone else does, and wraps the loaders of those that only collect."""
+    """Finds packages as everyone else does, and wraps the loaders of those that only collect."""
 
     def __init__(self) -> None:
         self._searching: set[str] = set()

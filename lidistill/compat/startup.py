@@ -28,7 +28,7 @@ def leave_compiler_out(module: Any) -> None:
     for name in ("state_dict", "load_state_dict", "zero_grad", "add_param_group"):
         inner = getattr(getattr(optimizer, name), "__wrapped__", None)
         if inner is not None and not hasattr(inner, "__dynamo_disable"):
-            setattr(inner, "__dynamo_disable", _kept_from_compiler(inner))  # noqa: B010
+            setattr(inner, "__dynamo_disable", _kept_from_compiler(inner))
     for kind in list(vars(module).values()):
         if isinstance(kind, type) and issubclass(kind, optimizer) and "step" in vars(kind):
             step: Any = kind.step
@@ -50,7 +50,7 @@ def _kept_from_compiler(function: Callable[..., Any]) -> Callable[..., Any]:
         if compiler is None:
             return function(*args, **kwargs)
         disabled = compiler.disable(function, True, wrapping=False)
-        setattr(function, "__dynamo_disable", disabled)  # noqa: B010 -- no name of a class
+        setattr(function, "__dynamo_disable", disabled)
         return disabled(*args, **kwargs)
 
     return call
