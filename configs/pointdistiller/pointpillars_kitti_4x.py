@@ -31,3 +31,7 @@ train_cfg.update(max_iters=max_iters)
 param_scheduler[1].update(end=max_iters, T_max=max_iters)
 for step in (pack_train[0], pack_train[1], pack_test[0]):
     step.update(point_cloud_range=(0, -39.68, -3, 69.12, 39.68, 1))
+train_dataloader["dataset"]["dataset"].update(
+    pipeline=[*load_points, *load_boxes, *augment, *pack_train]
+)
+test_dataloader["dataset"].update(pipeline=[*load_points, *pack_test])

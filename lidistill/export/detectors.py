@@ -10,7 +10,7 @@ from typing import Any
 
 from lidistill import __version__, compat
 from lidistill.export.files import check_output, check_weights, read_content, write_parts
-from lidistill.export.report import Part, Parts, Report, parts_of, some
+from lidistill.export.report import MMDET3D_NEEDS, Part, Parts, Report, parts_of, some
 from lidistill.export.transfer import leave
 from lidistill.io import atomic_write
 
@@ -54,6 +54,7 @@ def export_detector(path: str | Path, out: str | Path | None, config: str | Path
     report = _weights(path, written["model"], config)
     report.remarks = [
         f'use in mmdet3d.apis: init_model("{_name(target, ".py")}", "{_name(target, ".pth")}")',
+        MMDET3D_NEEDS,
         *remarks,
     ]
     if target is not None:

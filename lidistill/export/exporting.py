@@ -18,7 +18,7 @@ from lidistill.export.layouts import (
     SPARSE_ENCODER,
     Layout,
 )
-from lidistill.export.report import Part, Parts, Report, parts_of, some
+from lidistill.export.report import MMDET3D_NEEDS, Part, Parts, Report, parts_of, some
 from lidistill.export.students import Found, find_student
 from lidistill.export.transfer import (
     from_layout,
@@ -176,6 +176,8 @@ def _converted(
     goal = goals[found.network]
     ours, left = _ours(content, found, in_channels)
     remarks = [f"use in {goal.use}"]
+    if to == "mmdet3d":
+        remarks += [_mmdet3d_config(found, ours), MMDET3D_NEEDS]
     final = ours.get("final.weight")
     sizes = {"in_channels": ours[_FIRST[found.network]].tensor.shape[-1]}
     if final is not None:
@@ -192,6 +194,25 @@ def _converted(
     named = {before + name: part for name, part in parts.items()}
     title = f"{content.path} ({found.layout.name}) -> {goal.layout.name}"
     return goal, Report(title, named, left + more, remarks)
+
+
+def _mmdet3d_config(found: Found, ours: Parts) -> str:
+    """The line of an mmdet3d config that builds the encoder of these tensors."""
+    channels = ours[_FIRST[found.network]].tensor.shape[-1]
+    if found.network is VoxelNet:
+        return (
+            f'middle_encoder=dict(type="SparseEncoder", in_channels={channels}, '
+            'block_type="conv_module", order=("conv", "norm", "act"), sparse_shape=[Z + 1, Y, X]) '
+            "with the cells Z, Y, X of your voxels"
+        )
+    planes, blocks = list(found.sizes["planes"]), list(found.sizes["blocks"])
+    levels = len(planes) // 2
+    return (
+        f'backbone=dict(type="MinkUNetBackbone", in_channels={channels}, num_stages={levels}, '
+        f"base_channels={found.sizes['stem']}, encoder_channels={planes[:levels]}, "
+        f"encoder_blocks={blocks[:levels]}, decoder_channels={planes[levels:]}, "
+        f'decoder_blocks={blocks[levels:]}, sparseconv_backend="spconv")'
+    )
 
 
 def _ours(content: Content, found: Found, in_channels: int | None) -> tuple[Parts, list[Part]]:

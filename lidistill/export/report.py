@@ -8,6 +8,9 @@ from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
+MMDET3D_NEEDS = (
+    "mmdet3d itself imports with compiled mmcv alone; without, call lidistill.compat.apply() first"
+)
 TAKEN, RESHAPED, MADE, LEFT = "taken", "reshaped", "made", "left"
 KINDS = (TAKEN, RESHAPED, MADE, LEFT)
 

@@ -139,6 +139,33 @@ def minkunet():
     )
 
 
+def printed(report, part: str) -> dict:
+    """The config of the encoder that the report prints, without the cells of the voxels."""
+    (line,) = [remark for remark in report.remarks if remark.startswith(f"{part}=dict(")]
+    words = line.split(" with the cells")[0].removeprefix(f"{part}=")
+    return eval(words.replace("[Z + 1, Y, X]", str(list(GRID))), {"dict": dict})
+
+
+def test_the_printed_configs_build_what_takes_the_weights(unet, voxelnet, tmp_path):
+    pytest.importorskip("mmdet3d")
+    from mmdet3d.registry import MODELS
+
+    for folder, part in (("unet", "backbone"), ("voxelnet", "middle_encoder")):
+        checkpoint = tmp_path / f"{folder}.pth"
+        student = unet if folder == "unet" else voxelnet
+        torch.save({"state_dict": prefixed(student)}, checkpoint)
+        report = export_student(checkpoint, tmp_path / "out.pth", "mmdet3d")
+        assert any("compat.apply()" in remark for remark in report.remarks)
+        state = read_state_dict(tmp_path / "out.pth")
+        (tmp_path / "out.pth").unlink()
+        theirs = MODELS.build(printed(report, part))
+        theirs.load_state_dict({k.removeprefix(f"{part}."): v for k, v in state.items()})
+
+
+def prefixed(student) -> dict:
+    return {f"student.{name}": value for name, value in student.state_dict().items()}
+
+
 def test_mmdet3d_minkunet_computes_the_same(unet, tmp_path):
     report = export_student(tmp_path / "iter_9.pth", tmp_path / "out.pth", "mmdet3d")
     state = read_state_dict(tmp_path / "out.pth")

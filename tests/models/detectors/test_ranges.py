@@ -19,7 +19,7 @@ OTHER = (0.0, -20.48, -3.0, 40.96, 23.04, 1.0)
     "name",
     [
         *("detection/pointpillars_world", "detection/second_kitti", "detection/pointrcnn_world"),
-        *("detection/centerpoint_voxel_nuscenes", "pointdistiller/second_world"),
+        *("detection/centerpoint_voxel_nuscenes", "pointdistiller/pointpillars_kitti_16x"),
         *("feature_kd/two_teachers_world", "slidr/downstream/centerpoint_world"),
         *("slidr/secondencoder_r50_nuscenes", "slidr/pointpillars_r50_nuscenes"),
         *("slidr/minkunet_r50_nuscenes", "slidr/centerpointvoxel_world_pretrain"),
