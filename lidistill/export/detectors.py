@@ -125,7 +125,7 @@ def _test_data(config: Mapping[str, Any], path: str | Path) -> tuple[dict[str, A
     dataset = dict(kept["dataset"])
     if _is_ours(dataset["type"]) and "dataset" in dataset:
         dataset = dict(dataset["dataset"])
-    steps = dataset.get("pipeline", [])
+    steps = [_foreign(step) for step in dataset.get("pipeline", [])]
     ours = [_type_name(step["type"]) for step in steps if _is_ours(step["type"])]
     dataset["pipeline"] = [step for step in steps if not _is_ours(step["type"])]
     dataset.setdefault("box_type_3d", "LiDAR")
@@ -142,6 +142,20 @@ def _test_data(config: Mapping[str, Any], path: str | Path) -> tuple[dict[str, A
         "class_names": list(classes),
         "test_dataloader": _in_words(kept, "test_dataloader"),
     }, remarks
+
+
+_COUNTERPARTS = {
+    "LoadCheckedPoints": {"type": "LoadPointsFromFile", "coord_type": "LIDAR"},
+    "LoadCheckedSweeps": {"type": "LoadPointsFromMultiSweeps"},
+}
+
+
+def _foreign(step: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A step of ours in mmdet3d's words, where it has one that gives the same points."""
+    name = _type_name(step["type"]).removeprefix("lidistill.")
+    if name not in _COUNTERPARTS:
+        return step
+    return {**{k: v for k, v in step.items() if k != "nonfinite"}, **_COUNTERPARTS[name]}
 
 
 def _is_ours(kind: Any) -> bool:

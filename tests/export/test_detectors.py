@@ -96,7 +96,10 @@ def test_report(exported):
     text = report.text()
     assert "init_model(" in text
     assert ("KeepPointsInImage" in text) == ("centerpoint" not in name)
-    assert "lidistill." not in (folder / "out.py").read_text()
+    written = (folder / "out.py").read_text()
+    assert "lidistill." not in written
+    assert "LoadPointsFromFile" in written
+    assert "LoadChecked" not in text + written
 
 
 def test_same_predictions_through_mmdet3ds_own_loading(exported):
