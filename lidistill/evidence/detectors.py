@@ -100,6 +100,20 @@ CENTERPOINT = Detector(
     NUSCENES,
     MAP,
 )
+SMALL_POINTPILLARS = Detector(
+    "configs/evidence/pointpillars.py",
+    "configs/evidence/pointpillars_graphs.py",
+    "configs/evidence/pointpillars_zoo.py",
+    KITTI,
+    "3D AP R40 moderate of cars, in percent",
+)
+SMALL_CENTERPOINT = Detector(
+    "configs/evidence/centerpoint.py",
+    "configs/evidence/centerpoint_graphs.py",
+    "configs/evidence/centerpoint_zoo.py",
+    NUSCENES,
+    "mean AP of nuScenes' detection benchmark over three classes",
+)
 
 
 def best_objectives(record: str, count: int) -> list[str]:

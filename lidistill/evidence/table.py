@@ -21,7 +21,8 @@ from lidistill.evidence.worlds import World
 ROW, CONFIG = "row://", "config://"
 STAGE = ""
 """Score of a line that is trained for others and is no row of its own."""
-DOUBLINGS = (1, 2, 4, 8)
+DOUBLINGS = (1, 2, 4, 8, 16)
+"""Factors of a curve; the last is its cap."""
 
 
 @dataclass(frozen=True)
