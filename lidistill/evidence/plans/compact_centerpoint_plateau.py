@@ -5,7 +5,7 @@ from lidistill.evidence.detectors import SMALL_CENTERPOINT, TEACHER, best_object
 from lidistill.evidence.table import DOUBLINGS, Table
 
 ITERS = 200  # of a student at 1x
-TEACHER_ITERS = 3200  # as many as a student at its cap
+TEACHER_ITERS = 1600  # as many as a student at 8x
 
 
 def table() -> Table:
