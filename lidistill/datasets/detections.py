@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from lidistill.datasets.labelled import Scenes, choose_scenes
+from lidistill.datasets.labelled import Labelled, Scenes, choose_scenes, labelled_mask
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.geometry.frames import apply_transform
 from lidistill.registry import DATASETS, TRANSFORMS
@@ -44,9 +44,17 @@ class SeededDetections(Dataset):
         dataset: config of the data set, or the data set; its strings mean mmdet3d's classes.
         scenes: see :func:`lidistill.datasets.labelled.choose_scenes`; None takes all. Needs
             ``scene_name`` in the info file.
+        labelled: see :func:`lidistill.datasets.labelled.labelled_mask`: frames outside of it are
+            kept without their labels, for a Distiller whose teacher knows them; None keeps all
+            labels.
     """
 
-    def __init__(self, dataset: Dataset | Mapping[str, Any], scenes: Scenes | None = None) -> None:
+    def __init__(
+        self,
+        dataset: Dataset | Mapping[str, Any],
+        scenes: Scenes | None = None,
+        labelled: Labelled | None = None,
+    ) -> None:
         if isinstance(dataset, Mapping):
             from mmengine.registry import DefaultScope
 
@@ -57,6 +65,10 @@ class SeededDetections(Dataset):
                 dataset = DATASETS.build(dict(dataset))
         self.dataset: Any = dataset
         self.indices = self._indices(scenes)
+        self.labelled = [True] * len(self.indices)
+        if labelled is not None:
+            infos = [self.dataset.get_data_info(index) for index in self.indices]
+            self.labelled = labelled_mask(infos, labelled)
 
     def _indices(self, scenes: Scenes | None) -> list[int]:
         everything = list(range(len(self.dataset)))
@@ -80,11 +92,12 @@ class SeededDetections(Dataset):
         return len(self.indices)
 
     def __getitem__(self, draw: Any) -> Any:
-        """The sample of a draw or an index; one without boxes gives way to the next one."""
+        """The sample of a draw or an index; a labelled one without boxes gives way to the next."""
         index, seed = (draw.index, draw.seed) if hasattr(draw, "seed") else (int(draw), int(draw))
         with seeded(seed):
             for step in range(len(self)):
-                sample = self.dataset.prepare_data(self.indices[(index + step) % len(self)])
+                row = (index + step) % len(self)
+                sample = self._labelled(row) if self.labelled[row] else self._unlabelled(row)
                 if sample is not None:
                     return sample
         raise ValueError(f"no sample of this data set has a box: {self._without_boxes()}")
@@ -107,6 +120,37 @@ class SeededDetections(Dataset):
             "No box: the data have no labels. No class: set the config's classes. No points: check "
             "the boxes' frame and calibration, and run lidistill create_data again"
         )
+
+    def _labelled(self, row: int) -> Any:
+        return self.dataset.prepare_data(self.indices[row])
+
+    def _unlabelled(self, row: int) -> Any:
+        """A sample whose labels are left out; whether it had some does not count either."""
+        keep = self.dataset.filter_empty_gt
+        self.dataset.filter_empty_gt = False
+        try:
+            sample = self.dataset.prepare_data(self.indices[row])
+        finally:
+            self.dataset.filter_empty_gt = keep
+        if sample is not None:
+            strip_labels(sample["data_samples"])
+        return sample
+
+
+NO_LABELS = "no_instances_3d"
+"""Field of an unlabelled sample: empty, in the form of the labels it would have."""
+
+
+def strip_labels(sample: Any) -> None:
+    """Take the labels out of a packed sample of mmdet3d (a Det3DDataSample), in place.
+
+    It then has no ``gt_instances_3d`` at all: a plain detector fails on it, where it would learn
+    from an empty one that there are no objects. What is left is an empty :data:`NO_LABELS`.
+    """
+    sample.set_field(sample.gt_instances_3d[:0], NO_LABELS)
+    for name in ("gt_instances_3d", "gt_instances", "gt_pts_seg"):
+        if name in sample:
+            delattr(sample, name)
 
 
 @TRANSFORMS.register_module()

@@ -42,6 +42,62 @@ def labelled_frames(
     return kept[::every_scan]
 
 
+Labelled = float | Scenes
+"""Share of the frames (0..1], number of scenes, names of scenes or tokens of frames, or a file of
+them."""
+
+
+def labelled_mask(infos: Sequence[Mapping[str, Any]], labelled: Labelled) -> list[bool]:
+    """Which frames keep their labels, where the others are kept as unlabelled.
+
+    Args:
+        infos: frames, in the order of the info file.
+        labelled: a share takes whole scenes, evenly spaced as in :func:`choose_scenes`, where the
+            frames name scenes, else frames evenly spaced; at least one. A whole number is that many
+            scenes. Names are scenes or frames (``token`` or ``sample_idx``).
+
+    Returns:
+        One entry a frame, at least one of them true.
+
+    Raises:
+        ValueError: a share outside of (0, 1], unknown names, or none.
+        DataError: the file is missing.
+    """
+    scenes = [str(info.get("scene_name") or "") for info in infos]
+    by_scene = all(scenes)
+    if isinstance(labelled, float):
+        if not 0 < labelled <= 1:
+            raise ValueError(f"labelled: expected a share above 0 and at most 1, got {labelled}")
+        if not by_scene:
+            count = max(1, round(labelled * len(infos)))
+            rows = {(2 * k + 1) * len(infos) // (2 * count) for k in range(count)}
+            return [row in rows for row in range(len(infos))]
+        labelled = max(1, round(labelled * len(set(scenes))))
+    if isinstance(labelled, int):
+        if not by_scene:
+            raise ValueError(
+                f"labelled: {labelled} is a number of scenes, but the frames name none; give a "
+                "share like 0.1, or tokens"
+            )
+        chosen = set(choose_scenes(list(dict.fromkeys(scenes)), labelled))
+        return [scene in chosen for scene in scenes]
+    wanted = read_scene_list(labelled) if isinstance(labelled, str | Path) else list(labelled)
+    named = [{scene, *_names(info)} for scene, info in zip(scenes, infos, strict=True)]
+    unknown = set(wanted) - set().union(*named)
+    if unknown or not wanted:
+        problem = f"unknown ones: {', '.join(sorted(unknown)[:5])}" if unknown else "no name at all"
+        raise ValueError(
+            f"labelled: expected names of scenes or tokens of frames, at least one; {problem}. The "
+            f"first of {len(infos)} frames has {', '.join(sorted(filter(None, named[0])))}"
+        )
+    return [bool(names & set(wanted)) for names in named]
+
+
+def _names(info: Mapping[str, Any]) -> set[str]:
+    """What a frame is called."""
+    return {str(info[key]) for key in ("token", "sample_idx") if info.get(key) is not None}
+
+
 def choose_scenes(names: Sequence[str], scenes: Scenes) -> list[str]:
     """Names of the labelled scenes.
 

@@ -16,6 +16,7 @@ from lidistill.distill.calls import call_model
 from lidistill.distill.schedules import Schedule, as_schedule
 from lidistill.distill.taps import Tap, TapSet
 from lidistill.distill.teacher import Teacher
+from lidistill.distill.unlabelled import labelled_rows, own_loss_on, with_empty_labels
 from lidistill.ops.precision import full_precision_of
 from lidistill.registry import MODELS
 
@@ -138,12 +139,20 @@ class Distiller(BaseModel):
     def forward_terms(self, batch: Any) -> ForwardTerms:
         """Student, teachers and the method's terms on one raw batch.
 
+        On frames without labels the student's own loss rests (:mod:`lidistill.distill.unlabelled`).
         Under autocast the student alone is half; what is tapped comes as float32, and connectors
         and losses compute in it. A teacher has a type of its own.
         """
         teachers = {name: teacher(batch) for name, teacher in self.teachers.items()}
         seen = self.student_batch(batch, teachers)
-        with self.student_taps.capture(self.student) as student:
+        labelled = labelled_rows(seen)
+        if not all(labelled):
+            self.observe("labelled_frames", sum(labelled))
+        with (
+            self.student_taps.capture(self.student) as student,
+            own_loss_on(self.student, labelled),
+        ):
+            seen = with_empty_labels(seen)
             output = call_model(self.student, seen, self.student_inputs, "loss", training=True)
         device = next(self.parameters(), torch.zeros(0)).device
         with torch.autocast(device.type, enabled=False):

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from lidistill.distill.connectors import check_widths
 from lidistill.distill.detectors.choices import Choice, Scene
 from lidistill.distill.detectors.heads import check_heads, in_head
-from lidistill.distill.detectors.labels import TeacherBoxes, add_teacher_boxes
+from lidistill.distill.detectors.labels import TeacherBoxes, add_teacher_boxes, boxes_of
 from lidistill.distill.detectors.method import TapPair, as_tap, detector_pair
 from lidistill.distill.detectors.places import Places, match_places, point_range
 from lidistill.distill.distiller import Distiller
@@ -32,6 +32,7 @@ from lidistill.losses.contrastive import zero_loss
 from lidistill.registry import MODELS
 
 PREDICTED = "_predicted"
+PLACED = "_predicted_places"
 ANY_WIDTH = ("attention_transfer", *(n for n in vars(relation) if not n.startswith("_")))
 
 
@@ -72,6 +73,8 @@ class FeatureKD(Distiller):
         labels: :class:`lidistill.distill.detectors.labels.TeacherBoxes` or its fields: a teacher's
             boxes that the student is trained on beside the ground truth (SparseKD's label KD).
             Choices of places see the ground truth alone.
+        unlabelled: the same, of boxes that choices of places take on frames without labels. Without
+            it, terms whose places hang on boxes refuse such frames.
 
     Differs from the authors' releases: every loss takes chosen places with weights; maps and voxels
     of unequal size are matched in metres; logits are copied before mmdet3d's in-place sigmoid.
@@ -83,8 +86,13 @@ class FeatureKD(Distiller):
         teachers: Mapping[str, dict],
         terms: Mapping[str, Term | dict],
         labels: TeacherBoxes | dict | None = None,
+        unlabelled: TeacherBoxes | dict | None = None,
     ) -> None:
-        self_labels = TeacherBoxes(**labels) if isinstance(labels, dict) else labels
+        boxes = {
+            name: TeacherBoxes(**given) if isinstance(given, dict) else given
+            for name, given in {PREDICTED: labels, PLACED: unlabelled}.items()
+            if given is not None
+        }
         built = {n: Term(**term) if isinstance(term, dict) else term for n, term in terms.items()}
         losses = {name: _function(term.loss) for name, term in built.items()}
         taps: dict[str, TapPair] = {}
@@ -92,18 +100,17 @@ class FeatureKD(Distiller):
             logits = losses[name].func.__module__ == response.__name__
             tap = _cloned(term.tap) if logits else term.tap
             taps[name] = (tap, term.teacher, term.teacher_tap)
-        if self_labels is not None:
-            taps[PREDICTED] = (None, self_labels.teacher, "")
+        taps |= {name: (None, setting.teacher, "") for name, setting in boxes.items()}
         super().__init__(
             **detector_pair(student, teachers, taps),
             connectors={n: t.connector for n, t in built.items() if t.connector is not None},
             weights={name: as_schedule(term.weight) for name, term in built.items()},
         )
-        self.losses, self.labels = losses, self_labels
+        self.losses, self.boxes = losses, boxes
         heads = {n: t.teacher for n, t in built.items() if in_head(Tap.parse(as_tap(t.tap)).path)}
         for name, teacher in heads.items():
             check_heads(self.student, self.teachers[teacher].model, f"term {name!r}")
-        labelling = [] if self_labels is None else [self_labels.teacher]
+        labelling = [boxes[PREDICTED].teacher] if PREDICTED in boxes else []
         self.same_classes = frozenset([*heads.values(), *labelling])
         self.choices = {name: [_choice(c) for c in term.places] for name, term in built.items()}
         self.teacher_of = {name: term.teacher for name, term in built.items()}
@@ -112,18 +119,26 @@ class FeatureKD(Distiller):
 
     def student_batch(self, batch: Any, teachers: dict[str, Any]) -> Any:
         """The batch with the boxes that the teacher is sure of among its labels."""
-        if self.labels is None:
+        setting = self.boxes.get(PREDICTED)
+        if setting is None:
             return batch
-        predictions = getattr(teachers[self.labels.teacher], PREDICTED)
-        samples, added = add_teacher_boxes(batch["data_samples"], predictions, self.labels)
+        predictions = getattr(teachers[setting.teacher], PREDICTED)
+        samples, added = add_teacher_boxes(batch["data_samples"], predictions, setting)
         self.observe("teacher_boxes", added)
         return {**batch, "data_samples": samples}
+
+    def scene_of(self, batch: Any, teachers: dict[str, Any]) -> Scene:
+        """What is known of a batch; a teacher's boxes where there are no labels."""
+        scene, setting = Scene.of(batch), self.boxes.get(PLACED)
+        if setting is None or scene.boxes is None or all(b is not None for b in scene.boxes):
+            return scene
+        return scene.filled(boxes_of(getattr(teachers[setting.teacher], PLACED), setting))
 
     def distill_losses(
         self, student: Any, teachers: dict[str, Any], batch: Any
     ) -> dict[str, Tensor]:
         """For each term: match places, choose, adapt the student's width, compare."""
-        scene = Scene.of(batch)
+        scene = self.scene_of(batch, teachers)
         found = {}
         for name, loss in self.losses.items():
             teacher = self.teacher_of[name]

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import random
 
 import numpy as np
@@ -122,3 +123,27 @@ def test_scenes():
     unnamed.get_data_info = lambda index: {}
     with pytest.raises(ValueError, match="create_data"):
         SeededDetections(unnamed, scenes=1)
+
+
+def test_unlabelled_frames_are_kept_without_their_labels(converted_world):
+    from lidistill.engine.config import load_config
+
+    cfg = load_config(
+        "configs/detection/pointpillars_world.py", data_root=str(converted_world / "kitti")
+    )
+    dataset = dict(cfg.train_dataloader.dataset.dataset)
+    whole = SeededDetections(copy.deepcopy(dataset))
+    part = SeededDetections(copy.deepcopy(dataset), labelled=0.5)
+    everything = SeededDetections(copy.deepcopy(dataset), labelled=1.0)
+    assert sum(part.labelled) == round(0.5 * len(whole))
+    assert all(everything.labelled)
+    for row, known in enumerate(part.labelled):
+        full, found = whole[Draw(row, 5)], part[Draw(row, 5)]
+        if known:
+            assert torch.equal(found["inputs"]["points"], full["inputs"]["points"])
+            boxes = found["data_samples"].gt_instances_3d.bboxes_3d.tensor
+            assert torch.equal(boxes, full["data_samples"].gt_instances_3d.bboxes_3d.tensor)
+        else:
+            assert "gt_instances_3d" not in found["data_samples"]
+            assert len(found["data_samples"].no_instances_3d.bboxes_3d) == 0
+    assert part.dataset.filter_empty_gt

@@ -1,7 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-import pytest
+import itertools
 
-from lidistill.datasets.labelled import choose_scenes, labelled_frames, read_scene_list
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lidistill.datasets.labelled import (
+    choose_scenes,
+    labelled_frames,
+    labelled_mask,
+    read_scene_list,
+)
 from lidistill.io import DataError
 
 
@@ -66,3 +75,62 @@ def test_wrong_numbers_are_named():
         labelled_frames(frames(), every_scan=0)
     with pytest.raises(ValueError, match="frames without scene_name"):
         labelled_frames([{"index": 0}], scenes=1)
+
+
+def frames_of(scenes: int, each: int = 4, named: bool = True) -> list[dict]:
+    return [
+        {
+            "sample_idx": row,
+            "token": f"t{row}",
+            **({"scene_name": f"s{row // each}"} if named else {}),
+        }
+        for row in range(scenes * each)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("labelled", "scenes"),
+    [(0.2, "49"), (0.5, "13579"), (1.0, "0123456789"), (0.01, "9"), (2, "49")],
+)
+def test_a_share_takes_whole_scenes(labelled, scenes):
+    mask = labelled_mask(frames_of(10), labelled)
+    kept = {info["scene_name"] for info, known in zip(frames_of(10), mask, strict=True) if known}
+    assert kept == {f"s{scene}" for scene in scenes}
+    assert sum(mask) == 4 * len(kept)
+
+
+@given(count=st.integers(1, 60), share=st.floats(0.001, 1.0))
+def test_without_scenes_a_share_takes_frames_evenly(count, share):
+    mask = labelled_mask(frames_of(count, 1, named=False), share)
+    assert sum(mask) == max(1, round(share * count))
+    rows = [row for row, known in enumerate(mask) if known]
+    gaps = {b - a for a, b in itertools.pairwise(rows)}
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_names_of_scenes_and_tokens_of_frames(tmp_path):
+    frames = frames_of(3)
+    assert sum(labelled_mask(frames, ["s1", "t0"])) == 5
+    assert labelled_mask(frames, ["7"])[7]
+    (tmp_path / "list.txt").write_text("s2  # the night\n")
+    assert labelled_mask(frames, tmp_path / "list.txt") == [False] * 8 + [True] * 4
+
+
+@pytest.mark.parametrize(
+    ("labelled", "message"),
+    [
+        (0.0, "a share above 0 and at most 1, got 0.0"),
+        (1.5, "a share above 0"),
+        ([], "at least one; no name at all"),
+        (["s9"], "unknown ones: s9"),
+        (0, "expected 1..3, got 0"),
+    ],
+)
+def test_no_labels_or_unknown_ones_are_refused(labelled, message):
+    with pytest.raises(ValueError, match=message):
+        labelled_mask(frames_of(3), labelled)
+
+
+def test_a_number_of_scenes_needs_scenes():
+    with pytest.raises(ValueError, match="the frames name none; give a share"):
+        labelled_mask(frames_of(3, named=False), 2)

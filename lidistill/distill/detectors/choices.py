@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lidistill.distill.detectors.places import Places
+from lidistill.distill.unlabelled import is_labelled
 from lidistill.losses.local_graph import channel_maximum, top_places
 
 
@@ -25,24 +26,36 @@ class Scene:
 
     Attributes:
         points: per sample (N, 3+) xyz metres; None if the batch has none.
-        boxes: per sample (M, 7+) x, y, z, l, w, h, yaw, metres and radians; None without labels.
+        boxes: per sample (M, 7+) x, y, z, l, w, h, yaw, metres and radians, or None for a frame
+            without labels; None for a batch without any.
     """
 
     points: Sequence[Tensor] | None
-    boxes: Sequence[Tensor] | None
+    boxes: Sequence[Tensor | None] | None
 
     @classmethod
     def of(cls, batch: Any) -> Scene:
         """Read ``inputs.points`` and ``gt_instances_3d.bboxes_3d``, as far as they are there."""
         inputs = batch.get("inputs", {}) if isinstance(batch, dict) else {}
         samples = batch.get("data_samples") if isinstance(batch, dict) else None
-        boxes = []
+        boxes: list[Tensor | None] = []
         for sample in samples or ():
             found = getattr(getattr(sample, "gt_instances_3d", None), "bboxes_3d", None)
-            if found is None:
+            if found is None and is_labelled(sample):
                 return cls(inputs.get("points"), None)
             boxes.append(getattr(found, "tensor", found))
         return cls(inputs.get("points"), boxes if samples else None)
+
+    def filled(self, found: Sequence[Tensor]) -> Scene:
+        """The same with other boxes, a teacher's, on the frames that have no labels.
+
+        Args:
+            found: per sample (P, 7+).
+        """
+        if self.boxes is None:
+            return self
+        pairs = zip(self.boxes, found, strict=True)
+        return Scene(self.points, [mine if mine is not None else other for mine, other in pairs])
 
     def labelled(self, who: str) -> Sequence[Tensor]:
         """The boxes; a sample without objects is fine, a batch without labels is an error."""
@@ -51,7 +64,14 @@ class Scene:
                 f"{who} needs ground-truth boxes, but the batch has no gt_instances_3d.bboxes_3d; "
                 "load annotations in the train pipeline, or choose places by TopK or Score"
             )
-        return self.boxes
+        known = [boxes for boxes in self.boxes if boxes is not None]
+        if len(known) < len(self.boxes):
+            raise ValueError(
+                f"{who} needs ground-truth boxes, but the batch has frames without labels; choose "
+                "places by TopK or Score, or let a teacher's boxes stand for them there "
+                "(FeatureKD's `unlabelled`)"
+            )
+        return known
 
 
 class Choice(Protocol):

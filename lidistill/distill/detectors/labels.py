@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lidistill.distill.unlabelled import is_labelled
 from lidistill.ops.boxes.rotated_iou import rotated_iou
 
 
@@ -44,7 +45,8 @@ def add_teacher_boxes(
         setting: see there.
 
     Returns:
-        New samples, teacher's boxes behind the true ones; and how many boxes were added.
+        New samples, teacher's boxes behind the true ones, frames without labels as they are; and
+        how many boxes were added.
 
     Raises:
         ValueError: numbers of samples or kinds of boxes differ, or labels hold more than boxes and
@@ -56,6 +58,9 @@ def add_teacher_boxes(
         )
     labelled, added = [], 0
     for sample, prediction in zip(samples, predictions, strict=True):
+        if not is_labelled(sample):  # the student's own loss rests there
+            labelled.append(sample)
+            continue
         truth, found = sample.gt_instances_3d, prediction.pred_instances_3d
         _check(truth, found)
         rows = sure_boxes(
@@ -75,6 +80,18 @@ def add_teacher_boxes(
         labelled.append(changed)
         added += len(rows)
     return labelled, added
+
+
+def boxes_of(predictions: Sequence[Any], setting: TeacherBoxes) -> list[Tensor]:
+    """Per sample the (P, 7+) boxes that a teacher is sure of, where there is no truth."""
+    kept = []
+    for prediction in predictions:
+        found = prediction.pred_instances_3d
+        boxes = found.bboxes_3d.tensor
+        given = (boxes, found.labels_3d, found.scores_3d)
+        nothing = (boxes[:0], found.labels_3d[:0])
+        kept.append(boxes[sure_boxes(nothing, given, setting).to(boxes.device)])
+    return kept
 
 
 def sure_boxes(
