@@ -8,14 +8,9 @@ from mmengine.config import read_base
 
 with read_base():
     from .detection_nuscenes import *
-    from .detection_schedule import *
-    from .runtime import *
+    from .detection_world import *
 
 data_root = "data/world/nuscenes"
-epochs = 12
-train_frames = 200  # preset bench
-batch_size = 2
-max_iters = epochs * train_frames // batch_size
 point_range = (-38.4, -38.4, -5.0, 38.4, 38.4, 3.0)
 
 load_points = [
@@ -30,6 +25,3 @@ train_dataloader["dataset"]["dataset"].update(
 test_dataloader.update(num_workers=0)
 test_dataloader["dataset"].update(data_root=data_root, pipeline=[*load_points, *pack_test])
 test_evaluator.update(ann_file=f"{data_root}/lidistill_infos_val.pkl", data_root=data_root)
-train_cfg.update(max_iters=max_iters)
-optim_wrapper["optimizer"].update(lr=3e-3)
-param_scheduler[1].update(end=max_iters, T_max=max_iters)
