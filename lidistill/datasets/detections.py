@@ -67,14 +67,14 @@ class SeededDetections(Dataset):
         self.indices = self._indices(scenes)
         self.labelled = [True] * len(self.indices)
         if labelled is not None:
-            infos = [self.dataset.get_data_info(index) for index in self.indices]
+            infos = [self._info(index) for index in self.indices]
             self.labelled = labelled_mask(infos, labelled)
 
     def _indices(self, scenes: Scenes | None) -> list[int]:
         everything = list(range(len(self.dataset)))
         if scenes is None:
             return everything
-        names = [self.dataset.get_data_info(index).get("scene_name") for index in everything]
+        names = [self._info(index).get("scene_name") for index in everything]
         if None in names:
             raise ValueError("the info file names no scenes; make it with lidistill create_data")
         chosen = set(choose_scenes(list(dict.fromkeys(names)), scenes))
@@ -120,6 +120,11 @@ class SeededDetections(Dataset):
             "No box: the data have no labels. No class: set the config's classes. No points: check "
             "the boxes' frame and calibration, and run lidistill create_data again"
         )
+
+    def _info(self, index: int) -> Mapping[str, Any]:
+        """A frame of the data set inside, as its info file has it."""
+        info: Mapping[str, Any] = self.dataset.get_data_info(index)
+        return info
 
     def _labelled(self, row: int) -> Any:
         return self.dataset.prepare_data(self.indices[row])
