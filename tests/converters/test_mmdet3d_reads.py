@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,41 @@ def test_nuscenes_images(fake: Path) -> None:
     meta = sample["data_samples"].metainfo
     for index, image in enumerate(images.values()):
         np.testing.assert_allclose(meta["lidar2cam"][index], image["lidar2cam"])
+
+
+def test_nuscenes_files_elsewhere(fake: Path, tmp_path: Path) -> None:
+    """Key frames of every sensor in two folders of blobs: empty prefixes read them all."""
+    root = Path(shutil.copytree(fake, tmp_path / "copy"))
+    table = root / "v1.0-fake" / "sample_data.json"
+    rows = json.loads(table.read_text())
+    for number, row in enumerate(rows):
+        if row["filename"].startswith("samples/") and "RADAR" not in row["filename"]:
+            name = f"blob{number % 2}/{row['filename']}"
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / row["filename"]).rename(root / name)
+            row["filename"] = name.replace("/", "\\")
+    table.write_text(json.dumps(rows))
+    convert_nuscenes(root, "v1.0-fake")
+    pipeline = [
+        _points(5),
+        {"type": "LoadMultiViewImageFromFiles", "num_views": 2},
+        {"type": "Pack3DDetInputs", "keys": ["points", "img"]},
+    ]
+    options = {"pipeline": pipeline, "test_mode": True, "load_eval_anns": False}
+    prefix = {"pts": "", "sweeps": "sweeps/LIDAR_TOP", "CAM_FRONT": "", "CAM_BACK": ""}
+    there = _nuscenes(root, "lidistill_infos_train.pkl", data_prefix=prefix, **options)
+    before = _nuscenes(fake, "lidistill_infos_train.pkl", **options)
+    for index in range(3):
+        one, two = before.prepare_data(index)["inputs"], there.prepare_data(index)["inputs"]
+        assert one["points"].equal(two["points"])
+        assert one["img"].equal(two["img"])
+    sweeps = [
+        [s["lidar_points"]["lidar_path"] for s in dataset.get_data_info(2)["lidar_sweeps"]]
+        for dataset in (before, there)
+    ]
+    swept = [[Path(p).name for p in paths if "/sweeps/" in p] for paths in sweeps]
+    assert swept[0] == swept[1]
+    assert len(swept[0]) > 3
 
 
 @pytest.mark.parametrize("valid_flag", [True, False])

@@ -111,6 +111,8 @@ def convert_nuscenes(
             frames, contents = _merge(split, tables, store)
             metainfo = _metainfo(version, split, tables)
             extra = {**parameters, "split": split.devkit_name, "scenes": len(split.scenes)}
+            for text in contents.warnings():
+                LOGGER.warning("%s: %s", split.devkit_name, text)
             source = f"{root} {version}"
             write_infos(path, metainfo, frames, extra, source, contents.to_dict())
             written[split.name] = path

@@ -20,6 +20,10 @@ from lidistill.converters.info_paths import InfoPaths, superpixels_name
 from lidistill.converters.infos import load_infos
 from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.converters.nuscenes_schema import DEFAULTS, TABLES
+from lidistill.converters.superpixels.make import make_superpixels
+from lidistill.datasets.loading import LoadImages, LoadPoints, LoadSuperpixels
+from lidistill.datasets.pairs_dataset import ImageLidarPairs
+from lidistill.engine.offline.whole_images import WholeImages
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.io import DataError
 from tests.converters.fake_nuscenes import SIZE, write_fake_nuscenes
@@ -320,6 +324,31 @@ def test_files_in_other_folders_keep_their_path(copy: Path, separator: str) -> N
             assert locate(image["img_path"], camera).is_file()
         assert locate(two["pts_semantic_mask_path"], "pts_semantic_mask").is_file()
         assert locate(two["lidar_points"]["lidar_path"], "pts").is_file()
+
+
+def test_superpixels_and_pairs_find_files_elsewhere(copy: Path) -> None:
+    """As `superpixels`, `cache_teacher` and `teacher_regions` find them."""
+
+    def move(rows: Rows) -> None:
+        for row in rows:
+            row["filename"] = row["filename"].replace("samples/", "blob02\\samples\\")
+
+    change(copy, "sample_data", move)
+    (copy / "blob02").mkdir()
+    (copy / "samples").rename(copy / "blob02/samples")
+    convert(copy)
+    infos = copy.parent / "out/lidistill_infos_train.pkl"
+    store = copy.parent / "store"
+    assert make_superpixels(infos, copy, store, segments=4, sigma=0) == 6
+    steps = [LoadPoints(), LoadImages(), LoadSuperpixels()]
+    pairs = ImageLidarPairs(str(infos), str(copy), steps, superpixels_dir=str(store))
+    frame = pairs[2]
+    assert [view.image.shape for view in frame.cameras] == [(SIZE[1], SIZE[0], 3)] * 2
+    assert all(view.superpixels.max() > 0 for view in frame.cameras)
+    assert len(frame.points) == 7
+    whole = WholeImages({"ann_file": str(infos), "data_root": str(copy), "pipeline": []}, (8, 16))
+    assert whole[0].images.shape == (2, 3, 8, 16)
+    assert whole[0].names == [view.superpixels_path.name for view in pairs[0].cameras]
 
 
 def test_one_file_elsewhere_gives_all_of_its_kind_their_path(copy: Path) -> None:

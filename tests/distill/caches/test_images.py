@@ -390,7 +390,7 @@ def test_a_full_disk_gives_the_budget_back(tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(DataError, match="No space left"):
         store.write("t", "map", np.zeros((1, 2, 3)))
     assert store.bytes() == 0
 
