@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from lidistill.converters.boxes2d import image_boxes
 from lidistill.converters.infos import NUSCENES_ATTRIBUTES, NUSCENES_CLASS_OF, NUSCENES_CLASSES
+from lidistill.converters.nuscenes.schema import Record, remedy
 from lidistill.converters.nuscenes.tables import SceneRecords
-from lidistill.converters.nuscenes_schema import Record, remedy
 from lidistill.geometry.frames import quaternion_to_matrix
 from lidistill.io import DataError
 

@@ -16,6 +16,7 @@ from lidistill.converters.infos import (
     NUSCENES_CLASSES,
     write_infos,
 )
+from lidistill.converters.nuscenes.contents import scene_contents
 from lidistill.converters.nuscenes.info import (
     COLUMNS,
     MissingFileError,
@@ -24,7 +25,6 @@ from lidistill.converters.nuscenes.info import (
 )
 from lidistill.converters.nuscenes.splits import Split, find_splits
 from lidistill.converters.nuscenes.tables import NuScenesTables, SceneRecords, table_files
-from lidistill.converters.nuscenes_contents import scene_contents
 from lidistill.converters.parts import PartStore, finished_before, remember
 from lidistill.io import DataError, dump_pickle, parallel
 

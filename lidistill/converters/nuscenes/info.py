@@ -17,9 +17,9 @@ from lidistill.converters.nuscenes.boxes import (
     lidar_instances,
     scene_velocities,
 )
+from lidistill.converters.nuscenes.images import image_sizes
+from lidistill.converters.nuscenes.schema import remedy
 from lidistill.converters.nuscenes.tables import Record, SceneRecords
-from lidistill.converters.nuscenes_images import image_sizes
-from lidistill.converters.nuscenes_schema import remedy
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.geometry.frames import compose, invert, make_transform
 from lidistill.geometry.plausible import shift_fault

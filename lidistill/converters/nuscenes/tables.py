@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from lidistill.converters.info_paths import default_prefix
-from lidistill.converters.nuscenes_schema import TABLES, Record, read_table, record_name, remedy
+from lidistill.converters.nuscenes.schema import TABLES, Record, read_table, record_name, remedy
 from lidistill.geometry.plausible import intrinsics_fault
 from lidistill.io import DataError, inside, plain_name
 

@@ -19,7 +19,7 @@ from PIL import Image
 from lidistill.converters.info_paths import InfoPaths, superpixels_name
 from lidistill.converters.infos import load_infos
 from lidistill.converters.nuscenes.convert import convert_nuscenes
-from lidistill.converters.nuscenes_schema import DEFAULTS, TABLES
+from lidistill.converters.nuscenes.schema import DEFAULTS, TABLES
 from lidistill.converters.superpixels.make import make_superpixels
 from lidistill.datasets.loading import LoadImages, LoadPoints, LoadSuperpixels
 from lidistill.datasets.pairs_dataset import ImageLidarPairs

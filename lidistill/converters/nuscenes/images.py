@@ -6,8 +6,8 @@ from __future__ import annotations
 from collections import defaultdict
 from pathlib import Path
 
+from lidistill.converters.nuscenes.schema import Record
 from lidistill.converters.nuscenes.tables import SceneRecords
-from lidistill.converters.nuscenes_schema import Record
 from lidistill.io import image_size
 
 Size = tuple[int, int]
