@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from lidistill import __version__
+from lidistill.homes import settle
 from lidistill.interrupts import end_children, exit_code, leave, orderly_end
 
 VERBS = {
@@ -36,6 +37,7 @@ VERBS = {
     "demo": "lidistill.demo",
     "report": "lidistill.visualization.cli",
     "bench": "lidistill.bench.run",
+    "completion": "lidistill.completion",
     "evidence": "lidistill.evidence.cli",
 }
 
@@ -139,9 +141,18 @@ def build_verb_parser(verb: str) -> argparse.ArgumentParser:
         formatter_class=HelpFormatter,
     )
     module.add_arguments(parser)
+    _format_commands(parser)
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.set_defaults(run=module.run)
     return parser
+
+
+def _format_commands(parser: argparse.ArgumentParser) -> None:
+    """A verb's own sub-commands show their help as verbs do."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for command in action.choices.values():
+                command.formatter_class = HelpFormatter
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -162,6 +173,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     if options.verb is None:
         parser.error("expected a verb; `lidistill --help` lists them")
+    settle()
     with orderly_end():
         return _run_verb(options, words)
 

@@ -80,6 +80,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     console = Console(soft_wrap=args.json)
+    sys.stderr.write("importing every package once, to see that it works: about ten seconds\n")
+    sys.stderr.flush()
     findings = examine(args.data)
     if args.json:
         console.print_json(data=[asdict(finding) for finding in findings])

@@ -20,6 +20,8 @@ from numba.core.caching import (
     UserWideCacheLocator,
 )
 
+from lidistill.homes import HOMELESS
+
 SAID = "LIDISTILL_NO_KERNEL_CACHE"
 """Set in the environment once the warning is out: worker processes need not say it again."""
 
@@ -63,7 +65,8 @@ def no_cache(reason: str) -> None:
 
 def user_cache() -> Path | None:
     """``$XDG_CACHE_HOME`` or ``~/.cache``; None for a user without a home (an unknown user id)."""
-    named = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    home = "" if HOMELESS in os.environ else os.path.expanduser("~/.cache")
+    named = os.environ.get("XDG_CACHE_HOME") or home
     return Path(named) if os.path.isabs(named) else None
 
 

@@ -16,7 +16,7 @@ PACKAGE = ROOT / "lidistill"
 # From the ground up (DESIGN, section 1): a part imports only from parts before it, or from itself.
 FLOORS = (
     ("__init__",),
-    ("interrupts", "io", "jit", "parallel", "progress", "provenance"),
+    ("homes", "interrupts", "io", "jit", "parallel", "progress", "provenance"),
     ("compat",),
     ("registry",),
     ("geometry",),
@@ -35,7 +35,7 @@ FLOORS = (
     ("engine",),
     ("evidence",),
     ("bench", "demo", "doctor"),
-    ("cli",),
+    ("cli", "completion"),
 )
 FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 # Upward on purpose, with the reason.

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lidistill import homes
 from lidistill.compat import (
     checkpoints,
     info_files,
@@ -143,6 +144,7 @@ _ACTIVE: dict[str, bool] = {}
 def apply() -> None:
     """Put every bridge in place and hush known messages; again and again is fine."""
     noise.hush()
+    homes.settle()
     for name, (_, install) in _INSTALLERS.items():
         if not _ACTIVE.get(name):
             _ACTIVE[name] = install()
