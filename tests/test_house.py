@@ -42,6 +42,8 @@ FLOOR = {part: level for level, parts in enumerate(FLOORS) for part in parts}
 EXCEPTIONS = {
     ("compat", "ops"): "a bridge hands a foreign library over to our kernels, when it is imported",
 }
+# Still above fifteen files.
+CROWDED = {"lidistill/engine"}
 # geometry/, ops/ and losses/ run on any machine: no OpenMMLab, no devkits, no transformers.
 LIGHT = ("geometry", "ops", "losses")
 HEAVY = ("mmengine", "mmcv", "mmdet", "mmdet3d", "nuscenes", "open3d", "transformers", "skimage")
@@ -118,6 +120,56 @@ def test_the_check_finds_an_upward_import(tmp_path, monkeypatch):
     assert upward(bad) == ["geometry/bad.py:2 imports lidistill.losses.contrastive"]
     bad.write_text("from lidistill.io import DataError\nfrom lidistill import __version__\n")
     assert upward(bad) == []
+
+
+def module_of(path: Path) -> str:
+    inside = path.relative_to(PACKAGE.parent).with_suffix("")
+    return ".".join(part for part in inside.parts if part != "__init__")
+
+
+def graph() -> dict[str, set[str]]:
+    """Which file of the package imports which, imports inside functions included."""
+    modules = {module_of(path): path for path in sources(PACKAGE)}
+    edges = {}
+    for module, path in modules.items():
+        named = [name for _, name in imports(parse(path))]
+        found = {name if name in modules else name.rpartition(".")[0] for name in named}
+        edges[module] = (found & set(modules)) - {module}
+    return edges
+
+
+def circle(edges: dict[str, set[str]]) -> list[str]:
+    """Files that import each other in a ring, or none."""
+    done: set[str] = set()
+
+    def walk(module: str, trail: list[str]) -> list[str]:
+        if module in trail:
+            return [*trail[trail.index(module) :], module]
+        if module not in done:
+            for other in sorted(edges[module]):
+                if found := walk(other, [*trail, module]):
+                    return found
+            done.add(module)
+        return []
+
+    return next((found for module in sorted(edges) if (found := walk(module, []))), [])
+
+
+def test_no_two_files_import_each_other():
+    assert circle(graph()) == []
+
+
+def test_the_check_finds_a_ring():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_a_room_of_many_files_has_alcoves():
+    """Fifteen files side by side are what a stranger can take in."""
+    rooms = {path.parent for path in sources(PACKAGE)}
+    files = {room: [p for p in room.glob("*.py") if p.stem != "__init__"] for room in rooms}
+    crowded = {str(room.relative_to(ROOT)): len(f) for room, f in files.items() if len(f) > 15}
+    assert set(crowded) <= CROWDED, crowded
 
 
 def test_a_method_does_not_import_another():

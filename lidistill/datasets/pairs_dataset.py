@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from lidistill import io
 from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
 from lidistill.converters.infos import load_infos
-from lidistill.converters.superpixels.make import SuperpixelStore
+from lidistill.converters.superpixels.store import SuperpixelStore
 from lidistill.datasets.frame import CameraView, Frame
 from lidistill.registry import DATASETS, TRANSFORMS
 

@@ -10,10 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from lidistill.datasets.frame import PairBatch
+from lidistill.distill.distiller import Distiller
 from lidistill.distill.regions import SuperpixelRegions
 from lidistill.distill.schedules import Schedule
 from lidistill.distill.teacher import Teacher
 from lidistill.losses.contrastive import RegionPairs, select_regions
+from lidistill.losses.gather import Negatives
 from lidistill.ops.segments.pixel_read import read_pixels, read_pixels_lowres
 from lidistill.ops.segments.segment import label_map_mean, pool_map_regions_lowres, segment_mean
 
@@ -125,6 +128,46 @@ def views(connectors: nn.ModuleDict, student: Any, teachers: Mapping[str, Any]) 
             suffix=suffix,
         )
     return found
+
+
+class RegionContrast(Distiller):
+    """What methods that contrast regions share; each says in :meth:`contrast` how.
+
+    Args:
+        temperature: of the InfoNCE.
+        region_scope: ``image``, or ``sample`` where the cameras of a sample share their regions;
+            see :meth:`lidistill.distill.regions.SuperpixelRegions.from_batch`.
+        negatives: ``"rank"``: the regions of the own process, as in the releases; ``"all"``: those
+            of all processes of a training.
+        networks: ``student``, ``teacher``, ``point_head``, ``image_head``, ...; see
+            :func:`image_to_lidar`.
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.07,
+        region_scope: str = "image",
+        negatives: Negatives = "rank",
+        **networks: Any,
+    ) -> None:
+        super().__init__(**image_to_lidar(**networks))
+        self.temperature = temperature
+        self.region_scope = region_scope
+        self.negatives = negatives
+
+    def distill_losses(
+        self, student: Any, teachers: dict[str, Any], batch: PairBatch
+    ) -> dict[str, torch.Tensor]:
+        """One contrast for each image teacher."""
+        regions = SuperpixelRegions.from_batch(batch, self.region_scope)
+        return {
+            f"infonce{suffix}": self.contrast(view, regions)
+            for suffix, view in views(self.connectors, student, teachers).items()
+        }
+
+    def contrast(self, view: View, regions: SuperpixelRegions) -> torch.Tensor:
+        """The method's loss for one image teacher."""
+        raise NotImplementedError
 
 
 def pool_superpixels(

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, make_dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import nn
@@ -136,3 +136,15 @@ class TapSet:
                 f"taps {sorted(missing)} of {type(model).__name__} were not reached by its forward "
                 "pass; tap a module that runs in this mode"
             )
+
+
+class TappedModel(Protocol):
+    """What a cache of outputs needs of a teacher: its network, its taps and a forward pass."""
+
+    model: nn.Module
+    taps: TapSet
+    inputs: Sequence[str] | None
+    autocast: str | None
+
+    def run(self, batch: Any) -> Any:
+        """Tapped outputs on a raw batch."""

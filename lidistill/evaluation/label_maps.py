@@ -5,43 +5,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from lidistill.world.catalog import CATEGORIES
+
 IGNORE = 0
 """Index of the class that is neither trained nor scored."""
 
-NUSCENES_FINE_CLASSES = (
-    "noise",
-    "animal",
-    "human.pedestrian.adult",
-    "human.pedestrian.child",
-    "human.pedestrian.construction_worker",
-    "human.pedestrian.personal_mobility",
-    "human.pedestrian.police_officer",
-    "human.pedestrian.stroller",
-    "human.pedestrian.wheelchair",
-    "movable_object.barrier",
-    "movable_object.debris",
-    "movable_object.pushable_pullable",
-    "movable_object.trafficcone",
-    "static_object.bicycle_rack",
-    "vehicle.bicycle",
-    "vehicle.bus.bendy",
-    "vehicle.bus.rigid",
-    "vehicle.car",
-    "vehicle.construction",
-    "vehicle.emergency.ambulance",
-    "vehicle.emergency.police",
-    "vehicle.motorcycle",
-    "vehicle.trailer",
-    "vehicle.truck",
-    "flat.driveable_surface",
-    "flat.other",
-    "flat.sidewalk",
-    "flat.terrain",
-    "static.manmade",
-    "static.other",
-    "static.vegetation",
-    "vehicle.ego",
-)
+NUSCENES_FINE_CLASSES = CATEGORIES
 """The 32 classes of a lidarseg file; position = stored value, ``index`` in the category table."""
 
 NUSCENES_CLASSES = (

@@ -11,34 +11,26 @@ from typing import Any
 
 import torch
 
-from lidistill.datasets.frame import PairBatch
-from lidistill.distill.distiller import Distiller
-from lidistill.distill.image_to_lidar import View, image_to_lidar, pool_superpixels, views
+from lidistill.distill.image_to_lidar import RegionContrast, View, pool_superpixels
 from lidistill.distill.regions import SuperpixelRegions
 from lidistill.losses.contrastive import region_infonce
-from lidistill.losses.gather import Negatives
 from lidistill.losses.rows import directions
 from lidistill.registry import MODELS
 
 
 @MODELS.register_module()
-class SLidR(Distiller):
+class SLidR(RegionContrast):
     """A sparse LiDAR network learns the region features of a frozen image network, without labels.
 
     Args:
-        temperature: of the InfoNCE; 0.07 in the paper, section 4.1.
         permute_regions: negative control: give every region the image feature of a random region
             of the batch. Nothing can be learned from it. (Within a sample would not do: the
             student then still learns which sample a region comes from, and gains from it.)
         noise_targets: negative control: random directions in place of image features, so that
             nothing of the images reaches the student. What it gains, training alone brings.
         compat_channel0: the release's rule for which regions count (first channel not exactly 0).
-        region_scope: ``image``, or ``sample`` where the cameras of a sample share their regions;
-            see :meth:`lidistill.distill.regions.SuperpixelRegions.from_batch`.
-        negatives: ``"rank"``: the regions of the own process, as in the paper; ``"all"``: those of
-            all processes of a training.
-        networks: ``student``, ``teacher``, ``point_head``, ``image_head``, ...; see
-            :func:`lidistill.distill.image_to_lidar.image_to_lidar`.
+        shared: ``temperature`` (0.07 in section 4.1), ``region_scope``, ``negatives`` and the
+            networks; see :class:`lidistill.distill.image_to_lidar.RegionContrast`.
 
     Differs from the authors' release: regions count when a pair falls into them; labels beyond a
     fixed number are an error instead of joining the next image; an image head that stays at the
@@ -48,34 +40,18 @@ class SLidR(Distiller):
 
     def __init__(
         self,
-        temperature: float = 0.07,
         permute_regions: bool = False,
         noise_targets: bool = False,
         compat_channel0: bool = False,
-        region_scope: str = "image",
-        negatives: Negatives = "rank",
-        **networks: Any,
+        **shared: Any,
     ) -> None:
-        super().__init__(**image_to_lidar(**networks))
-        self.temperature = temperature
+        super().__init__(**shared)
         self.permute_regions = permute_regions
         self.noise_targets = noise_targets
         self.compat_channel0 = compat_channel0
-        self.region_scope = region_scope
-        self.negatives = negatives
-
-    def distill_losses(
-        self, student: Any, teachers: dict[str, Any], batch: PairBatch
-    ) -> dict[str, torch.Tensor]:
-        """Section 3.2: superpixels and superpoints of one region attract, all others repel."""
-        regions = SuperpixelRegions.from_batch(batch, self.region_scope)
-        return {
-            f"infonce{suffix}": self.contrast(view, regions)
-            for suffix, view in views(self.connectors, student, teachers).items()
-        }
 
     def contrast(self, view: View, regions: SuperpixelRegions) -> torch.Tensor:
-        """Equation 1 for one image teacher."""
+        """Section 3.2, equation 1: both sides of one region attract, all other regions repel."""
         points = directions(view.points)  # (V, D)
         pooled = pool_superpixels(points, view.pixels, regions, self.compat_channel0)  # k, q
         self.observe("regions", len(pooled.region))

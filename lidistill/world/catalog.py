@@ -49,7 +49,6 @@ KINDS: dict[str, Kind] = {
 # Label of each ground material.
 GROUND_LIDARSEG = {"road": 24, "gravel": 25, "sidewalk": 26, "kerb": 26, "grass": 27}
 
-# All 32 nuScenes-lidarseg categories, index = position.
 CATEGORIES = (
     "noise",
     "animal",
@@ -84,3 +83,4 @@ CATEGORIES = (
     "static.vegetation",
     "vehicle.ego",
 )
+"""The 32 classes of a lidarseg file; position = stored value, ``index`` in the category table."""

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from lidistill.converters.superpixels.make import SuperpixelStore
+from lidistill.converters.superpixels.store import SuperpixelStore
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.datasets.transforms import (
     LoadImages,

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lidistill.converters.superpixels.make import RegionSource
     from lidistill.converters.superpixels.plan import Plan, Share
+    from lidistill.converters.superpixels.source import RegionSource
 
 HELP = "compute superpixels of all camera images, or import masks, once, into a store"
 
@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lidistill import io
-    from lidistill.converters.superpixels.make import make_regions, plan_regions
-    from lidistill.converters.superpixels.plan import shares_of
+    from lidistill.converters.superpixels.make import make_regions
+    from lidistill.converters.superpixels.plan import plan_regions, shares_of
     from lidistill.converters.superpixels.store import find_jobs, listed
 
     console = Console()
@@ -123,8 +123,9 @@ def _show_unfinished(shares: list[Share]) -> None:
 
 def source_of(args: argparse.Namespace) -> RegionSource:
     """SLIC, or the mask folder that was given."""
-    from lidistill.converters.superpixels.make import SlicParameters, SlicSource
     from lidistill.converters.superpixels.masks import MaskSource
+    from lidistill.converters.superpixels.slic import SlicParameters
+    from lidistill.converters.superpixels.source import SlicSource
 
     if args.import_masks is None:
         return SlicSource(SlicParameters(args.segments, args.compactness, args.sigma, args.scale))

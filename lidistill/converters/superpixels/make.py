@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Regions of every camera image, made once and kept in a store of 16-bit PNG files.
 
-They come from a *source*: SLIC superpixels (`SlicSource`), or masks that another tool wrote
-(`lidistill.converters.superpixels.masks.MaskSource`).
+They come from a *source* (`lidistill.converters.superpixels.source`): SLIC superpixels, or masks
+that another tool wrote (`lidistill.converters.superpixels.masks.MaskSource`).
 
 Source: SLidR (2203.16258) section 3.1: SLIC on the full image, 150 segments.
 Differs from the authors' release: 16 bits (theirs wraps at 256 labels), a manifest, resumable, one
@@ -13,84 +13,18 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol
-
-import numpy as np
-from numpy.typing import NDArray
 
 from lidistill import io
-from lidistill.converters.superpixels.plan import Plan, plan_regions
-from lidistill.converters.superpixels.slic import SlicParameters, slic_labels
+from lidistill.converters.superpixels.slic import SlicParameters
+from lidistill.converters.superpixels.source import RegionSource, SlicSource
 from lidistill.converters.superpixels.store import (
-    TOOL,
     Job,
     StoreWriter,
-    SuperpixelStore,
     find_jobs,
     listed,
     missing_jobs,
 )
-
-__all__ = [
-    "TOOL",
-    "Plan",
-    "RegionSource",
-    "SlicParameters",
-    "SlicSource",
-    "SuperpixelStore",
-    "find_jobs",
-    "make_regions",
-    "make_superpixels",
-    "plan_regions",
-    "plan_superpixels",
-    "slic_labels",
-]
-
-
-class RegionSource(Protocol):
-    """Where regions come from; must survive pickling, for worker processes."""
-
-    def recorded(self) -> dict[str, Any]:
-        """Everything that changes the labels, for the manifest."""
-
-    def prepare(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs as `labels` wants them, in the same order."""
-
-    def labels(self, job: Job) -> NDArray[np.integer]:
-        """(H, W) labels in 0..65534; 65535 = no region."""
-
-
-@dataclass(frozen=True)
-class SlicSource:
-    """SLIC superpixels of the images."""
-
-    parameters: SlicParameters
-
-    def recorded(self) -> dict[str, Any]:
-        """Parameters and the version of scikit-image."""
-        slic = asdict(self.parameters)
-        return {"method": "slic", **slic, "scikit_image": version("scikit-image")}
-
-    def prepare(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs as they are."""
-        return list(jobs)
-
-    def labels(self, job: Job) -> NDArray[np.integer]:
-        """Superpixels of one image."""
-        image = io.read_image(job.image, job.token)
-        if job.size is not None and image.shape[:2] != job.size:
-            raise io.DataError(
-                f"Expected an image of {job.size[0]} x {job.size[1]} pixels as in the info file, "
-                f"got {image.shape[0]} x {image.shape[1]}.",
-                path=job.image,
-                token=job.token,
-                fix="restore the original image, or run lidistill create_data --restart: it takes "
-                "the files' sizes.",
-            )
-        return slic_labels(image, self.parameters)
 
 
 def make_superpixels(
@@ -156,17 +90,6 @@ def make_regions(
         pass
     writer.finish(wanted)
     return len(own)
-
-
-def plan_superpixels(
-    info_files: str | Path | Sequence[str | Path],
-    data_root: str | Path,
-    out_dir: str | Path,
-    parameters: SlicParameters,
-    prefix: Mapping[str, str] | None = None,
-) -> Plan:
-    """Count the work of `make_superpixels` and measure it on a few images, writing nothing."""
-    return plan_regions(SlicSource(parameters), info_files, data_root, out_dir, prefix)
 
 
 def _write_one(job: Job, store: Path, source: RegionSource) -> None:

@@ -8,14 +8,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lidistill.converters.superpixels.slic import SlicParameters
+from lidistill.converters.superpixels.source import RegionSource, SlicSource
 from lidistill.converters.superpixels.store import Job, find_jobs, listed, missing_jobs
-
-if TYPE_CHECKING:
-    from lidistill.converters.superpixels.make import RegionSource
 
 MEASURED = 3
 """Images that a plan measures; evenly spaced among those still to do."""
@@ -131,6 +129,17 @@ def plan_regions(
         shares=shares_of(wanted, store, parts),
         free_bytes=_free_bytes(store),
     )
+
+
+def plan_superpixels(
+    info_files: str | Path | Sequence[str | Path],
+    data_root: str | Path,
+    out_dir: str | Path,
+    parameters: SlicParameters,
+    prefix: Mapping[str, str] | None = None,
+) -> Plan:
+    """Count the work of `make_superpixels` and measure it on a few images, writing nothing."""
+    return plan_regions(SlicSource(parameters), info_files, data_root, out_dir, prefix)
 
 
 def _png_bytes(labels: np.ndarray) -> int:

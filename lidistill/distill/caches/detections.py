@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,9 +30,7 @@ from lidistill.distill.caches.images import fingerprint
 from lidistill.distill.caches.store import TOOL, FeatureStore
 from lidistill.distill.detectors.places import Range, point_range
 from lidistill.distill.outputs import FeatureMap, SparseVoxels
-
-if TYPE_CHECKING:
-    from lidistill.distill.teacher import Teacher
+from lidistill.distill.taps import TappedModel
 
 
 class ReplayCache:
@@ -50,7 +48,7 @@ class ReplayCache:
         self.folder, self.budget_gib = Path(folder), budget_gib
         self.store: FeatureStore | None = None
 
-    def open(self, teacher: Teacher, create: bool = False) -> FeatureStore:
+    def open(self, teacher: TappedModel, create: bool = False) -> FeatureStore:
         """The store of a teacher; checked once.
 
         Raises:
@@ -69,7 +67,7 @@ class ReplayCache:
             self.store = FeatureStore(self.folder, parameters, self.budget_gib, create)
         return self.store
 
-    def outputs(self, teacher: Teacher, batch: Any) -> Any:
+    def outputs(self, teacher: TappedModel, batch: Any) -> Any:
         """Tapped outputs on a raw batch of mmdet3d, in the frame of its augmented samples.
 
         Raises:
@@ -94,7 +92,7 @@ class ReplayCache:
             setattr(outputs, tap, replayed(records, samples, grid, device))
         return outputs
 
-    def keep(self, teacher: Teacher, batch: Any, outputs: Any) -> bool:
+    def keep(self, teacher: TappedModel, batch: Any, outputs: Any) -> bool:
         """Write what a teacher said of samples as they are in the file; False past the budget.
 
         Raises:
@@ -112,7 +110,7 @@ class ReplayCache:
                     store.write(token, f"{tap}.{name}", rows, exact=name != "features")
         return all(self.has(store, token, teacher) for token in tokens)
 
-    def has(self, store: FeatureStore, token: str, teacher: Teacher) -> bool:
+    def has(self, store: FeatureStore, token: str, teacher: TappedModel) -> bool:
         """Whether every tap of a sample is there."""
         return all(read_record(store, token, tap) for tap in teacher.taps.taps)
 

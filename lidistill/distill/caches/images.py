@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,9 +29,7 @@ from torch.nn import functional as F
 from lidistill import io
 from lidistill.distill.caches.store import TOOL, FeatureStore
 from lidistill.distill.outputs import FeatureMap
-
-if TYPE_CHECKING:
-    from lidistill.distill.teacher import Teacher
+from lidistill.distill.taps import TappedModel
 
 MODES = ("exact", "replay")
 
@@ -65,7 +63,7 @@ class TeacherCache:
         self.budget_gib, self.missing = budget_gib, missing
         self.store: FeatureStore | None = None
 
-    def open(self, teacher: Teacher, create: bool = True) -> FeatureStore:
+    def open(self, teacher: TappedModel, create: bool = True) -> FeatureStore:
         """The store of a teacher; checked once.
 
         Raises:
@@ -82,7 +80,7 @@ class TeacherCache:
             self.store = FeatureStore(self.folder, parameters, self.budget_gib, create)
         return self.store
 
-    def outputs(self, teacher: Teacher, batch: Any) -> Any:
+    def outputs(self, teacher: TappedModel, batch: Any) -> Any:
         """Tapped outputs on a batch, from the store where it has them.
 
         Args:
@@ -173,7 +171,7 @@ class TeacherCache:
         )
 
 
-def live_maps(teacher: Teacher, images: Tensor) -> dict[str, Tensor]:
+def live_maps(teacher: TappedModel, images: Tensor) -> dict[str, Tensor]:
     """Maps (B, C, h, w) of every tap, by a forward pass.
 
     Raises:
@@ -200,7 +198,7 @@ def keep(store: FeatureStore, token: str, maps: dict[str, Tensor], row: int) -> 
     return any(written)
 
 
-def parameters_of(teacher: Teacher, size: tuple[int, int]) -> dict[str, Any]:
+def parameters_of(teacher: TappedModel, size: tuple[int, int]) -> dict[str, Any]:
     """What a cache must agree on with its reader."""
     return {
         "teacher": fingerprint(teacher.model),

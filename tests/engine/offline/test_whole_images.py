@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lidistill import cli
-from lidistill.converters.superpixels.make import SuperpixelStore
+from lidistill.converters.superpixels.store import SuperpixelStore
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.teacher import Teacher
 from lidistill.engine.config import load_config
