@@ -11,10 +11,10 @@ from pathlib import Path
 from rich.console import Console
 
 from lidistill import provenance
-from lidistill.engine import slidr_report, slidr_runs
 from lidistill.engine.train import train
 from lidistill.evaluation.probes.result import ProbeResult
 from lidistill.evaluation.results import ResultRow
+from lidistill.evidence import slidr_report, slidr_runs
 from lidistill.io import read_json, write_json
 from lidistill.visualization.report import write_report
 from lidistill.visualization.report_data import ReportData

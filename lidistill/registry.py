@@ -5,6 +5,9 @@ Locations are imported on first look-up, so ``import lidistill`` stays light. Co
 Python style name classes directly and do not need these; foreign configs say ``lidistill.Name``.
 """
 
+import importlib
+from typing import Any
+
 from mmengine.registry import DATASETS as _DATASETS
 from mmengine.registry import HOOKS as _HOOKS
 from mmengine.registry import LOOPS as _LOOPS
@@ -42,3 +45,29 @@ METRICS = Registry("metric", parent=_METRICS, scope="lidistill", locations=["lid
 LOOPS = Registry(
     "loop", parent=_LOOPS, scope="lidistill", locations=["lidistill.engine.loops.iterations"]
 )
+
+
+def look_up(name: str) -> Any:
+    """What a string in a config means: ``package.module.Class``, ``scope.Class`` or ``Class``."""
+    import mmengine.runner  # noqa: F401  (fills mmengine's own registries)
+    from mmengine import registry as registries
+    from mmengine.registry import Registry
+
+    from lidistill import compat
+
+    compat.apply()  # mmdet3d does not import without the bridges
+    module, _, attribute = name.rpartition(".")
+    if module:
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except AttributeError:
+            pass
+        except ModuleNotFoundError as error:
+            if error.name != module.split(".")[0]:  # the module is there, what it needs is not
+                raise
+    for candidate in vars(registries).values():
+        if isinstance(candidate, Registry):
+            found = candidate.get(name)
+            if found is not None:
+                return found
+    return None

@@ -34,8 +34,8 @@ def cases(size: str) -> list[Case]:
     from lidistill import compat
     from lidistill.datasets.sampler import Draw
     from lidistill.engine.config import load_config
-    from lidistill.engine.slidr_runs import prepare_world
     from lidistill.engine.test import drop_teacher_checkpoints
+    from lidistill.evidence.slidr_runs import prepare_world
     from lidistill.registry import MODELS
 
     compat.apply()

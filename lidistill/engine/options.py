@@ -102,7 +102,7 @@ def _arguments(node: Mapping[str, Any], place: str) -> tuple[list[str], bool]:
 def _resolve(kind: Any) -> Any:
     if not isinstance(kind, str):
         return kind
-    from lidistill.engine.show_config import look_up
+    from lidistill.registry import look_up
 
     try:
         return look_up(kind)

@@ -7,7 +7,6 @@ Configs name classes, not strings of dots, so each ``type`` has a file and a lin
 from __future__ import annotations
 
 import argparse
-import importlib
 import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 
 from lidistill.engine.config import add_config_arguments, load_config
 from lidistill.engine.stages import load_stage
+from lidistill.registry import look_up
 
 HELP = "print a resolved config and file:line of every class it would build"
 
@@ -123,32 +123,6 @@ def locate(kind: Any, key: str = "") -> Built:
 
 def _is_buildable(kind: Any) -> bool:
     return isinstance(kind, str) or inspect.isclass(kind) or inspect.isfunction(kind)
-
-
-def look_up(name: str) -> Any:
-    """What a string in a config means: ``package.module.Class``, ``scope.Class`` or ``Class``."""
-    import mmengine.runner  # noqa: F401  (fills mmengine's own registries)
-    from mmengine import registry as registries
-    from mmengine.registry import Registry
-
-    from lidistill import compat
-
-    compat.apply()  # mmdet3d does not import without the bridges
-    module, _, attribute = name.rpartition(".")
-    if module:
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except AttributeError:
-            pass
-        except ModuleNotFoundError as error:
-            if error.name != module.split(".")[0]:  # the module is there, what it needs is not
-                raise
-    for candidate in vars(registries).values():
-        if isinstance(candidate, Registry):
-            found = candidate.get(name)
-            if found is not None:
-                return found
-    return None
 
 
 def _short(file: Path) -> str:

@@ -113,6 +113,7 @@ def make_plan(name: str, work_dir: Path, tuning: bool = False) -> EvidencePlan:
             f"no evidence plan {name!r}; known: {', '.join(plan_names())}. "
             "Or name a function that returns one, as module:function"
         )
+    from lidistill.evidence.runs import plan_of
+
     table = importlib.import_module(f"{_HOME}.{name}").table()
-    made: EvidencePlan = (table.tuning() if tuning else table).plan(work_dir)
-    return made
+    return plan_of(table.tuning() if tuning else table, work_dir)

@@ -18,9 +18,9 @@ from lidistill import compat
 from lidistill.engine.config import load_config, map_strings
 from lidistill.engine.overrides import apply_overrides
 from lidistill.engine.train import train_one
-from lidistill.evidence.plan import Row, slug
+from lidistill.evidence.plan import Curve, EvidencePlan, Row, slug
 from lidistill.evidence.scores import SCORES, Trained
-from lidistill.evidence.table import CONFIG, ROW, Line, Table
+from lidistill.evidence.table import CONFIG, ROW, STAGE, Line, Table
 from lidistill.hooks.run_folder import read_run
 
 
@@ -203,3 +203,28 @@ def _plain(value: Any) -> Any:
         return value
     named = getattr(value, "__qualname__", None)
     return f"{value.__module__}.{named}" if named else str(value)
+
+
+def plan_of(table: Table, work_dir: Path) -> EvidencePlan:
+    """What is to be run; trainings go into ``<work_dir>/trained``, shared by all tables."""
+    runs = Runs(table, work_dir / "trained")
+    rows = [
+        _curve(runs, line) if line.curve else runs.row(line)
+        for line in table.lines
+        if line.score != STAGE
+    ]
+    return EvidencePlan(
+        method=table.method,
+        dataset=table.world.words,
+        metric=table.metric,
+        rows=rows,
+        seeds=table.seeds,
+        protocol=table.protocol,
+        teacher=table.teacher,
+        kind=table.kind,
+        choices=table.choices,
+    )
+
+
+def _curve(runs: Runs, line: Line) -> Curve:
+    return Curve(line.name, lambda factor: runs.row(line.at(factor)), line.curve, line.twin)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lidistill.engine import slidr_runs
 from lidistill.engine.detection import Scores, evaluate_detector
 from lidistill.engine.loops.finetuning import OUTCOME
 from lidistill.engine.loops.probing import iou_by_class
@@ -20,6 +19,7 @@ from lidistill.engine.test import drop_teacher_checkpoints, leave_teachers_out
 from lidistill.engine.train import console_log
 from lidistill.evaluation.kitti.ap import DIFFICULTIES, KittiScores
 from lidistill.evaluation.probes.result import ProbeResult
+from lidistill.evidence import slidr_runs
 from lidistill.io import read_json
 
 PROBED = Path("configs/slidr/demo_pretrain.py")

@@ -12,10 +12,8 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from lidistill.evidence.plan import Curve, EvidencePlan, Row
 from lidistill.evidence.worlds import World
 
 ROW, CONFIG = "row://", "config://"
@@ -108,29 +106,3 @@ class Table:
     def tuning(self) -> Table:
         """The same on the world kept for choices: to find sizes and settings, not to report."""
         return dataclasses.replace(self, method=f"{self.method}_tuning", kind="choice")
-
-    def plan(self, work_dir: Path) -> EvidencePlan:
-        """What is to be run; trainings go into ``<work_dir>/trained``, shared by all tables."""
-        from lidistill.evidence.runs import Runs
-
-        runs = Runs(self, work_dir / "trained")
-        rows: list[Row | Curve] = []
-        for line in self.lines:
-            if line.score == STAGE:
-                continue
-            rows.append(_curve(runs, line) if line.curve else runs.row(line))
-        return EvidencePlan(
-            method=self.method,
-            dataset=self.world.words,
-            metric=self.metric,
-            rows=rows,
-            seeds=self.seeds,
-            protocol=self.protocol,
-            teacher=self.teacher,
-            kind=self.kind,
-            choices=self.choices,
-        )
-
-
-def _curve(runs: Any, line: Line) -> Curve:
-    return Curve(line.name, lambda factor: runs.row(line.at(factor)), line.curve, line.twin)

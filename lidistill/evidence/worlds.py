@@ -7,7 +7,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from lidistill.engine import slidr_runs
+from lidistill.evidence import slidr_runs
 from lidistill.io import exclusive
 
 LAYOUTS = {"nuscenes": "nuScenes", "kitti": "KITTI"}

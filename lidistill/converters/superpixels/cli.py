@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from lidistill.converters.superpixels.make.source import RegionSource
     from lidistill.converters.superpixels.plan import Plan, Share
+    from lidistill.converters.superpixels.source import RegionSource
 
 HELP = "compute superpixels of all camera images, or import masks, once, into a store"
 
@@ -123,9 +123,9 @@ def _show_unfinished(shares: list[Share]) -> None:
 
 def source_of(args: argparse.Namespace) -> RegionSource:
     """SLIC, or the mask folder that was given."""
-    from lidistill.converters.superpixels.make.source import SlicSource
     from lidistill.converters.superpixels.masks import MaskSource
     from lidistill.converters.superpixels.slic import SlicParameters
+    from lidistill.converters.superpixels.source import SlicSource
 
     if args.import_masks is None:
         return SlicSource(SlicParameters(args.segments, args.compactness, args.sigma, args.scale))

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Regions of every camera image, made once and kept in a store of 16-bit PNG files.
 
-They come from a *source* (`lidistill.converters.superpixels.make.source`): SLIC superpixels, or masks
+They come from a *source* (`lidistill.converters.superpixels.source`): SLIC superpixels, or masks
 that another tool wrote (`lidistill.converters.superpixels.masks.MaskSource`).
 
 Source: SLidR (2203.16258) section 3.1: SLIC on the full image, 150 segments.
@@ -16,8 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from lidistill import io
-from lidistill.converters.superpixels.make.source import RegionSource, SlicSource
 from lidistill.converters.superpixels.slic import SlicParameters
+from lidistill.converters.superpixels.source import RegionSource, SlicSource
 from lidistill.converters.superpixels.store import (
     Job,
     StoreWriter,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lidistill.converters.superpixels.make.source import RegionSource, SlicSource
 from lidistill.converters.superpixels.slic import SlicParameters
+from lidistill.converters.superpixels.source import RegionSource, SlicSource
 from lidistill.converters.superpixels.store import Job, find_jobs, listed, missing_jobs
 
 MEASURED = 3

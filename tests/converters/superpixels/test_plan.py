@@ -9,13 +9,13 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from lidistill.converters.superpixels.make.source import SlicSource
 
 from lidistill.converters.superpixels import cli as superpixels_cli
 from lidistill.converters.superpixels import plan as superpixel_plan
 from lidistill.converters.superpixels.make import make_regions
 from lidistill.converters.superpixels.plan import Share, plan_regions, shares_of
 from lidistill.converters.superpixels.slic import SlicParameters
+from lidistill.converters.superpixels.source import SlicSource
 from lidistill.converters.superpixels.store import SuperpixelStore, find_jobs
 from lidistill.io import DataError
 from tests.datasets.mini import make_mini

@@ -15,7 +15,6 @@ from lidistill.datasets.frame import Frame
 from lidistill.datasets.loading import LoadImages, LoadPoints, LoadSuperpixels, PairPoints
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.engine.loops.probing import calibrate_student, iou_by_class
-from lidistill.engine.slidr_runs import build_model, device_of, probe_batches
 from lidistill.evaluation.label_maps import (
     NUSCENES_CLASSES,
     NUSCENES_COLOURS,
@@ -24,6 +23,7 @@ from lidistill.evaluation.label_maps import (
 )
 from lidistill.evaluation.probes.result import ProbeResult
 from lidistill.evaluation.results import ResultRow
+from lidistill.evidence.slidr_runs import build_model, device_of, probe_batches
 from lidistill.visualization.bev import bev_picture
 from lidistill.visualization.colours import region_colours
 from lidistill.visualization.curves import read_scalars
