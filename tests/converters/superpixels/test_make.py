@@ -19,7 +19,7 @@ from lidistill.converters.superpixels import cli as superpixels_cli
 from lidistill.converters.superpixels.make import make_superpixels
 from lidistill.converters.superpixels.plan import plan_superpixels
 from lidistill.converters.superpixels.slic import SlicParameters, slic_labels
-<<<<<<< HEAD
+from lidistill.converters.superpixels.store import SuperpixelStore, find_jobs
 from lidistill.io import (
     DataError,
     load_pickle,
@@ -28,10 +28,6 @@ from lidistill.io import (
     read_manifest,
     write_json,
 )
-=======
-from lidistill.converters.superpixels.store import SuperpixelStore, find_jobs
-from lidistill.io import DataError, load_pickle, read_image, read_label_map, read_manifest
->>>>>>> 497e265 (No two files import each other: sources of regions, what a cache needs of a teacher; the house test holds it; classes of lidarseg and constructors of region contrasts stand once)
 from tests.datasets.mini import image_of, make_mini
 
 SETTING = {"segments": 20}

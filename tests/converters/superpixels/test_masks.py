@@ -15,16 +15,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lidistill.converters.superpixels import cli as superpixels_cli
-<<<<<<< HEAD
-from lidistill.converters.superpixels.make import SuperpixelStore, find_jobs, make_regions
+from lidistill.converters.superpixels.make import make_regions
 from lidistill.converters.superpixels.mask_files import paint, paint_runs, read_regions
 from lidistill.converters.superpixels.masks import MaskSource, tidy
-from lidistill.converters.superpixels.store import Job
-=======
-from lidistill.converters.superpixels.make import make_regions
-from lidistill.converters.superpixels.masks import MaskSource, paint, paint_runs, read_regions, tidy
 from lidistill.converters.superpixels.store import Job, SuperpixelStore, find_jobs
->>>>>>> 497e265 (No two files import each other: sources of regions, what a cache needs of a teacher; the house test holds it; classes of lidarseg and constructors of region contrasts stand once)
 from lidistill.io import NO_REGION, DataError, read_label_map, read_manifest
 from tests.converters.superpixels.test_rle import naive_runs
 from tests.datasets.mini import HEIGHT, WIDTH, make_mini
