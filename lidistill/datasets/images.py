@@ -127,7 +127,7 @@ class ImageCrops(BaseDataset):
         infos = load_infos(self.ann_file, need=("images",))
         self._metainfo.update(infos.metainfo)
         locate = InfoPaths(self.root, infos.metainfo)
-        return [
+        entries = [
             {
                 "path": str(locate(info["images"][name]["img_path"], name)),
                 "token": frame_token(info),
@@ -135,6 +135,14 @@ class ImageCrops(BaseDataset):
             for info in infos.frames
             for name in camera_names(info, self.cameras)
         ]
+        if not entries:
+            raise io.DataError(
+                "This method needs camera images, but no frame of this info file names one.",
+                path=self.ann_file,
+                fix="use data with cameras; if these have some, extract their images and run "
+                "lidistill create_data --restart.",
+            )
+        return entries
 
     def __getitem__(self, key: Any) -> TwoViews:
         """Two views of the image of an index or of a `Draw`."""

@@ -13,6 +13,10 @@ from lidistill.io.clouds import cloud_fault, header_fault
 from lidistill.io.errors import DataError, PathLike, missing_file, read_bytes
 
 NonFinite = Literal["error", "drop", "keep"]
+DROP_LINE = (
+    "python -c \"import sys, numpy; p = numpy.fromfile(sys.argv[1], '<f4').reshape(-1, {width}); "
+    'p[numpy.isfinite(p).all(1)].tofile(sys.argv[2])" OLD NEW'
+)
 HEAD_BYTES = 1 << 16
 MAX_FEATURES = 64
 
@@ -96,7 +100,9 @@ def finite_points(
             path=path,
             token=token,
             fix="extract this file again from the dataset's archive, or remove those points: "
-            "nonfinite='drop' of the transform that loads points leaves them out and counts them.",
+            + DROP_LINE.format(width=points.shape[1])
+            + " (in training, nonfinite='drop' of the transform that loads points leaves them out "
+            "and counts them).",
         )
     return points
 
