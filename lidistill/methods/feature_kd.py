@@ -174,7 +174,7 @@ class FeatureKD(Distiller):
             if extra["log_scale"] is None:
                 raise ValueError(
                     f"term {name!r}: {loss.func.__name__} needs a connector with variances, "
-                    "lidistill.distill.edge_conv.Gaussian"
+                    "lidistill.distill.detectors.edge_conv.Gaussian"
                 )
         return loss(own, places.teacher, weights=places.weights, **extra)
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from lidistill.distill.detectors.choices import importance_of
+from lidistill.distill.detectors.edge_conv import EdgeConv
 from lidistill.distill.detectors.method import detector_pair
 from lidistill.distill.detectors.places import Places, match_places, point_range
 from lidistill.distill.distiller import Distiller
-from lidistill.distill.edge_conv import EdgeConv
 from lidistill.distill.schedules import Schedule
 from lidistill.distill.taps import Tap
 from lidistill.losses.local_graph import (

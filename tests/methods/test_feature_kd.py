@@ -19,9 +19,9 @@ from lidistill.distill.detectors.choices import (
     Score,
     TopK,
 )
+from lidistill.distill.detectors.edge_conv import Gaussian as GaussianRegressor
+from lidistill.distill.detectors.edge_conv import MaskedGenerator
 from lidistill.distill.detectors.labels import TeacherBoxes, add_teacher_boxes
-from lidistill.distill.edge_conv import Gaussian as GaussianRegressor
-from lidistill.distill.edge_conv import MaskedGenerator
 from lidistill.distill.schedules import Ramp
 from lidistill.losses import feature, relation, response
 from lidistill.methods.feature_kd import FeatureKD

@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from lidistill.distill.audit import audit
+from lidistill.distill.detectors.edge_conv import EdgeConv
 from lidistill.distill.detectors.places import Places
-from lidistill.distill.edge_conv import EdgeConv
 from lidistill.distill.outputs import FeatureMap, SparseVoxels
 from lidistill.methods.pointdistiller import GraphTap, PointDistiller
 from lidistill.ops.graphs.local_graph import feature_graph
