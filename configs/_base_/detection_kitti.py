@@ -5,7 +5,6 @@ As in mmdet3d's KITTI configs, without pasted and jittered objects. Full scans a
 camera sees, since KITTI labels nothing else; boxes without a point are left out of the training.
 """
 
-from mmdet3d.datasets import KittiDataset
 from mmdet3d.datasets.transforms import (
     GlobalRotScaleTrans,
     LoadAnnotations3D,
@@ -19,6 +18,7 @@ from mmengine.dataset import DefaultSampler
 from mmengine.runner import TestLoop
 
 from lidistill.datasets.detections import DropEmptyBoxes, KeepPointsInImage, SeededDetections
+from lidistill.datasets.kitti_frames import kitti_frames
 from lidistill.datasets.point_files import LoadCheckedPoints
 from lidistill.datasets.sampler import SeededSampler
 from lidistill.evaluation.kitti.metric import KittiDetection
@@ -53,7 +53,7 @@ pack_test = [
     dict(type=Pack3DDetInputs, keys=["points"]),
 ]
 frames = dict(
-    type=KittiDataset,
+    type=kitti_frames,
     data_root=data_root,
     ann_file="kitti_infos_train.pkl",
     data_prefix=dict(pts="training/velodyne"),
@@ -72,7 +72,7 @@ test_dataloader = dict(
     num_workers=2,
     sampler=dict(type=DefaultSampler, shuffle=False),
     dataset=dict(
-        type=KittiDataset,
+        type=kitti_frames,
         data_root=data_root,
         ann_file="kitti_infos_val.pkl",
         data_prefix=dict(pts="training/velodyne"),

@@ -202,6 +202,8 @@ class KeepPointsInImage:
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
         """Filter ``points`` of mmdet3d's sample."""
         image = results["images"][self.camera]
+        if "width" not in image:  # a data set of LiDAR alone: its labels are all around
+            return results
         pixel_from_lidar = np.asarray(image["lidar2img"], dtype=np.float64)
         u, v, depth = apply_transform(
             pixel_from_lidar, results["points"].tensor[:, :3].double().numpy()

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 Found = tuple[str, NDArray, NDArray, NDArray]
@@ -22,7 +23,44 @@ def boxes_of_sample(sample: Mapping[str, Any]) -> Found:
     rows = boxes.tensor.double().numpy().copy()
     rows[:, :3] = boxes.gravity_center.double().numpy()
     scores, labels = found["scores_3d"].cpu().numpy(), found["labels_3d"].cpu().numpy()
-    return PurePath(sample["lidar_path"]).name, rows, scores, labels
+    name = PurePath(sample["lidar_path"]).name
+    check_finite(rows, scores, f"{name} ({sample.get('token') or 'no token'})")
+    return name, rows, scores, labels
+
+
+def check_finite(boxes: NDArray, scores: NDArray, frame: str) -> None:
+    """Refuses detections that are no numbers, which no metric can place.
+
+    Args:
+        boxes: (M, 7+).
+        scores: (M,).
+        frame: what to call the frame.
+
+    Raises:
+        ValueError: a score or a value of a box is NaN or infinite; names frame and detection.
+    """
+    wrong = ~(np.isfinite(scores) & np.isfinite(boxes).all(axis=1))
+    if wrong.any():
+        first = int(np.flatnonzero(wrong)[0])
+        raise ValueError(
+            f"keyframe {frame}: {int(wrong.sum())} of {len(boxes)} detections hold NaN or "
+            f"infinity; the first, number {first}: score {scores[first]}, box "
+            f"{boxes[first].tolist()}; look for NaN in the checkpoint and in this frame's points"
+        )
+
+
+def frame_of(frames: Mapping[str, Mapping[str, Any]], name: str, path: object) -> Mapping[str, Any]:
+    """The entry of an info file for a point file.
+
+    Raises:
+        ValueError: there is none: the detections are of another split.
+    """
+    if name not in frames:
+        raise ValueError(
+            f"detections of {name}, but {path} has no such frame: name the info file of the split "
+            "that was tested as the metric's ann_file"
+        )
+    return frames[name]
 
 
 def frames_by_file(frames: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 
 from lidistill.evaluation.label_maps import IGNORE, NUSCENES_CLASSES
 from lidistill.evaluation.miou import PROTOCOLS, ConfusionMatrix, Protocol, iou_from_counts
@@ -64,9 +65,13 @@ class LidarSegMetric(BaseMetric):
         metrics = {"mIoU": iou.miou}
         metrics |= {self.classes[index]: float(iou.per_class[index]) for index in scored}
         points = int(counts.sum())
+        absent = iou.absent_in_words(self.classes)
+        if absent:
+            print_log(absent, "current")
         self.outcome = {
             "protocol": f"every labelled point ({points:,}) of {len(results)} validation frames; "
-            f"{iou.protocol}",
+            f"{iou.protocol}" + (f"; {absent}" if absent else ""),
+            "absent": [self.classes[index] for index in iou.absent],
             "mIoU": none_for_nan(iou.miou),
             "iou": {name: none_for_nan(metrics[name]) for name in metrics if name != "mIoU"},
             "frames": len(results),

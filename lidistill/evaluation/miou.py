@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -34,11 +36,29 @@ class IoU:
         per_class: (C,) float64, IoU of each class; NaN at the ignored class and, under
             ``nuscenes``, at classes neither present nor predicted.
         protocol: words of :data:`PROTOCOLS`.
+        absent: scored classes without a true point; one that is predicted has IoU 0 all the same.
     """
 
     miou: float
     per_class: np.ndarray
     protocol: str
+    absent: tuple[int, ...] = ()
+
+    def absent_in_words(self, classes: Sequence[str]) -> str:
+        """Which classes the mean could not judge and how it took them; empty where all are there.
+
+        Args:
+            classes: names, position = class.
+        """
+        if not self.absent:
+            return ""
+        if math.isnan(self.miou):
+            return "no labelled point of a scored class, so there is no mIoU"
+        named = []
+        for index in self.absent:
+            iou = float(self.per_class[index])
+            named.append(f"{classes[index]} ({'left out' if math.isnan(iou) else f'IoU {iou:g}'})")
+        return f"classes without a true point: {', '.join(named)}"
 
 
 class ConfusionMatrix:
@@ -131,8 +151,11 @@ def iou_from_counts(
     per_class = np.where(union > 0, hit / np.maximum(union, 1), empty)  # (C,)
     per_class[~scored] = np.nan
     kept = per_class[~np.isnan(per_class)]
-    miou = float(kept.mean()) if kept.size else float("nan")
-    return IoU(miou=miou, per_class=per_class, protocol=PROTOCOLS[protocol])
+    absent = tuple(np.flatnonzero(scored & (counts.sum(axis=1) == 0)).tolist())
+    if not counts.sum():  # nothing was labelled: no class counts 1
+        kept, per_class = kept[:0], np.full(len(counts), np.nan)
+    miou = float(kept.mean()) if kept.size else math.nan
+    return IoU(miou=miou, per_class=per_class, protocol=PROTOCOLS[protocol], absent=absent)
 
 
 def _labels(values: Any, name: str, num_classes: int) -> np.ndarray:

@@ -100,7 +100,7 @@ def test_order_of_points_does_not_matter():
 def test_perfect_prediction_and_no_points():
     matrix = ConfusionMatrix(5)
     assert np.isnan(matrix.iou().miou)
-    assert matrix.iou("slidr").miou == 1.0
+    assert np.isnan(matrix.iou("slidr").miou)
     matrix.update(np.array([], dtype=np.int64), np.array([], dtype=np.int64))
     matrix.update(np.array([0, 1, 2, 2]), np.array([3, 1, 2, 2]))
     assert matrix.iou().miou == 1.0
@@ -143,3 +143,26 @@ def test_bad_arguments():
         ConfusionMatrix(3, ignore=3)
     with pytest.raises(ValueError, match="unknown protocol 'mean'; known: nuscenes, slidr"):
         iou_from_counts(np.eye(3, dtype=int), protocol="mean")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("protocol", "how"), [("nuscenes", "left out"), ("slidr", "IoU 1")])
+def test_absent_classes_are_named(protocol, how):
+    matrix = ConfusionMatrix(5)
+    matrix.update(np.array([1, 1, 2, 0]), np.array([1, 3, 2, 2]))
+    iou = matrix.iou(protocol)
+    assert iou.absent == (3, 4)
+    words = iou.absent_in_words(["ignore", "a", "b", "c", "d"])
+    assert words == f"classes without a true point: c (IoU 0), d ({how})"
+    matrix.update(np.array([3, 4]), np.array([3, 4]))
+    assert matrix.iou(protocol).absent_in_words("abcde") == ""
+
+
+@pytest.mark.parametrize("protocol", ["nuscenes", "slidr"])
+def test_nothing_to_count_is_no_score(protocol):
+    """Once SLidR's protocol called it 1."""
+    matrix = ConfusionMatrix(3)
+    matrix.update(np.array([0, 0]), np.array([1, 2]))
+    iou = matrix.iou(protocol)
+    assert np.isnan(iou.miou)
+    assert np.isnan(iou.per_class).all()
+    assert "no labelled point" in iou.absent_in_words("abc")

@@ -8,13 +8,14 @@ and its float32 overlaps give 0 for identical boxes.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.converters.kitti.files import DONT_CARE, Labels
+from lidistill.converters.kitti.files import DONT_CARE, UNKNOWN_ALPHA, Labels
 from lidistill.evaluation.kitti._match import (
     COUNTS,
     IGNORED,
@@ -48,9 +49,9 @@ class KittiScores:
         ap: class -> metric (``bbox``, ``bev``, ``3d``, ``aos``) -> ``R40`` or ``R11`` ->
             (easy, moderate, hard).
         precision: class -> metric -> (3, 41) interpolated precision at each sampled recall.
-        objects: class -> objects that count, by difficulty.
+        objects: class -> objects that count, by difficulty. Where none does, AP is NaN.
         frames: evaluated.
-        protocol: in words.
+        protocol: in words, with what could not be scored and why; print it beside the numbers.
     """
 
     ap: dict[str, dict[str, dict[str, tuple[float, ...]]]]
@@ -60,19 +61,27 @@ class KittiScores:
     protocol: str
 
     def mean(self, metric: str = "3d", recalls: str = "R40", difficulty: str = "moderate") -> float:
-        """Mean AP over the classes."""
+        """Mean AP over the classes that have objects of that difficulty; NaN where none has."""
         level = DIFFICULTIES.index(difficulty)
-        return float(np.mean([table[metric][recalls][level] for table in self.ap.values()]))
+        values = [table[metric][recalls][level] for table in self.ap.values()]
+        known = [value for value in values if not math.isnan(value)]
+        return float(np.mean(known)) if known else math.nan
 
     def metrics(self) -> dict[str, float]:
-        """Name -> percent, as an mmengine metric returns them."""
-        return {
+        """Name -> percent, and objects that count, as an mmengine metric returns them."""
+        scores = {
             f"{name}/{metric}_{recalls}_{difficulty}": value
             for name, table in self.ap.items()
             for metric, both in table.items()
             for recalls, values in both.items()
             for difficulty, value in zip(DIFFICULTIES, values, strict=True)
         }
+        counts = {
+            f"{name}/objects_{difficulty}": float(count)
+            for name, counted in self.objects.items()
+            for difficulty, count in zip(DIFFICULTIES, counted, strict=True)
+        }
+        return {**scores, **counts}
 
 
 @dataclass(frozen=True)
@@ -85,6 +94,7 @@ class _Frame:
     turns: NDArray[np.float64]
     truth_roles: NDArray[np.int64]  # (3, G)
     found_roles: NDArray[np.int64]  # (3, D)
+    alpha_known: bool  # of the objects and detections that count
 
 
 def kitti_ap(
@@ -92,6 +102,7 @@ def kitti_ap(
     found: Sequence[Labels],
     classes: Sequence[str] = CLASSES,
     min_overlap: Mapping[str, float] = STRICT,
+    with_images: bool = True,
 ) -> KittiScores:
     """Average precision of detections by KITTI's protocol.
 
@@ -99,31 +110,40 @@ def kitti_ap(
         truth: labels of each frame, DontCare included.
         found: detections of each frame, in the same order, with scores; rectangles clipped to the
             image.
-        classes: of :data:`CLASSES`.
-        min_overlap: class -> overlap in bev and 3d that a match must exceed.
+        classes: of :data:`CLASSES`, or own ones.
+        min_overlap: class -> overlap in bev and 3d that a match must exceed; an own class's holds
+            for bbox, too.
+        with_images: False: rectangles mean nothing, so bbox and aos are NaN.
 
     Returns:
-        AP in percent; 0 for a class without detections or objects.
+        AP in percent; NaN where no object counts, and 0 where objects were not found.
 
     Raises:
-        ValueError: an unknown class, or unequal numbers of frames.
+        ValueError: a class without an overlap, or unequal numbers of frames.
     """
-    if len(truth) != len(found) or set(classes) - set(CLASSES):
+    unknown = [name for name in classes if name not in min_overlap]
+    if len(truth) != len(found) or unknown:
         raise ValueError(
-            f"expected as many frames of truth as of detections and classes of {CLASSES}, got "
-            f"{len(truth)}, {len(found)} and {tuple(classes)}"
+            f"expected as many frames of truth as of detections and an overlap for each class "
+            f"({', '.join(min_overlap)} have one), got {len(truth)}, {len(found)} and "
+            f"{tuple(classes)}"
         )
     ap, precisions, objects = {}, {}, {}
+    without_alpha = []
     for name in classes:
         frames = [_frame(*pair, name) for pair in zip(truth, found, strict=True)]
         counts = [_count(frames, level) for level in range(3)]
+        if not all(frame.alpha_known for frame in frames):
+            without_alpha.append(name)
         curves = {}
         for metric in ("bbox", "bev", "3d"):
-            minimum = STRICT[name] if metric == "bbox" else min_overlap[name]
+            minimum = STRICT.get(name, min_overlap[name]) if metric == "bbox" else min_overlap[name]
             levels = [_curve(frames, metric, level, minimum, counts[level]) for level in range(3)]
             curves[metric] = np.stack([precision for precision, _ in levels])
             if metric == "bbox":
                 curves["aos"] = np.stack([similarity for _, similarity in levels])
+        for metric in ("bbox", "aos") if not with_images else ("aos",) * (name in without_alpha):
+            curves[metric][:] = np.nan
         precisions[name] = curves
         ap[name] = {
             metric: {
@@ -133,11 +153,36 @@ def kitti_ap(
             for metric, curve in curves.items()
         }
         objects[name] = tuple(counts)
-    overlaps = ", ".join(f"{name} {min_overlap[name]}" for name in classes)
-    return KittiScores(
-        ap, precisions, objects, len(truth),
-        f"KITTI object detection AP (bev and 3d overlap: {overlaps}), {len(truth)} frames",
-    )  # fmt: skip
+    words = _protocol(objects, min_overlap, len(truth), with_images, without_alpha)
+    return KittiScores(ap, precisions, objects, len(truth), words)
+
+
+def _protocol(
+    objects: Mapping[str, tuple[int, ...]],
+    min_overlap: Mapping[str, float],
+    frames: int,
+    with_images: bool,
+    without_alpha: Sequence[str],
+) -> str:
+    """The protocol in words, and all that could not be scored, with the reason."""
+    overlaps = ", ".join(f"{name} {min_overlap[name]}" for name in objects)
+    words = [f"KITTI object detection AP (bev and 3d overlap: {overlaps}), {frames} frames"]
+    if not objects:
+        words.append("no class to score, so every number is NaN")
+    for level, difficulty in enumerate(DIFFICULTIES):
+        absent = [name for name, counts in objects.items() if counts[level] == 0]
+        if absent:
+            words.append(
+                f"no {difficulty} object of {', '.join(absent)} counts: NaN, and not in the mean"
+            )
+    if not with_images:
+        words.append(
+            "without images there are no rectangles: bbox and aos are NaN, and the difficulties go "
+            "by occlusion and truncation alone, not by the height in the image"
+        )
+    elif without_alpha:
+        words.append(f"alpha is unknown (-10) in {', '.join(without_alpha)}: aos is NaN")
+    return "; ".join(words)
 
 
 def _frame(truth: Labels, found: Labels, name: str) -> _Frame:
@@ -161,6 +206,10 @@ def _frame(truth: Labels, found: Labels, name: str) -> _Frame:
         turns=truth.alpha[kept_truth][None, :] - found.alpha[kept_found][:, None],
         truth_roles=np.ascontiguousarray(truth_roles[:, kept_truth]),
         found_roles=np.ascontiguousarray(found_roles[:, kept_found]),
+        alpha_known=not (
+            (truth.alpha[(truth_roles == COUNTS).any(axis=0)] == UNKNOWN_ALPHA).any()
+            or (found.alpha[(found_roles == COUNTS).any(axis=0)] == UNKNOWN_ALPHA).any()
+        ),
     )
 
 
@@ -195,7 +244,12 @@ def _count(frames: Sequence[_Frame], level: int) -> int:
 def _curve(
     frames: Sequence[_Frame], metric: str, level: int, minimum: float, objects: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Interpolated precision and orientation similarity, each (41,), at the sampled recalls."""
+    """Interpolated precision and orientation similarity, each (41,), at the sampled recalls.
+
+    NaN without objects: then there is no recall.
+    """
+    if objects == 0:
+        return np.full(_SAMPLES, np.nan), np.full(_SAMPLES, np.nan)
     precision, similarity = np.zeros(_SAMPLES), np.zeros(_SAMPLES)
     scores = [
         true_positive_scores(

@@ -4,15 +4,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from numpy.typing import NDArray
 
 from lidistill.converters.infos import KITTI_CLASSES, load_infos
 from lidistill.converters.kitti.files import DONT_CARE, Labels
-from lidistill.evaluation.detections import boxes_of_sample, frames_by_file
+from lidistill.evaluation.detections import boxes_of_sample, frame_of, frames_by_file
 from lidistill.evaluation.kitti.ap import CLASSES, LOOSE, STRICT, KittiScores, kitti_ap
 from lidistill.geometry.boxes import (
     boxes_to_corners,
@@ -24,27 +26,41 @@ from lidistill.registry import METRICS
 
 # An upright frame (x forward, y left, z up) to a camera's (x right, y down, z forward).
 CAMERA_FROM_UPRIGHT = make_transform([[0, -1, 0], [0, 0, -1], [1, 0, 0]], np.zeros(3))
+OTHER = "unnamed"
+EVERYWHERE = (0.0, 0.0, 1000.0, 1000.0)  # stands for the rectangle of a box without an image
 NEAR = 0.1  # metres in front of the camera; corners nearer than that have no pixel
 OVERLAPS = {"strict": STRICT, "loose": LOOSE}
 
 
 def true_labels(frame: Mapping[str, Any]) -> Labels:
-    """The labels of one frame out of its info entry, DontCare included."""
+    """The labels of one frame out of its info entry, DontCare included.
+
+    Info files of before 2026-11 hold no names: a box of label -1 with a size is then of a class
+    that nobody scores, and one without is DontCare.
+    """
     found = frame["instances"]
     boxes = np.array([i["bbox_3d"] for i in found], dtype=np.float64).reshape(-1, 7)
+    rectangles = [i.get("bbox", EVERYWHERE) for i in found]
     return Labels(
-        names=tuple(
-            KITTI_CLASSES[i["bbox_label"]] if i["bbox_label"] >= 0 else DONT_CARE for i in found
-        ),
+        names=tuple(map(_name_of, found)),
         truncated=np.array([i["truncated"] for i in found], dtype=np.float64),
         occluded=np.array([i["occluded"] for i in found], dtype=np.int64),
         alpha=np.array([i["alpha"] for i in found], dtype=np.float64),
-        bbox=np.array([i["bbox"] for i in found], dtype=np.float64).reshape(-1, 4),
+        bbox=np.array(rectangles, dtype=np.float64).reshape(-1, 4),
         size=boxes[:, 3:6],
         location=boxes[:, :3],
         rotation_y=boxes[:, 6],
         score=np.zeros(len(found)),
     )
+
+
+def _name_of(instance: Mapping[str, Any]) -> str:
+    if "category" in instance:
+        return str(instance["category"])
+    label = instance["bbox_label"]
+    if label >= 0:
+        return KITTI_CLASSES[label]
+    return OTHER if min(instance["bbox_3d"][3:6]) > 0 else DONT_CARE
 
 
 def found_labels(
@@ -56,6 +72,8 @@ def found_labels(
     camera: str = "CAM2",
 ) -> Labels:
     """Detections of one frame as KITTI's labels; those that the camera does not see are left out.
+
+    Without an image (LiDAR alone) all of them stay, and their rectangles mean nothing.
 
     Args:
         frame: info entry.
@@ -75,8 +93,11 @@ def found_labels(
     # KITTI's boxes stand upright in the camera's frame, not in the LiDAR's.
     upright = boxes_to_corners(kitti_to_lidar_boxes(rows, invert(CAMERA_FROM_UPRIGHT)))
     corners = apply_transform(CAMERA_FROM_UPRIGHT, upright.reshape(-1, 3)).reshape(-1, 8, 3)
-    projection = np.asarray(image["cam2img"])
-    rectangles, seen = _rectangles(corners, projection, image["width"], image["height"])
+    if has_image(frame, camera):
+        projection = np.asarray(image["cam2img"])
+        rectangles, seen = _rectangles(corners, projection, image["width"], image["height"])
+    else:
+        rectangles, seen = np.tile(EVERYWHERE, (len(rows), 1)), np.ones(len(rows), dtype=bool)
     rows = rows[seen]
     return Labels(
         names=tuple(classes[int(label)] for label in np.asarray(labels)[seen]),
@@ -89,6 +110,11 @@ def found_labels(
         rotation_y=rows[:, 6],
         score=np.asarray(scores, dtype=np.float64)[seen],
     )
+
+
+def has_image(frame: Mapping[str, Any], camera: str = "CAM2") -> bool:
+    """Whether a frame's info knows the size of an image."""
+    return "width" in frame["images"][camera]
 
 
 def _rectangles(
@@ -107,22 +133,38 @@ def _rectangles(
 
 @METRICS.register_module()
 class KittiDetection(BaseMetric):
-    """AP of Car, Pedestrian and Cyclist by KITTI's protocol, in percent.
+    """AP of Car, Pedestrian and Cyclist by KITTI's protocol, in percent; of own classes if asked.
+
+    What is not scored (a class of the detector without an overlap, a class without objects) is
+    named in the protocol, which is logged.
 
     Args:
         ann_file: info file of the split, made by ``lidistill create_data kitti``.
         overlaps: ``strict``, the benchmark's, or ``loose`` (bev and 3d at 0.5 and 0.25), for small
             models and little data.
         prefix: before the names of the numbers.
+        own_overlaps: own class -> overlap that a match must exceed, in bbox, bev and 3d.
     """
 
     default_prefix = "kitti"
 
-    def __init__(self, ann_file: str, overlaps: str = "strict", prefix: str | None = None) -> None:
+    def __init__(
+        self,
+        ann_file: str,
+        overlaps: str = "strict",
+        prefix: str | None = None,
+        own_overlaps: Mapping[str, float] | None = None,
+    ) -> None:
         if overlaps not in OVERLAPS:
             raise ValueError(f"expected overlaps to be one of {tuple(OVERLAPS)}, got {overlaps!r}")
+        own = dict(own_overlaps or {})
+        if not all(0 <= value < 1 for value in own.values()) or set(own) & set(CLASSES):
+            raise ValueError(
+                f"expected own_overlaps in 0..1 for classes other than {', '.join(CLASSES)}, "
+                f"got {own}"
+            )
         super().__init__(prefix=prefix)
-        self.ann_file, self.overlaps = ann_file, OVERLAPS[overlaps]
+        self.ann_file, self.overlaps = ann_file, {**OVERLAPS[overlaps], **own}
         self.scores: KittiScores | None = None
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
@@ -131,18 +173,37 @@ class KittiDetection(BaseMetric):
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Score all samples; the whole outcome stays in ``self.scores``."""
-        frames = frames_by_file(load_infos(self.ann_file, "kitti").frames)
-        classes = (self.dataset_meta or {})["classes"]
-        truth = [true_labels(frames[name]) for name, *_ in results]
+        by_file = frames_by_file(load_infos(self.ann_file, "kitti").frames)
+        classes = (self.dataset_meta or {}).get("classes", ())
+        frames = [frame_of(by_file, name, self.ann_file) for name, *_ in results]
         found = [
-            found_labels(frames[name], boxes, scores, labels, classes)
-            for name, boxes, scores, labels in results
+            found_labels(frame, boxes, scores, labels, classes)
+            for frame, (_, boxes, scores, labels) in zip(frames, results, strict=True)
         ]
-        counted = [kind for kind in CLASSES if kind in classes]
-        self.scores = kitti_ap(truth, found, counted, self.overlaps)
+        lower = {kind.lower() for kind in classes}
+        counted = [kind for kind in self.overlaps if kind.lower() in lower]
+        scores = kitti_ap(
+            list(map(true_labels, frames)),
+            found,
+            counted,
+            self.overlaps,
+            all(map(has_image, frames)),
+        )
+        words = [scores.protocol, *self._left_out(classes, counted)]
+        if len(results) < len(by_file):
+            words.append(f"{len(results)} of the {len(by_file)} frames of {self.ann_file}")
+        self.scores = replace(scores, protocol="; ".join(words))
+        print_log(self.scores.protocol, "current")
         means = {
             f"mAP/{metric}_R40_{level}": self.scores.mean(metric, "R40", level)
             for metric in ("bbox", "bev", "3d")
             for level in ("easy", "moderate", "hard")
         }
         return {**means, **self.scores.metrics()}
+
+    def _left_out(self, classes: Sequence[str], counted: Sequence[str]) -> list[str]:
+        known = {kind.lower() for kind in counted}
+        left = [kind for kind in classes if kind.lower() not in known]
+        if not left:
+            return []
+        return [f"not scored, for own_overlaps names no overlap for them: {', '.join(left)}"]

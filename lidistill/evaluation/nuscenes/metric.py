@@ -9,18 +9,21 @@ the same code, and a detector that finds nothing gets 0 where the devkit fails.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
+from mmengine.logging import print_log
 from numpy.typing import NDArray
 
-from lidistill.converters.infos import InfoFile, load_infos
-from lidistill.evaluation.detections import boxes_of_sample, frames_by_file
+from lidistill.converters.infos import NUSCENES_CLASSES, InfoFile, load_infos
+from lidistill.evaluation.detections import boxes_of_sample, check_finite, frame_of, frames_by_file
 from lidistill.registry import METRICS
 
 CONFIG = "detection_cvpr_2019"
@@ -52,12 +55,14 @@ class DetectionScores:
     Attributes:
         map: mean average precision, 0..1; the mean over all ten classes.
         nds: nuScenes detection score, 0..1.
-        ap: average precision of each class.
+        ap: average precision of each class; NaN for one without a true box that counts, which the
+            devkit's mean counts as 0.
         errors: mATE (m), mASE, mAOE (rad), mAVE (m/s), mAAE; lower is better, 1 where unknown.
         boxes: true boxes that counted: in range and with at least one point.
         predicted: predicted boxes that counted.
         frames: keyframes.
-        protocol: in words; print it beside the numbers.
+        protocol: in words, with what could not be scored; print it beside the numbers.
+        objects: class -> true boxes that counted.
     """
 
     map: float
@@ -68,6 +73,7 @@ class DetectionScores:
     predicted: int = 0
     frames: int = 0
     protocol: str = ""
+    objects: dict[str, int] = field(default_factory=dict)
 
     def metrics(self) -> dict[str, float]:
         """Name -> number, as an mmengine metric returns them."""
@@ -103,8 +109,8 @@ def to_global(
 ) -> list[dict[str, Any]]:
     """Boxes of one keyframe as entries of nuScenes' result file.
 
-    Boxes beyond their class's range of evaluation are left out, and of the others all but the
-    500 best, which is as many as the devkit takes.
+    Boxes beyond their class's range of evaluation are left out, those of classes that nuScenes does
+    not score, and of the others all but the 500 best, which is as many as the devkit takes.
 
     Args:
         info: the keyframe's entry of the info file.
@@ -112,6 +118,9 @@ def to_global(
         scores: (M,).
         labels: (M,) indices into ``classes``.
         classes: class names in the detector's order.
+
+    Raises:
+        ValueError: a score or a value of a box is no number; names the keyframe.
     """
     from nuscenes.eval.common.config import config_factory
     from pyquaternion import Quaternion
@@ -124,6 +133,7 @@ def to_global(
         matrix=ego_from_lidar, rtol=1e-5, atol=1e-7
     )
     boxes = np.asarray(boxes, dtype=np.float64)
+    check_finite(boxes, np.asarray(scores), str(info["token"]))
     velocity = np.zeros((len(boxes), 3))
     if boxes.shape[1] >= 9:
         velocity[:, :2] = boxes[:, 7:9]
@@ -133,7 +143,7 @@ def to_global(
     entries = []
     for row in np.argsort(-np.asarray(scores), kind="stable"):
         name = classes[int(labels[row])]
-        if np.hypot(*in_ego[row, :2]) > config.class_range[name]:
+        if np.hypot(*in_ego[row, :2]) > config.class_range.get(name, -1.0):
             continue
         heading = turn * Quaternion(axis=[0, 0, 1], radians=float(boxes[row, 6]))
         length, width, height = boxes[row, 3:6].tolist()
@@ -168,13 +178,14 @@ def evaluate_nuscenes(
         The scores; with no box at all every AP and NDS is 0 and every error 1 (the devkit fails).
 
     Raises:
-        ValueError: the split holds no annotated box, or results lack a sample.
+        ValueError: the split holds no annotated box, results lack a sample, or an entry holds NaN.
     """
     from nuscenes import NuScenes
     from nuscenes.eval.common.config import config_factory
     from nuscenes.eval.detection.evaluate import DetectionEval
 
     config = config_factory(CONFIG)
+    _check_entries(results, config.class_names)
     empty = not any(results.values())
     stand_in = _stand_in(next(iter(results), "")) if empty else {}
     with tempfile.TemporaryDirectory() as folder:
@@ -193,20 +204,53 @@ def evaluate_nuscenes(
             raise ValueError(f"split {split} of {root} {version} has no box with points in range")
         metrics, _ = evaluation.evaluate()
     summary = metrics.serialize()
+    counts = Counter(b.detection_name for bs in evaluation.gt_boxes.boxes.values() for b in bs)
+    objects = {name: counts[name] for name in config.class_names}
+    ap = {name: float(summary["mean_dist_aps"][name]) for name in config.class_names}
     return DetectionScores(
         map=float(summary["mean_ap"]),
         nds=float(summary["nd_score"]),
-        ap={name: float(summary["mean_dist_aps"][name]) for name in config.class_names},
+        ap={name: ap[name] if objects[name] else math.nan for name in ap},
         errors={short: float(summary["tp_errors"][name]) for name, short in ERRORS.items()},
-        boxes=sum(map(len, evaluation.gt_boxes.boxes.values())),
+        boxes=sum(objects.values()),
         predicted=sum(map(len, evaluation.pred_boxes.boxes.values())),
         frames=len(results),
         protocol=(
             f"nuScenes detection ({CONFIG}), nuscenes-devkit's DetectionEval, split {split} of "
             f"{version}; true boxes without a point do not count"
             + ("; the detector found nothing" if empty else "")
+            + _absent(objects)
         ),
+        objects=objects,
     )
+
+
+def _absent(objects: Mapping[str, int]) -> str:
+    absent = [name for name, count in objects.items() if count == 0]
+    if not absent:
+        return ""
+    return (
+        f"; no true box counts of {', '.join(absent)}: their AP is NaN here, and 0 in the devkit's "
+        "mean over all ten"
+    )
+
+
+def _check_entries(results: Mapping[str, list[dict[str, Any]]], classes: Sequence[str]) -> None:
+    """The devkit asserts on the first entry that it cannot take, and does not say which."""
+    for token, entries in results.items():
+        for number, entry in enumerate(entries):
+            values = [entry[key] for key in ("translation", "size", "rotation", "velocity")]
+            numbers = np.array([*np.concatenate(values), entry["detection_score"]], dtype=float)
+            if not np.isfinite(numbers).all():
+                raise ValueError(
+                    f"keyframe {token}: detection {number} holds NaN or infinity: score "
+                    f"{entry['detection_score']}, centre {entry['translation']}"
+                )
+            if entry["detection_name"] not in classes:
+                raise ValueError(
+                    f"keyframe {token}: detection {number} is of class "
+                    f"{entry['detection_name']!r}; nuScenes scores {', '.join(classes)}"
+                )
 
 
 def _stand_in(token: str) -> dict[str, list[dict[str, Any]]]:
@@ -250,11 +294,17 @@ class NuScenesDetection(BaseMetric):
         """Score all samples; the whole outcome stays in ``self.scores``."""
         infos: InfoFile = load_infos(self.ann_file, "nuscenes")
         frames = frames_by_file(infos.frames)
-        classes = (self.dataset_meta or {})["classes"]
+        classes = (self.dataset_meta or {}).get("classes", ())
         entries = {
-            frames[name]["token"]: to_global(frames[name], boxes, scores, labels, classes)
+            frame_of(frames, name, self.ann_file)["token"]: to_global(
+                frames[name], boxes, scores, labels, classes
+            )
             for name, boxes, scores, labels in results
         }
         version, split = infos.metainfo["version"], infos.metainfo["split"]
-        self.scores = evaluate_nuscenes(self.data_root, version, split, entries)
+        scores = evaluate_nuscenes(self.data_root, version, split, entries)
+        left = [name for name in classes if name not in NUSCENES_CLASSES]
+        words = f"; classes that nuScenes does not score, left out: {', '.join(left)}"
+        self.scores = replace(scores, protocol=scores.protocol + (words if left else ""))
+        print_log(self.scores.protocol, "current")
         return self.scores.metrics()

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from dataclasses import replace
 from functools import cache
@@ -92,6 +93,8 @@ def naive(truth, found, name, minimum, level):
         return scores, right, wrong
 
     objects = sum((module._truth_roles(labels, name, level) == 0).sum() for labels in truth)
+    if not objects:
+        return math.nan
     precision = np.zeros(41)
     for i, threshold in enumerate(module._thresholds(np.array(run(0, True)[0]), objects)):
         _, right, wrong = run(threshold, False)
@@ -135,7 +138,9 @@ def test_naive_loop(seed):
     for name in ("Car", "Pedestrian"):
         for level in range(3):
             expected = naive(truth, found, name, LOOSE[name], level)
-            assert scores.ap[name]["3d"]["R40"][level] == pytest.approx(expected, abs=1e-9)
+            assert scores.ap[name]["3d"]["R40"][level] == pytest.approx(
+                expected, abs=1e-9, nan_ok=True
+            )
     assert scores.ap["Car"]["3d"]["R40"][2] > 1
 
 
@@ -171,7 +176,94 @@ def test_bad_input(cases):
         kitti_ap(truth, found, ("Tram",))
 
 
-def test_no_frames_and_no_detections():
+def test_no_frames_are_no_score():
     scores = kitti_ap([], [])
-    assert scores.mean() == 0.0
+    assert math.isnan(scores.mean())
     assert scores.objects["Car"] == (0, 0, 0)
+    assert "no easy object of Car, Pedestrian, Cyclist counts: NaN" in scores.protocol
+    nothing = kitti_ap([], [], ())
+    assert math.isnan(nothing.mean("bbox", "R11", "hard"))
+    assert "no class to score" in nothing.protocol
+
+
+def plain(names, *, heights=50.0, scores=0.9, alpha=0.1, **changes):
+    """Objects in a row that all count as easy, with rectangles of the given heights."""
+    count = len(names)
+    corner = np.stack([200.0 * np.arange(count), np.zeros(count)], axis=1)
+    size = np.stack([np.full(count, 90.0), np.full(count, heights)], axis=1)
+    labels = Labels(
+        names=tuple(names),
+        truncated=np.zeros(count),
+        occluded=np.zeros(count, dtype=int),
+        alpha=np.full(count, alpha),
+        bbox=np.concatenate([corner, corner + size], axis=1),
+        size=np.tile([3.9, 1.5, 1.6], (count, 1)),
+        location=np.stack([5.0 * np.arange(count), np.ones(count), np.full(count, 20.0)], axis=1),
+        rotation_y=np.zeros(count),
+        score=np.full(count, scores),
+    )
+    return replace(labels, **changes)
+
+
+def test_an_absent_class_has_no_score_and_is_not_in_the_mean():
+    truth, found = plain(["Car"] * 5), plain(["Car"] * 5 + ["Cyclist"])
+    scores = kitti_ap([truth], [found])
+    assert all(math.isnan(v) for v in scores.ap["Cyclist"]["3d"]["R40"])
+    assert scores.mean() == scores.ap["Car"]["3d"]["R40"][1] > 0
+    assert "no moderate object of Pedestrian, Cyclist counts" in scores.protocol
+    assert scores.metrics()["Car/objects_moderate"] == 5
+    missed = kitti_ap([truth], [plain([])])
+    assert missed.mean() == 0.0  # five cars that nobody found are 0, and no NaN
+
+
+def test_names_in_another_case_are_the_same_class():
+    first = kitti_ap([plain(["Car", "Van"])], [plain(["Car"])], ("Car",))
+    second = kitti_ap([plain(["car", "VAN"])], [plain(["CAR"])], ("Car",))
+    assert first.ap == second.ap
+    assert first.objects == second.objects
+
+
+def test_own_classes_have_an_overlap_each():
+    truth, found = plain(["Forklift", "Car"]), plain(["Forklift", "Car"])
+    moved = found.location + np.array([0.8, 0, 0])
+    near = replace(found, location=moved)  # overlap (3.9 - 0.8) / 4.7 = 0.66
+    near.bbox[:, [0, 2]] += 20  # overlap 70 / 110 = 0.64
+    for minimum, expected in ((0.6, 1.0), (0.7, 0.0)):
+        scores = kitti_ap([truth], [near], ("Forklift",), {"Forklift": minimum})
+        for metric in ("bbox", "bev", "3d"):
+            assert scores.precision["Forklift"][metric][0, 0] == expected
+    assert "Forklift 0.7" in scores.protocol
+
+
+def test_unknown_alpha_gives_no_aos():
+    known = kitti_ap([plain(["Car"])], [plain(["Car"])], ("Car",))
+    assert known.precision["Car"]["aos"][0, 0] == 1.0
+    for truth, found in ((-10.0, 0.1), (0.1, -10.0)):
+        scores = kitti_ap([plain(["Car"], alpha=truth)], [plain(["Car"], alpha=found)], ("Car",))
+        assert all(math.isnan(v) for v in scores.ap["Car"]["aos"]["R40"])
+        assert scores.ap["Car"]["bbox"] == known.ap["Car"]["bbox"]
+        assert "alpha is unknown (-10) in Car: aos is NaN" in scores.protocol
+    other = plain(["Car", "Van"], alpha=np.array([0.1, -10.0]))  # a Van does not count
+    assert kitti_ap([other], [plain(["Car"])], ("Car",)).ap["Car"]["aos"] == known.ap["Car"]["aos"]
+
+
+def test_without_images():
+    scores = kitti_ap([plain(["Car"])], [plain(["Car"])], ("Car",), with_images=False)
+    assert all(math.isnan(v) for m in ("bbox", "aos") for v in scores.ap["Car"][m]["R40"])
+    assert scores.precision["Car"]["3d"][0, 0] == 1.0
+    assert "without images" in scores.protocol
+
+
+@pytest.mark.parametrize(("level", "height"), [(0, 40.0), (1, 25.0), (2, 25.0)])
+def test_an_object_of_the_least_height_does_not_count_and_a_detection_does(level, height):
+    """The official program: an object is out at ``height <= MIN_HEIGHT``, a detection below it."""
+    for wanted, changed in ((0, height), (1, np.nextafter(height, 99))):
+        objects = kitti_ap([plain(["Car"], heights=changed)], [plain([])], ("Car",)).objects
+        assert objects["Car"][level] == wanted
+    truth = plain(["Car", "Car"], heights=np.array([60.0, 60.0]))
+    for wrong, changed in ((1, height), (0, np.nextafter(height, 0))):
+        heights = np.array([60.0, 60.0, changed])
+        found = plain(["Car"] * 3, heights=heights, scores=np.array([0.9, 0.9, 0.95]))
+        # two right ones, and a third that is wrong where it counts
+        precision = kitti_ap([truth], [found], ("Car",)).precision["Car"]["bbox"][level, 0]
+        assert precision == pytest.approx(2 / (2 + wrong))

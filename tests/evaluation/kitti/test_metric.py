@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -123,3 +124,117 @@ def test_metric(infos):
     assert "Car 0.5" in metric.scores.protocol
     with pytest.raises(ValueError, match="strict"):
         KittiDetection(str(infos.path), overlaps="middle")
+
+
+RECTANGLES = [[200.0, 100, 400, 300], [0.0, 0, 50, 50]]
+FAR, NEAR = [30.0, 1.5, 20, 4, 1.5, 1.6, 0], [1.0, 1.5, 20, 4, 1.5, 1.6, 0.1]
+
+
+def instance(box, label, rectangle, **more):
+    return dict(
+        bbox_3d=box, bbox_label=label, truncated=0.0, occluded=0, alpha=0.0, bbox=rectangle, **more
+    )
+
+
+@pytest.mark.parametrize("named", [True, False])
+def test_an_own_class_is_not_dont_care(named):
+    """The false detection on it is false, as KITTI's protocol has it."""
+    more = [{"category": "Forklift"}, {"category": "Car"}] if named else [{}, {}]
+    frame = {
+        "instances": [
+            instance(FAR, -1, RECTANGLES[0], **more[0]),
+            instance(NEAR, 2, RECTANGLES[1], **more[1]),
+        ]
+    }
+    truth = true_labels(frame)
+    assert truth.names == (("Forklift", "Car") if named else ("unnamed", "Car"))
+    found = replace(truth, names=("Car", "Car"), score=np.array([0.95, 0.5]))
+    assert kitti_ap([truth], [found]).ap["Car"]["bbox"]["R11"][0] == pytest.approx(100 / 22)
+    region = {"instances": [instance([-1000] * 3 + [-1] * 3 + [-10], -1, RECTANGLES[0])]}
+    assert true_labels(region).names == ("DontCare",)
+
+
+def detections(frame, boxes, labels, scores=None):
+    scores = np.ones(len(boxes)) if scores is None else scores
+    found = {
+        "bboxes_3d": structure(boxes),
+        "scores_3d": torch.tensor(scores),
+        "labels_3d": torch.tensor(labels),
+    }
+    path = f"/data/velodyne/{frame['lidar_points']['lidar_path']}"
+    return {"lidar_path": path, "pred_instances_3d": found}
+
+
+def scored(metric, infos, classes):
+    metric.dataset_meta = {"classes": classes}
+    for frame in infos.frames:
+        boxes, labels = truth_of(frame)
+        kept = [k for k, label in enumerate(labels) if CLASSES[label] in classes]
+        mapped = [classes.index(CLASSES[labels[k]]) for k in kept]
+        metric.process({}, [detections(frame, boxes[kept], mapped)])
+    return metric.compute_metrics(metric.results)
+
+
+def test_classes_that_are_not_scored_are_named(infos):
+    metric = KittiDetection(str(infos.path))
+    numbers = scored(metric, infos, ("Car", "Forklift"))
+    assert "own_overlaps names no overlap for them: Forklift" in metric.scores.protocol
+    assert set(metric.scores.ap) == {"Car"}
+    assert numbers["Car/objects_hard"] > 2
+    metric = KittiDetection(str(infos.path), own_overlaps={"Forklift": 0.5})
+    numbers = scored(metric, infos, ("Car", "Forklift"))
+    assert np.isnan(numbers["Forklift/3d_R40_moderate"])
+    assert "no moderate object of Forklift counts" in metric.scores.protocol
+    metric = KittiDetection(str(infos.path))
+    numbers = scored(metric, infos, ("Forklift",))
+    assert np.isnan(numbers["mAP/3d_R40_moderate"])
+    assert "no class to score" in metric.scores.protocol
+    with pytest.raises(ValueError, match="own_overlaps"):
+        KittiDetection(str(infos.path), own_overlaps={"Car": 0.5})
+    with pytest.raises(ValueError, match="own_overlaps"):
+        KittiDetection(str(infos.path), own_overlaps={"Forklift": 50})
+
+
+def test_frames_that_were_not_tested_are_counted_and_foreign_ones_refused(infos):
+    metric = KittiDetection(str(infos.path))
+    metric.dataset_meta = {"classes": CLASSES}
+    frame = infos.frames[0]
+    metric.process({}, [detections(frame, *truth_of(frame))])
+    metric.compute_metrics(metric.results)
+    assert f"1 of the {len(infos.frames)} frames" in metric.scores.protocol
+    other = {"lidar_points": {"lidar_path": "999999.bin"}}
+    metric.process({}, [detections(other, *truth_of(frame))])
+    with pytest.raises(ValueError, match=r"999999\.bin.*no such frame.*ann_file"):
+        metric.compute_metrics(metric.results)
+
+
+def test_detections_that_are_no_numbers_name_the_frame(infos):
+    frame = infos.frames[0]
+    boxes, labels = truth_of(frame)
+    metric = KittiDetection(str(infos.path))
+    name = frame["lidar_points"]["lidar_path"]
+    scores = np.ones(len(boxes))
+    scores[1] = np.nan
+    with pytest.raises(ValueError, match=rf"keyframe {name}.*number 1: score nan"):
+        metric.process({}, [detections(frame, boxes, labels, scores)])
+    boxes[0, 3] = np.inf
+    with pytest.raises(ValueError, match=rf"keyframe {name}.*number 0"):
+        metric.process({}, [detections(frame, boxes, labels)])
+
+
+def test_lidar_alone(infos):
+    """No rectangle: all detections stay, and the numbers say what they lack."""
+    frame = copy.deepcopy(infos.frames[0])
+    boxes, labels = truth_of(frame)
+    for key in ("width", "height", "img_path"):
+        del frame["images"]["CAM2"][key]
+    for entry in frame["instances"]:
+        del entry["bbox"], entry["bbox_label"]
+    behind = np.concatenate([boxes, boxes[:1] * [-1, 1, 1, 1, 1, 1, 1]])
+    found = found_labels(frame, behind, np.ones(len(behind)), [*labels, labels[0]], CLASSES)
+    assert len(found.names) == len(boxes) + 1
+    truth = true_labels(frame)
+    rows = [k for k, name in enumerate(truth.names) if name in CLASSES]
+    np.testing.assert_allclose(found.location[:-1], truth.location[rows], atol=1e-6)
+    scores = kitti_ap([truth], [found], CLASSES, with_images=False)
+    assert sum(counts[2] for counts in scores.objects.values()) > 0

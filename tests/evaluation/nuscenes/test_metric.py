@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -156,3 +157,47 @@ def test_no_more_than_the_devkit_takes(infos):
 )
 def test_attributes(name, speed, attribute):
     assert attribute_of(name, speed) == attribute
+
+
+def test_classes_that_nuscenes_does_not_score(converted_world, infos):
+    """Left out and named; they once ended in KeyError."""
+    metric = NuScenesDetection(str(infos.path), str(converted_world / "nuscenes"))
+    rng = np.random.default_rng(0)
+    samples = [sample_of(frame, rng, 0.0) for frame in infos.frames]
+    usual = scored(metric, samples)
+    absent = [name for name, count in metric.scores.objects.items() if count == 0]
+    for name in absent:
+        assert math.isnan(metric.scores.ap[name])
+        assert name in metric.scores.protocol
+    assert sum(metric.scores.objects.values()) == metric.scores.boxes
+    renamed = tuple("forklift" if name == "car" else name for name in NUSCENES_CLASSES)
+    samples = [sample_of(frame, np.random.default_rng(0), 0.0) for frame in infos.frames]
+    without = scored(metric_of(metric), samples, renamed)
+    assert without["AP/car"] == 0.0 < usual["AP/car"]
+
+
+def metric_of(metric):
+    return NuScenesDetection(metric.ann_file, metric.data_root)
+
+
+def test_left_out_classes_are_named(converted_world, infos):
+    metric = NuScenesDetection(str(infos.path), str(converted_world / "nuscenes"))
+    samples = [sample_of(frame, np.random.default_rng(0), 0.0) for frame in infos.frames]
+    scored(metric, samples, (*NUSCENES_CLASSES, "forklift"))
+    assert "does not score, left out: forklift" in metric.scores.protocol
+
+
+def test_entries_that_are_no_numbers_name_the_keyframe(infos, tmp_path):
+    frame = infos.frames[0]
+    boxes, labels = truth_of(frame)
+    scores = np.ones(len(boxes))
+    scores[2] = np.nan
+    with pytest.raises(ValueError, match=rf"keyframe {frame['token']}.*number 2: score nan"):
+        to_global(frame, boxes, scores, labels, NUSCENES_CLASSES)
+    entries = to_global(frame, boxes, np.ones(len(boxes)), labels, NUSCENES_CLASSES)
+    entries[1]["translation"][0] = float("inf")
+    with pytest.raises(ValueError, match=rf"keyframe {frame['token']}: detection 1 holds NaN"):
+        evaluate_nuscenes(tmp_path, "v", "val", {frame["token"]: entries})
+    entries[1] = {**entries[0], "detection_name": "forklift"}
+    with pytest.raises(ValueError, match=r"keyframe .*'forklift'; nuScenes scores"):
+        evaluate_nuscenes(tmp_path, "v", "val", {frame["token"]: entries})
