@@ -65,7 +65,7 @@ def test_truth_through_the_lidar_frame_is_the_truth(infos):
     # R40 leaves the first of 41 recalls out; few objects reach few recalls.
     assert scores.precision["Car"]["3d"][2, 0] == 1.0
     moved = [replace(d, location=np.add(d.location, [3.0, 0, 0])) for d in found]
-    assert kitti_ap(truth, moved, ("Car",)).precision["Car"]["3d"].max() == 0.0
+    assert kitti_ap(truth, moved, ("Car",)).precision["Car"]["3d"][2].max() == 0.0
 
 
 def test_rectangles_and_angles_are_those_of_mmdet3d(infos):
