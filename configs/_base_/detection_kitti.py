@@ -17,8 +17,12 @@ from mmdet3d.datasets.transforms import (
 from mmengine.dataset import DefaultSampler
 from mmengine.runner import TestLoop
 
-from lidistill.datasets.detections import DropEmptyBoxes, KeepPointsInImage, SeededDetections
-from lidistill.datasets.kitti_frames import kitti_frames
+from lidistill.datasets.detections import (
+    DropEmptyBoxes,
+    KeepPointsInImage,
+    SeededDetections,
+    kitti_frames,
+)
 from lidistill.datasets.point_files import LoadCheckedPoints
 from lidistill.datasets.sampler import SeededSampler
 from lidistill.evaluation.kitti.metric import KittiDetection

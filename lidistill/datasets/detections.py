@@ -6,15 +6,18 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from lidistill.converters.infos import command_for, load_infos
 from lidistill.datasets.labelled import Labelled, Scenes, choose_scenes, labelled_mask
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.geometry.frames import apply_transform
+from lidistill.io import DataError
 from lidistill.registry import DATASETS, TRANSFORMS
 
 
@@ -212,3 +215,40 @@ class KeepPointsInImage:
         keep &= (u > 0) & (u < image["width"] * depth) & (v > 0) & (v < image["height"] * depth)
         results["points"] = results["points"][keep]
         return results
+
+
+@DATASETS.register_module()
+def kitti_frames(ann_file: str, data_root: str, metainfo: Mapping[str, Any], **options: Any) -> Any:
+    """mmdet3d's ``KittiDataset``, its classes those of the info file in place of KITTI's eight.
+
+    Args:
+        ann_file: info file, made with ``lidistill create_data kitti --classes ...``.
+        data_root: its folder.
+        metainfo: ``classes``: names in the detector's order, each of them in the info file.
+        options: of ``KittiDataset``.
+
+    Raises:
+        DataError: a class that the info file was not told to teach.
+    """
+    from mmdet3d.datasets import KittiDataset
+
+    path = Path(data_root, ann_file)
+    info = load_infos(path, "kitti").metainfo
+    labels = {name: label for name, label in info["categories"].items() if label >= 0}
+    taught = info.get("taught", list(labels))
+    unknown = [name for name in metainfo["classes"] if name not in taught]
+    if unknown:
+        raise DataError(
+            f"Expected classes that the info file teaches ({', '.join(taught)}), got "
+            f"{', '.join(unknown)}.",
+            path=path,
+            fix=f"{command_for('kitti')} --classes {' '.join(metainfo['classes'])}",
+        )
+    names = tuple(sorted(labels, key=labels.__getitem__))
+    # An attribute of the object, not a class of its own: worker processes can pickle it.
+    frames = KittiDataset.__new__(KittiDataset)
+    frames.METAINFO = {**KittiDataset.METAINFO, "classes": names}
+    KittiDataset.__init__(
+        frames, data_root=data_root, ann_file=ann_file, metainfo=dict(metainfo), **options
+    )
+    return frames

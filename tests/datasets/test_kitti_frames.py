@@ -10,7 +10,7 @@ import pytest
 
 from lidistill import compat
 from lidistill.converters.kitti.convert import convert_kitti
-from lidistill.datasets.kitti_frames import kitti_frames
+from lidistill.datasets.detections import kitti_frames
 from lidistill.io import DataError
 from tests.converters.fake_kitti import write_fake_kitti
 
