@@ -190,7 +190,7 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
     begin, used = time.perf_counter(), time.process_time()
     request = StopRequest()
 
-    def spent() -> dict[str, float]:
+    def spent() -> dict[str, Any]:
         """Seconds over all starts of this run."""
         return {
             "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 1),

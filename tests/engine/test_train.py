@@ -15,7 +15,7 @@ from lidistill.engine.stages import fill_stage_checkpoints, fingerprint
 from lidistill.engine.train import train
 from lidistill.hooks.checkpoint import AtomicCheckpointHook
 from lidistill.hooks.run_folder import latest_checkpoint
-from lidistill.io import read_json
+from lidistill.io import read_json, write_json
 from tests.distill.toys import ToyMethod
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -160,3 +160,24 @@ def test_fingerprint_ignores_where_it_runs():
     assert fingerprint(first) == fingerprint(second)
     second.max_iters = 41
     assert fingerprint(first) != fingerprint(second)
+
+
+def test_seconds_add_up_over_all_starts_of_a_run(tmp_path, monkeypatch):
+    final = train(CONFIG, tmp_path, options={"iters": 10})
+    note = read_json(tmp_path / "run.json")
+    assert note["process_s"] > 0
+    cut = {key: value for key, value in note.items() if key != "checkpoint"}
+    write_json(tmp_path / "run.json", {**cut, "process_s": 500.0, "wall_s": 700.0})
+
+    def fail(*_args):
+        raise RuntimeError("a step that failed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("lidistill.engine.train._run", fail)
+        with pytest.raises(RuntimeError, match="a step that failed"):
+            train(CONFIG, tmp_path, options={"iters": 10})
+    assert 500 <= read_json(tmp_path / "run.json")["process_s"] < 600
+    assert train(CONFIG, tmp_path, options={"iters": 10}) == final
+    again = read_json(tmp_path / "run.json")
+    assert again["checkpoint"] == final.name
+    assert (again["process_s"], again["wall_s"]) >= (500, 700)
