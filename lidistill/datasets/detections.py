@@ -77,8 +77,8 @@ class SeededDetections(Dataset):
         everything = list(range(len(self.dataset)))
         if scenes is None:
             return everything
-        names = [self._info(index).get("scene_name") for index in everything]
-        if None in names:
+        names = [str(self._info(index).get("scene_name") or "") for index in everything]
+        if not all(names):
             raise ValueError("the info file names no scenes; make it with lidistill create_data")
         chosen = set(choose_scenes(list(dict.fromkeys(names)), scenes))
         return [index for index, name in enumerate(names) if name in chosen]

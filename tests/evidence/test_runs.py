@@ -17,6 +17,8 @@ from lidistill.evaluation.nuscenes.metric import DetectionScores
 from lidistill.evidence import detectors, runs, scores
 from lidistill.evidence.cli import make_plan, plan_names
 from lidistill.evidence.detectors import CENTERPOINT, POINTPILLARS, SECOND, graph_choices, students
+from lidistill.evidence.driver import run_plan
+from lidistill.evidence.page import to_markdown
 from lidistill.evidence.record import Evidence, EvidenceRow, save_evidence
 from lidistill.evidence.runs import Runs
 from lidistill.evidence.scores import detection_outcome
@@ -223,3 +225,32 @@ def test_kitti_outcome_is_moderate_3d_ap():
 def test_worlds_in_words():
     assert KITTI.words == "embedded world bench, seed 0, KITTI layout"
     assert KITTI.for_choices().words == "embedded world bench, seed 7, KITTI layout"
+
+
+@pytest.mark.slow
+def test_a_small_table_runs_from_its_config_to_its_page(converted_world, tmp_path, monkeypatch):
+    monkeypatch.setattr(World, "root", lambda world: converted_world / world.layout)
+    detector = detectors.SMALL_POINTPILLARS
+    lines = [detector.alone(), detector.objective("pkd")]
+    table = Table(
+        "small",
+        detector.world,
+        detector.metric,
+        [detector.big(iters=2), *students(lines, iters=2, curve=(1, 2))],
+        "detection",
+        classes=("Car",),
+        seeds=(0,),
+    )
+    made = run_plan(table.plan(tmp_path), tmp_path, tmp_path / "small.json", "c")
+    assert [row.name for row in made.rows] == [
+        "teacher", "student", "student, 2x steps", "student + pkd", "student + pkd, 2x steps",
+    ]  # fmt: skip
+    assert all(len(row.config_hash) == 12 for row in made.rows)
+    taught = made.rows[3].cost
+    assert taught["with_stages_s"] == pytest.approx(
+        taught["training_s"] + made.rows[0].cost["training_s"], abs=0.2
+    )
+    text = to_markdown(tmp_path / "small.json", chart=True)
+    assert "<svg" in text
+    trained = sorted((tmp_path / "trained" / "kitti_0" / "seed_0").glob("*/run.json"))
+    assert len(trained) == 5
