@@ -21,6 +21,8 @@ from mmengine.dist import (
 )
 from torch import distributed as dist
 
+from lidistill.engine.watching import watch_ranks
+
 Result = TypeVar("Result")
 
 RANK_VARIABLES = {
@@ -51,8 +53,8 @@ def joined(launcher: str, settings: Mapping[str, Any] | None = None) -> Iterator
         settings: of ``env_cfg.dist_cfg``: ``backend``, ``timeout`` in seconds; for GPUs only.
 
     Raises:
-        ValueError: the launcher's variables are not in the environment, or a machine has fewer
-            GPUs than processes.
+        ValueError: the launcher's variables are not in the environment, a machine has fewer GPUs
+            than processes, or another rank is gone.
     """
     if launcher == "none" or is_distributed():
         yield
@@ -70,7 +72,21 @@ def joined(launcher: str, settings: Mapping[str, Any] | None = None) -> Iterator
             f"process {local_rank} of this machine has no GPU: {gpus} are visible; start as many "
             "processes as there are GPUs"
         )
-    yield
+    watch = watch_ranks()
+    try:
+        yield
+        dist.barrier()  # or the first to leave would be missed by the others
+    except RuntimeError as error:
+        gone = watch.blame() if watch else ""
+        if gone:
+            raise ValueError(
+                f"{gone}. Start all of them again with the same command: the training continues "
+                "from its last checkpoint"
+            ) from error
+        raise
+    finally:
+        if watch:
+            watch.stop()
     _leave()  # not after an error: the other ranks may never get here
 
 

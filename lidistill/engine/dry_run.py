@@ -110,7 +110,9 @@ def dry_run(
         model: Any = MODELS.build(cfg.model)
         if hasattr(model, "init_weights"):
             model.init_weights()
-        batch = plain_batch(made_up(cfg, model, synthetic) if synthetic else _first_batch(cfg))
+        batch = made_up(cfg, model, synthetic) if synthetic else _first_batch(cfg)
+    if isinstance(model, Distiller):
+        batch = plain_batch(batch)
     for name, teacher in getattr(model, "teachers", {}).items():
         if teacher.untrained and not notes:
             notes.append(
@@ -134,7 +136,7 @@ def made_up(cfg: Any, model: nn.Module, points: int) -> Any:
 
 
 def plain_batch(batch: Any) -> Any:
-    """The batch as a model is called with it: mmengine unpacks a loader's dictionary likewise."""
+    """The batch as a Distiller is called with it; mmengine unpacks a loader's dictionary, too."""
     only_inputs = isinstance(batch, Mapping) and batch.get("data_samples") is None
     return batch["inputs"] if only_inputs and "inputs" in batch else batch
 
@@ -180,9 +182,10 @@ def cost_lines(model: nn.Module, batch: Any, repeats: int) -> Iterator[str]:
     """Parameters, multiply-adds and the student's time, for one sample."""
     from lidistill.distill.calls import call_model
     from lidistill.distill.cost import counted, median_time, parameters
+    from lidistill.distill.distiller import Distiller
 
     model.eval()
-    student = getattr(model, "student", model)
+    student: Any = model.student if isinstance(model, Distiller) else model
     inputs = getattr(model, "student_inputs", None)
     one, samples = _one_sample(batch)
     yield "cost of one sample (GMAC: 1e9 multiply-adds of linear maps and convolutions, alone)"
@@ -283,7 +286,7 @@ def _one_sample(batch: Any) -> tuple[Any, int]:
         inputs = {name: value[:1] for name, value in batch["inputs"].items()}
         return {**batch, "inputs": inputs, "data_samples": batch["data_samples"][:1]}, 1
     inner = batch["inputs"] if isinstance(batch, Mapping) else batch
-    return inner, int(getattr(inner, "batch_size", 1))
+    return batch, int(getattr(inner, "batch_size", 1))
 
 
 def _samples(batch: Any) -> str:

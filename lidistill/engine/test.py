@@ -10,8 +10,10 @@ from typing import Any
 from lidistill import compat
 from lidistill.engine.config import add_options_argument, load_config
 from lidistill.engine.options import merge_options, parse_options
+from lidistill.engine.scores import hush_scores, tables, write_scores
 from lidistill.engine.stages import choose_stage, fill_stage_checkpoints, stage_names
 from lidistill.hooks.pretrained import set_pretrained
+from lidistill.hooks.run_folder import note_written
 
 HELP = "evaluate a checkpoint by the protocol of its config (SLidR: linear probe)"
 PROBES = ("linear", "knn")
@@ -39,7 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Entry of the verb."""
-    evaluate(
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    scores = evaluate(
         args.config,
         args.checkpoint,
         args.work_dir,
@@ -49,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
         stage=args.stage,
         options=parse_options(args.cfg_options),
     )
+    for table in tables(scores):
+        console.print(table)
     return 0
 
 
@@ -108,7 +115,16 @@ def evaluate(
     runner = Runner.from_cfg(cfg)
     if not random_weights:
         load_weights(getattr(runner.model, "student", runner.model), checkpoint)
-    return dict(runner.test())
+    hush_scores(runner.logger)
+    folder = Path(cfg.work_dir)
+    note_written(folder, runner.timestamp, there=True)
+    before = {path.name for path in folder.iterdir()}
+    scores = dict(runner.test())
+    made = {path.name for path in folder.iterdir()} - before
+    note_written(folder, *sorted(made), there=True)
+    path = write_scores(scores, folder, "random" if random_weights else checkpoint, config)
+    runner.logger.info(f"scores are in {path}")
+    return scores
 
 
 def set_probe(cfg: Any, name: str) -> None:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a test found, as tables for a reader and as JSON for a program."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from lidistill.hooks.run_folder import note_written
+from lidistill.io import write_json
+
+KITTI = re.compile(r"(?P<metric>\w+)_(?P<recalls>R\d+)_(?P<level>easy|moderate|hard)")
+SHOWN_RECALLS = "R40"
+
+
+def tables(scores: Mapping[str, Any]) -> list[Table]:
+    """KITTI's scores as classes by metrics, all others one a line, grouped by what stands before /.
+
+    Args:
+        scores: name -> number, as mmengine's evaluator returns them.
+    """
+    kitti: dict[str, dict[str, float]] = {}
+    plain: dict[str, dict[str, Any]] = {}
+    for key, value in scores.items():
+        group, slash, name = key.partition("/")
+        match = KITTI.fullmatch(name) if slash else None
+        if match is None:
+            plain.setdefault(group if slash else "", {})[name or group] = value
+        elif match["recalls"] == SHOWN_RECALLS:
+            kitti.setdefault(group, {})[f"{match['metric']} {match['level']}"] = value
+    found = [_kitti_table(kitti)] if kitti else []
+    return found + [_plain_table(group, values) for group, values in plain.items()]
+
+
+def write_scores(
+    scores: Mapping[str, Any], work_dir: Path, checkpoint: str, config: str | Path
+) -> Path:
+    """All numbers as ``<checkpoint>.test.json`` in the work directory; the file."""
+    path = work_dir / f"{Path(checkpoint).stem}.test.json"
+    note_written(work_dir, path.name)
+    plain = {
+        name: value.item() if hasattr(value, "item") else value for name, value in scores.items()
+    }
+    write_json(path, {"config": str(config), "checkpoint": checkpoint, "scores": plain})
+    return path
+
+
+def hush_scores(logger: logging.Logger) -> None:
+    """Leave mmengine's line of all numbers to its log file; the terminal gets the tables."""
+    for handler in logger.handlers:
+        if not isinstance(handler, logging.FileHandler):
+            handler.addFilter(lambda record: not _is_summary(record.getMessage()))
+
+
+def _is_summary(text: str) -> bool:
+    return (
+        bool(re.match(r"(Epoch|Iter)\(test\)\s+\[(\d+)/\2\]\s+\S+:", text)) and "eta:" not in text
+    )
+
+
+def _kitti_table(rows: Mapping[str, Mapping[str, float]]) -> Table:
+    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+    table = Table(title=f"AP in percent, {SHOWN_RECALLS} (others: in the JSON file)")
+    table.add_column("class")
+    for name in columns:
+        table.add_column(name.replace(" ", "\n"), justify="right")
+    for name, row in rows.items():
+        table.add_row(name, *(_number(row.get(column)) for column in columns))
+    return table
+
+
+def _plain_table(group: str, values: Mapping[str, Any]) -> Table:
+    table = Table("score", title=group or None)
+    table.add_column("value", justify="right")
+    for name, value in values.items():
+        table.add_row(name, _number(value))
+    return table
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy or torch as Python's."""
+    return value.item() if hasattr(value, "item") else value
+
+
+def _number(value: Any) -> str:
+    value = _plain(value)
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of a test: tables a person can read, JSON with every number."""
+
+from __future__ import annotations
+
+import io
+import logging
+
+import numpy as np
+from rich.console import Console
+
+from lidistill.engine.scores import hush_scores, tables, write_scores
+from lidistill.hooks.run_folder import note_run, read_note
+from lidistill.io import read_json
+
+
+def text_of(scores) -> str:
+    console = Console(file=io.StringIO(), width=160)
+    for table in tables(scores):
+        console.print(table)
+    return console.file.getvalue()
+
+
+def test_kittis_numbers_are_classes_by_metrics():
+    scores = {
+        f"{name}/{metric}_{recalls}_{level}": 10.0 + number
+        for number, name in enumerate(("mAP", "Car"))
+        for metric in ("bbox", "bev", "3d")
+        for recalls in ("R11", "R40")
+        for level in ("easy", "moderate", "hard")
+    }
+    (table,) = tables(scores)
+    assert [column.header for column in table.columns][:4] == [
+        "class", "bbox\neasy", "bbox\nmoderate", "bbox\nhard",
+    ]  # fmt: skip
+    assert len(table.columns) == 10
+    assert table.row_count == 2
+    assert "11" in text_of(scores)
+
+
+def test_other_numbers_are_a_line_each():
+    text = text_of({"mAP": 0.25, "NDS": np.float32(0.5), "AP/car": 0.75, "AP/bus": float("nan")})
+    lines = [line.split() for line in text.splitlines()]
+    for name, value in (("mAP", "0.25"), ("NDS", "0.5"), ("car", "0.75"), ("bus", "nan")):
+        assert ["│", name, "│", value, "│"] in lines
+
+
+def test_every_number_is_in_the_file(tmp_path):
+    note_run(tmp_path, "key")
+    scores = {"mAP": np.float64(0.25), "words": "x"}
+    path = write_scores(scores, tmp_path, "some/iter_5.pth", "c.py")
+    assert read_json(path)["scores"] == {"mAP": 0.25, "words": "x"}
+    assert path.name == "iter_5.test.json"
+    assert path.name in read_note(tmp_path)["wrote"]
+
+
+def test_the_line_of_all_numbers_is_left_to_the_file(tmp_path):
+    logger, screen = logging.Logger("scores"), io.StringIO()
+    logger.addHandler(logging.StreamHandler(screen))
+    logger.addHandler(logging.FileHandler(tmp_path / "log"))
+    hush_scores(logger)
+    summary = "Iter(test) [12/12]    mAP: 0.1  NDS: 0.2  time: 0.1"
+    for text in (summary, "Iter(test) [10/12]    eta: 0:00:01  time: 0.1", "plain"):
+        logger.info(text)
+    assert screen.getvalue().count("\n") == 2
+    assert summary not in screen.getvalue()
+    assert summary in (tmp_path / "log").read_text()
