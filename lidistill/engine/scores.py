@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -48,19 +47,6 @@ def write_scores(
     }
     write_json(path, {"config": str(config), "checkpoint": checkpoint, "scores": plain})
     return path
-
-
-def hush_scores(logger: logging.Logger) -> None:
-    """Leave mmengine's line of all numbers to its log file; the terminal gets the tables."""
-    for handler in logger.handlers:
-        if not isinstance(handler, logging.FileHandler):
-            handler.addFilter(lambda record: not _is_summary(record.getMessage()))
-
-
-def _is_summary(text: str) -> bool:
-    return (
-        bool(re.match(r"(Epoch|Iter)\(test\)\s+\[(\d+)/\2\]\s+\S+:", text)) and "eta:" not in text
-    )
 
 
 def _kitti_table(rows: Mapping[str, Mapping[str, float]]) -> Table:

@@ -10,7 +10,7 @@ from typing import Any
 from lidistill import compat
 from lidistill.engine.config import add_options_argument, load_config
 from lidistill.engine.options import merge_options, parse_options
-from lidistill.engine.scores import hush_scores, tables, write_scores
+from lidistill.engine.scores import tables, write_scores
 from lidistill.engine.stages import choose_stage, fill_stage_checkpoints, stage_names
 from lidistill.hooks.pretrained import set_pretrained
 from lidistill.hooks.run_folder import note_written
@@ -87,9 +87,8 @@ def evaluate(
         FileNotFoundError: no such config or checkpoint.
         ValueError: the config names no test protocol, or no probe that another could replace.
     """
-    from mmengine.runner import Runner
-
     from lidistill.distill.weights import load_weights
+    from lidistill.engine.quiet import QuietRunner
     from lidistill.models.detectors.ranges import check_ranges
 
     compat.apply()
@@ -112,10 +111,9 @@ def evaluate(
         leave_teachers_out(cfg)
     fill_stage_checkpoints(cfg, {})
     check_ranges(cfg)
-    runner = Runner.from_cfg(cfg)
+    runner = QuietRunner.from_cfg(cfg)
     if not random_weights:
         load_weights(getattr(runner.model, "student", runner.model), checkpoint)
-    hush_scores(runner.logger)
     folder = Path(cfg.work_dir)
     note_written(folder, runner.timestamp, there=True)
     before = {path.name for path in folder.iterdir()}

@@ -221,11 +221,10 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
 
 def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
     """Build mmengine's runner, guard it and let it train; the runner."""
-    from mmengine.runner import Runner
-
+    from lidistill.engine.quiet import QuietRunner
     from lidistill.hooks import FiniteLossHook, ProgressBarHook
 
-    runner = Runner.from_cfg(cfg)
+    runner = QuietRunner.from_cfg(cfg)
     if not cfg.get("resume"):
         refuse_untrained(runner, cfg.model)
     if is_main_process():

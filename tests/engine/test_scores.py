@@ -4,12 +4,11 @@
 from __future__ import annotations
 
 import io
-import logging
 
 import numpy as np
 from rich.console import Console
 
-from lidistill.engine.scores import hush_scores, tables, write_scores
+from lidistill.engine.scores import tables, write_scores
 from lidistill.hooks.run_folder import note_run, read_note
 from lidistill.io import read_json
 
@@ -52,16 +51,3 @@ def test_every_number_is_in_the_file(tmp_path):
     assert read_json(path)["scores"] == {"mAP": 0.25, "words": "x"}
     assert path.name == "iter_5.test.json"
     assert path.name in read_note(tmp_path)["wrote"]
-
-
-def test_the_line_of_all_numbers_is_left_to_the_file(tmp_path):
-    logger, screen = logging.Logger("scores"), io.StringIO()
-    logger.addHandler(logging.StreamHandler(screen))
-    logger.addHandler(logging.FileHandler(tmp_path / "log"))
-    hush_scores(logger)
-    summary = "Iter(test) [12/12]    mAP: 0.1  NDS: 0.2  time: 0.1"
-    for text in (summary, "Iter(test) [10/12]    eta: 0:00:01  time: 0.1", "plain"):
-        logger.info(text)
-    assert screen.getvalue().count("\n") == 2
-    assert summary not in screen.getvalue()
-    assert summary in (tmp_path / "log").read_text()

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""mmengine's runner with a terminal that can be read: what is long goes to the log file alone."""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+from mmengine.logging import MMLogger
+from mmengine.runner import Runner
+
+LONG = re.compile(
+    r"\n-+\nSystem environment:|Config:\n|Hooks will be executed in the following order:"
+)
+SUMMARY = re.compile(r"(Epoch|Iter)\(test\)\s+\[(\d+)/\2\]\s+(?!.*eta:)\S+:")
+"""mmengine's line of all scores of a test; the terminal gets tables of them."""
+
+
+class QuietRunner(Runner):
+    """Writes environment, config and order of hooks (hundreds of lines) to the log file only."""
+
+    def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
+        """mmengine's logger; its terminal leaves out what is long."""
+        logger = super().build_logger(*args, **kwargs)
+        hush(logger)
+        logger.info(f"log, config and environment: {self.log_dir}")
+        return logger
+
+
+def hush(logger: logging.Logger) -> None:
+    """Leave long messages to the files of a logger; again and again is fine."""
+    for handler in logger.handlers:
+        on_screen = not isinstance(handler, logging.FileHandler)
+        if on_screen and not any(isinstance(one, _Short) for one in handler.filters):
+            handler.addFilter(_Short())
+
+
+class _Short(logging.Filter):
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Whether the message is for a reader at a terminal."""
+        text = record.getMessage()
+        return LONG.match(text) is None and SUMMARY.match(text) is None
