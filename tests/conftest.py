@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -40,14 +42,31 @@ def realdata_dir() -> Path:
     return folder
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], None]) -> Path:
+    """A folder that the first worker of a session makes and the others take."""
+    from lidistill.io import exclusive
+
+    base = factory.getbasetemp()
+    base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    out, done = base / name, base / f"{name}.lock" / "done"
+    with exclusive(done.parent, "makes data for tests"):
+        if not done.is_file():
+            shutil.rmtree(out, ignore_errors=True)  # of a worker that was killed
+            out.mkdir()
+            make(out)
+            done.touch()
+    return out
+
+
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny embedded world in both layouts: ``<dir>/nuscenes`` and ``<dir>/kitti``. Read only."""
     from lidistill.world import generate
 
-    out = tmp_path_factory.mktemp("tiny_world")
-    generate(out, layout="both", preset="tiny", seed=0)
-    return out
+    def make(out: Path) -> None:
+        generate(out, layout="both", preset="tiny", seed=0)
+
+    return made_once(tmp_path_factory, "tiny_world", make)
 
 
 @pytest.fixture(scope="session")
@@ -56,11 +75,12 @@ def converted_world(tiny_world: Path, tmp_path_factory: pytest.TempPathFactory) 
     from lidistill.converters.kitti.convert import convert_kitti
     from lidistill.converters.nuscenes.convert import convert_nuscenes
 
-    out = tmp_path_factory.mktemp("converted_world")
-    for layout in ("nuscenes", "kitti"):
-        (out / layout).mkdir()
-        for path in (tiny_world / layout).iterdir():
-            (out / layout / path.name).symlink_to(path)
-    convert_nuscenes(out / "nuscenes", "v1.0-mini")
-    convert_kitti(out / "kitti")
-    return out
+    def make(out: Path) -> None:
+        for layout in ("nuscenes", "kitti"):
+            (out / layout).mkdir()
+            for path in (tiny_world / layout).iterdir():
+                (out / layout / path.name).symlink_to(path)
+        convert_nuscenes(out / "nuscenes", "v1.0-mini")
+        convert_kitti(out / "kitti")
+
+    return made_once(tmp_path_factory, "converted_world", make)

@@ -18,6 +18,7 @@ from lidistill.compat import (
     lazy_packages,
     mmcv_points,
     noise,
+    pillars,
     spconv_layers,
     startup,
 )
@@ -87,6 +88,12 @@ def _lazy_packages() -> bool:
     return True
 
 
+def _pillars() -> bool:
+    when_imported("mmdet3d.models.voxel_encoders.pillar_encoder", pillars.patch_network)
+    when_imported("mmdet3d.models.voxel_encoders.utils", pillars.patch_layer)
+    return True
+
+
 def _startup() -> bool:
     import_without(startup.OPTIMIZERS, "transformers")
     when_imported(startup.OPTIMIZERS, startup.late_adafactor)
@@ -136,6 +143,11 @@ _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
         "an optimizer loads torch's compiler and transformers, a logger loads matplotlib, "
         "whether they are used or not",
         _startup,
+    ),
+    "pillars": (
+        "mmdet3d's pillar networks compute on all slots of a pillar, of which most are empty: more "
+        "than half of a training step on the CPU",
+        _pillars,
     ),
 }
 _ACTIVE: dict[str, bool] = {}

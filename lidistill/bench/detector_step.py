@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bench of a detector's own training step: with the bridges that make it shorter, and without them.
+
+Here the *reference* is the very same detector on the same batch with mmdet3d's own pillar layers in
+place of :mod:`lidistill.compat.pillars`. Detectors without pillars have no reference: their rows
+say what a step takes. Points are noise with boxes of points in it; weights are random.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from lidistill.bench.case import Case
+from lidistill.provenance import CHECKOUT
+
+CONFIGS = CHECKOUT / "configs" / "detection"
+WORLD = {
+    "PointPillars": "pointpillars_world",
+    "CenterPoint, pillars": "centerpoint_pillar_world",
+    "SECOND": "second_world",
+    "CenterPoint, voxels": "centerpoint_voxel_world",
+}
+QUICK = {"PointPillars": "pointpillars_world"}
+
+
+def cases(size: str) -> list[Case]:
+    """Make the benches of this file.
+
+    Args:
+        size: "full" = the embedded world's detectors; "quick" = one, on few points.
+
+    Returns:
+        One training step each: forward, losses, backward, clipping and the optimizer.
+    """
+    configs, points = (WORLD, 6000) if size == "full" else (QUICK, 600)
+    return [_case(name, config, points) for name, config in configs.items()]
+
+
+def _case(name: str, config: str, points: int) -> Case:
+    from mmengine.optim import build_optim_wrapper
+
+    from lidistill import compat
+    from lidistill.engine.config import load_config
+    from lidistill.engine.synthetic import synthetic_batch
+    from lidistill.registry import MODELS
+
+    compat.apply()
+    cfg = load_config(CONFIGS / f"{config}.py")
+    torch.manual_seed(0)
+    model: Any = MODELS.build(cfg.model).train()
+    batch = model.data_preprocessor(synthetic_batch(cfg, model, points), True)
+    optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
+
+    def step() -> Any:
+        return model.train_step(batch, optimizer)
+
+    words = f"{config}, 2 samples x {points:,} points"
+    bridged = any(type(module).__name__ == "PFNLayer" for module in model.modules())
+    reference = _with(without_pillars, step) if bridged else None
+    return Case(f"detector_step, {name}", words, reference, step)
+
+
+def _with(setting: Callable[[], Any], work: Callable[[], Any]) -> Callable[[], Any]:
+    def run() -> Any:
+        with setting():
+            return work()
+
+    return run
+
+
+@contextmanager
+def without_pillars() -> Iterator[None]:
+    """mmdet3d's own pillar layers, for as long as this lasts."""
+    from mmdet3d.models.voxel_encoders import utils
+
+    layer: Any = utils.PFNLayer
+    bridge = layer.forward
+    layer.forward = bridge.__wrapped__
+    try:
+        yield
+    finally:
+        layer.forward = bridge
