@@ -66,6 +66,13 @@ def test_class_balance_equals_a_loop(similarity):
     )
 
 
+def test_class_balance_counts_from_the_fewest_votes():
+    """Where no region is dead, none has 0 votes."""
+    similarity = torch.tensor([[1.0, 0.8, 0.0], [0.8, 1.0, 0.6], [0.0, 0.6, 1.0]])
+    expected = torch.tensor([1 - 0.2 / 0.8, 0.0, 1.0])  # of votes 1.8, 2.4, 1.6
+    torch.testing.assert_close(class_balance_weights(similarity), expected)
+
+
 def test_equal_votes_weigh_one():
     assert class_balance_weights(torch.eye(4)).tolist() == [1.0] * 4
 

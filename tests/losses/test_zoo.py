@@ -144,6 +144,19 @@ def test_bernoulli_equals_a_loop():
     assert loss.item() == pytest.approx(4 * expected / 12)
 
 
+def test_decoupled_logits_equal_a_loop():
+    student, teacher = rows()
+    true, expected = torch.arange(12) % 4, 0.0
+    for s, t, k in zip(student.detach(), teacher, true.tolist(), strict=True):
+        p, q = (s / 2).softmax(0), (t / 2).softmax(0)
+        rest = [c for c in range(4) if c != k]
+        expected += float(q[k] * (q[k] / p[k]).log() + (1 - q[k]) * ((1 - q[k]) / (1 - p[k])).log())
+        among_s, among_t = p[rest] / p[rest].sum(), q[rest] / q[rest].sum()
+        expected += 3 * float((among_t * (among_t / among_s).log()).sum())
+    loss = response.decoupled_kd(student, teacher, true, beta=3.0, temperature=2.0)
+    assert loss.item() == pytest.approx(4 * expected / 12)
+
+
 def test_pivotal_logits_equal_a_loop():
     student, teacher = rows()
     heat = torch.linspace(0, 1, 12)
@@ -166,6 +179,23 @@ def test_orthogonal_projection_and_vid_equal_loops():
     variance = math.log(1 + math.exp(0.3)) + 1e-5
     expected = 0.5 * ((student - teacher).square() / variance + math.log(variance)).mean()
     assert WIDE["vid"](student, teacher).item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+def test_orthogonal_projection_standardises_places_or_channels():
+    """The release's is a layer norm of each place: of another value."""
+    student, teacher = rows()
+    found = {}
+    for way, axis in (("places", 0), ("channels", 1)):
+        middle = teacher.mean(axis, keepdim=True)
+        target = (teacher - middle) / teacher.std(axis, unbiased=False, keepdim=True)
+        gap = (student - target).abs()
+        expected = torch.where(gap < 1, gap.square() / 2, gap - 0.5).mean().item()
+        found[way] = feature.orthogonal_projection(student, teacher, standardise=way).item()
+        assert found[way] == pytest.approx(expected, rel=1e-4)
+    assert feature.orthogonal_projection(student, teacher).item() == found["places"]
+    assert abs(found["places"] - found["channels"]) > 1e-3
+    with pytest.raises(ValueError, match=r"one of \('places', 'channels'\), got 'rows'"):
+        feature.orthogonal_projection(student, teacher, standardise="rows")
 
 
 @pytest.mark.parametrize("name", ["at", "cwd", "nst"])
