@@ -8,11 +8,12 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import ConfigDict
+from mmengine.config.lazy import LazyAttr, LazyObject
 
 from lidistill import compat
 from lidistill.engine.config import load_config, map_strings
@@ -34,10 +35,12 @@ class Runs:
     Attributes:
         table: whose lines they are.
         folder: of all trainings of all tables.
+        hashes: of the lines as they were when the plan was made.
     """
 
     table: Table
     folder: Path
+    hashes: dict[tuple[str, float], str] = field(default_factory=dict)
 
     def row(self, line: Line) -> Row:
         """A line as the driver runs it."""
@@ -73,6 +76,12 @@ class Runs:
 
     def config_hash(self, line: Line) -> str:
         """Of all that a line is trained with, the lines that it needs included; not of the seed."""
+        key = (line.name, line.steps)
+        if key not in self.hashes:
+            self.hashes[key] = self._hash_now(line)
+        return self.hashes[key]
+
+    def _hash_now(self, line: Line) -> str:
         cfg = self.config(line)
         needed = {name: self.config_hash(self.table.line(name)) for name in _needed(cfg)}
         content = {key: value for key, value in dict.items(cfg._cfg_dict) if key != "randomness"}
@@ -101,6 +110,11 @@ class Runs:
     def trained(self, line: Line, seed: int, root: Path) -> Trained:
         """A line's config and checkpoint, trained after the lines that it needs."""
         cfg = self.config(line)
+        if self._hash_now(line) != self.config_hash(line):
+            raise ValueError(
+                f"line {line.name!r}: {line.config} or a file that it reads was changed while the "
+                "table runs; start the same command again"
+            )
         names = _needed(cfg)
         found = {name: self.trained(self.table.line(name), seed, root) for name in names}
         map_strings(cfg._cfg_dict, lambda text: _filled(text, found))
@@ -201,8 +215,10 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if value is None or isinstance(value, str | int | float | bool):
         return value
+    if isinstance(value, LazyAttr | LazyObject):  # the name that it has at its home
+        value = value.build()
     named = getattr(value, "__qualname__", None)
-    return f"{value.__module__}.{named}" if named else str(value)
+    return f"{value.__module__}.{named}" if named else str(getattr(value, "__name__", value))
 
 
 def plan_of(table: Table, work_dir: Path) -> EvidencePlan:

@@ -20,7 +20,7 @@ from lidistill.evidence.detectors import CENTERPOINT, POINTPILLARS, SECOND, grap
 from lidistill.evidence.driver import run_plan
 from lidistill.evidence.page import to_markdown
 from lidistill.evidence.record import Evidence, EvidenceRow, save_evidence
-from lidistill.evidence.runs import Runs
+from lidistill.evidence.runs import Runs, plan_of
 from lidistill.evidence.scores import detection_outcome
 from lidistill.evidence.table import STAGE, Line, Table
 from lidistill.evidence.worlds import KITTI, World
@@ -118,6 +118,17 @@ def test_the_hash_is_of_all_that_a_line_depends_on():
     assert {name for name in one if one[name] != longer[name]} == {
         "teacher", "student + pkd", "student + sp",
     }  # fmt: skip
+
+
+def test_classes_count_in_the_hash_and_files_may_not_change_under_a_run(trained, tmp_path):
+    lines = [SECOND.alone(), Line("other", SECOND.graphs, SECOND.alone().changes)]
+    sgd = {"optim_wrapper.optimizer.type": "torch.optim.SGD", **lines[1].changes}
+    lines[1] = dataclasses.replace(lines[1], changes=sgd)
+    made = Runs(table_of(SECOND, lines), tmp_path)
+    assert made.config_hash(lines[0]) != made.config_hash(lines[1])
+    made.hashes["student", 1.0] = "as it was"
+    with pytest.raises(ValueError, match="was changed while the table runs"):
+        made.outcome(lines[0], 0)
 
 
 def test_a_line_says_in_words_what_it_trains():
@@ -241,7 +252,7 @@ def test_a_small_table_runs_from_its_config_to_its_page(converted_world, tmp_pat
         classes=("Car",),
         seeds=(0,),
     )
-    made = run_plan(table.plan(tmp_path), tmp_path, tmp_path / "small.json", "c")
+    made = run_plan(plan_of(table, tmp_path), tmp_path, tmp_path / "small.json", "c")
     assert [row.name for row in made.rows] == [
         "teacher", "student", "student, 2x steps", "student + pkd", "student + pkd, 2x steps",
     ]  # fmt: skip
