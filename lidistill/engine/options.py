@@ -84,7 +84,7 @@ def _arguments(node: Mapping[str, Any], place: str) -> tuple[list[str], bool]:
     if not place:
         from mmengine.runner import Runner
 
-        own = ["monitor", "find_unused_parameters", "model_wrapper_cfg", "env_cfg"]
+        own = ["monitor", "pretrained", "find_unused_parameters", "model_wrapper_cfg", "env_cfg"]
         return [*inspect.signature(Runner.__init__).parameters, *own], True
     if "type" in node:
         kind = _resolve(node["type"])
