@@ -55,6 +55,10 @@ def register_later(key: str, register: Callable[[], Any]) -> None:
     _NAMES.add(key, register)
 
 
+AGE = "digit_version(TORCH_VERSION) >= "
+"""How mmengine asks for a torch that every torch of ours is newer than."""
+
+
 def install() -> None:
     """Open the packages of ``ROOTS`` lazily from now on; what is imported already stays."""
     if _FINDER not in sys.meta_path:
@@ -236,8 +240,7 @@ def _statements(tree: ast.Module) -> list[ast.stmt]:
     """What the file does, but for its docstring, its ``__all__`` and questions of torch's age."""
     done: list[ast.stmt] = []
     for node in tree.body:
-        about_torch = isinstance(node, ast.If) and not node.orelse
-        if about_torch and ast.unparse(node.test).startswith("digit_version(TORCH_VERSION) >= "):
+        if isinstance(node, ast.If) and not node.orelse and ast.unparse(node.test).startswith(AGE):
             done += node.body
         else:
             done.append(node)

@@ -29,11 +29,12 @@ def leave_compiler_out(module: Any) -> None:
         inner = getattr(getattr(optimizer, name), "__wrapped__", None)
         if inner is not None and not hasattr(inner, "__dynamo_disable"):
             setattr(inner, "__dynamo_disable", _kept_from_compiler(inner))
-    for kind in list(vars(module).values()):
+    kinds: list[Any] = list(vars(module).values())
+    for kind in kinds:
         if isinstance(kind, type) and issubclass(kind, optimizer) and "step" in vars(kind):
-            step: Any = kind.step
+            step: Any = vars(kind)["step"]
             if getattr(getattr(step, "__code__", None), "co_name", "") == "_use_grad":
-                kind.step = _plain_step(step)  # type: ignore[method-assign]
+                setattr(kind, "step", _plain_step(step))  # noqa: B010 -- mypy knows no step
 
 
 def _compiler() -> Any:

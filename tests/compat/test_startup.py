@@ -134,3 +134,23 @@ def test_a_visualizer_draws_on_a_figure_made_late():
     assert (late.get_image() != 200).any()
     with pytest.raises(AttributeError, match="no attribute 'fig_other'"):
         late.fig_other  # noqa: B018
+
+
+def test_bridges_are_in_place_before_mmengine_whoever_imports_it_first():
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import lidistill, sys\n"
+            "light = 'torch' not in sys.modules\n"
+            "import lidistill.hooks\n"
+            "from mmengine.runner import Runner\n"
+            "heavy = ('transformers', 'torch.distributed.fsdp')\n"
+            "print([light, *(name in sys.modules for name in heavy)])",
+        ],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stdout.splitlines()[-1] == "[True, False, False]", done.stderr[-2000:]
