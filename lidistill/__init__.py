@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.abc
 import sys
+from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
@@ -17,9 +18,7 @@ class _BridgesFirst(importlib.abc.MetaPathFinder):
         """Find nothing; notice mmengine."""
         if name == "mmengine" and self in sys.meta_path:
             sys.meta_path.remove(self)
-            from lidistill import compat
-
-            compat.apply()
+            import_module("lidistill.compat").apply()
 
 
 sys.meta_path.insert(0, _BridgesFirst())
