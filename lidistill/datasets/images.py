@@ -59,6 +59,11 @@ class ViewBatch:
     image: Tensor
     rowcol: Tensor
 
+    @property
+    def batch_size(self) -> int:
+        """Images B."""
+        return self.views.shape[1]
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> ViewBatch:
         """The same batch with all tensors on ``device``."""
         moved = {
@@ -96,6 +101,7 @@ class ImageCrops(BaseDataset):
         min_overlap: Least share of the smaller crop that both must show.
         jitter: Colour changes, drawn for each view on its own.
         cameras: Names of the cameras to use; None takes all.
+        lazy_init: Read the info file when it is first needed.
     """
 
     def __init__(
@@ -109,6 +115,7 @@ class ImageCrops(BaseDataset):
         min_overlap: float = 0.2,
         jitter: ColourJitter | dict[str, Any] | None = None,
         cameras: Sequence[str] | None = None,
+        lazy_init: bool = False,
     ) -> None:
         self.root, self.cameras = Path(data_root), cameras
         self.size = (int(size[0]), int(size[1]))
@@ -120,6 +127,7 @@ class ImageCrops(BaseDataset):
             ann_file=str(path if path.is_absolute() or path.is_file() else self.root / path),
             data_root="",
             pipeline=[],
+            lazy_init=lazy_init,
         )
 
     def load_data_list(self) -> list[dict[str, Any]]:

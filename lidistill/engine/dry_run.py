@@ -15,8 +15,7 @@ from torch import nn
 
 from lidistill.engine.config import add_config_arguments, load_config
 from lidistill.engine.options import merge_options, parse_options
-from lidistill.engine.synthetic import synthetic_batch
-from lidistill.engine.synthetic_pairs import pairs_pipeline, synthetic_pairs
+from lidistill.engine.synthetic import made_up
 
 HELP = "build a config's models, run one batch, print taps, gradients, sizes and costs"
 
@@ -110,7 +109,7 @@ def dry_run(
         model: Any = MODELS.build(cfg.model)
         if hasattr(model, "init_weights"):
             model.init_weights()
-        batch = made_up(cfg, model, synthetic) if synthetic else _first_batch(cfg)
+        batch = made_up(cfg, model, synthetic) if synthetic else _first_batch(cfg, model)
     if isinstance(model, Distiller):
         batch = plain_batch(batch)
     for name, teacher in getattr(model, "teachers", {}).items():
@@ -125,14 +124,6 @@ def dry_run(
         lines.append(draw(model, batch, picture))
     lines += list(cost_lines(model, batch, repeats))
     return "\n".join(lines) + "\n"
-
-
-def made_up(cfg: Any, model: nn.Module, points: int) -> Any:
-    """A batch without data: frames with images, or a detector's clouds with boxes."""
-    steps = pairs_pipeline(cfg)
-    if steps is None:
-        return synthetic_batch(cfg, model, points)
-    return synthetic_pairs(cfg, steps, points)
 
 
 def plain_batch(batch: Any) -> Any:
@@ -267,12 +258,16 @@ def _quiet() -> Iterator[None]:
         logger.setLevel(level)
 
 
-def _first_batch(cfg: Any) -> Any:
+def _first_batch(cfg: Any, model: nn.Module) -> Any:
     from mmengine.runner import Runner
 
-    loader = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False)
+    from lidistill.distill.detectors.heads import check_labels
+
+    settings = dict(cfg.train_dataloader, num_workers=0, persistent_workers=False)
     try:
-        return next(iter(Runner.build_dataloader(loader, seed=0)))
+        loader = Runner.build_dataloader(settings, seed=0)
+        check_labels(model, (getattr(loader.dataset, "metainfo", None) or {}).get("classes") or ())
+        return next(iter(loader))
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{error}; give the dataset with --data-root, or add --synthetic 20000 for a made-up "

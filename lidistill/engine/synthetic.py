@@ -1,20 +1,59 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A made-up batch for a detector, where there are no data."""
+"""A made-up batch of what a config trains on, where there are no data."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
+
+from lidistill.engine.synthetic_pairs import pairs_pipeline, synthetic_pairs
+
+
+def made_up(cfg: Any, model: nn.Module, points: int) -> Any:
+    """A batch without data: frames with images, crops of images, or a detector's clouds with boxes.
+
+    Args:
+        cfg: config of the training.
+        model: what is trained.
+        points: of each of the two samples, where they have any.
+    """
+    from lidistill.datasets.images import ImageCrops
+
+    steps = pairs_pipeline(cfg)
+    if steps is not None:
+        return synthetic_pairs(cfg, steps, points)
+    dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
+    if dataset.get("type") is ImageCrops:
+        return synthetic_crops(cfg)
+    return synthetic_batch(cfg, model, points)
+
+
+def synthetic_crops(cfg: Any) -> Any:
+    """Two crops of each of two images of noise, collated as the config does."""
+    from lidistill.datasets.images import ImageCrops
+
+    loader = cfg.train_dataloader
+    settings = {name: value for name, value in loader.dataset.items() if name != "type"}
+    crops = ImageCrops(**settings, lazy_init=True)
+    views = []
+    for number in range(2):
+        rng = np.random.default_rng(number)
+        shape = (2 * crops.size[0], 2 * crops.size[1], 3)
+        image = rng.integers(0, 255, shape).astype(np.uint8)
+        views.append(crops.two_views(image, rng, {"path": "made-up", "token": f"made-up {number}"}))
+    return loader.collate_fn["type"](views)
 
 
 def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
     """Noise with a few boxes full of points, in the detector's range.
 
     Args:
-        cfg: config of the training; says how many numbers a point has, and the classes.
+        cfg: config of the training; says how many numbers a point has, and the classes where the
+            detector's head does not.
         model: detector, or a Distiller around one.
         points: of each of the two samples.
 
@@ -24,6 +63,7 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
     from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
     from mmengine.structures import InstanceData
 
+    from lidistill.distill.detectors.heads import class_count
     from lidistill.distill.detectors.places import point_range
 
     student = getattr(model, "student", model)
@@ -35,7 +75,8 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
         )
     low, high = torch.tensor(covered[:3]), torch.tensor(covered[3:])
     head = getattr(student, "pts_bbox_head", None)
-    numbers = point_numbers(cfg)
+    numbers = point_numbers(cfg.get("train_dataloader"))  # a Config itself is no mapping
+    classes = class_count(student) or len(cfg.get("classes") or [0])
     made = torch.Generator().manual_seed(0)
     clouds, samples = [], []
     for _ in range(2):
@@ -53,7 +94,7 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
         sample = Det3DDataSample(metainfo=meta)
         sample.gt_instances_3d = InstanceData(
             bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=boxes.shape[1]),
-            labels_3d=torch.arange(6) % len(cfg.get("classes", [0])),
+            labels_3d=torch.arange(6) % classes,
         )
         samples.append(sample)
     return {"inputs": {"points": clouds}, "data_samples": samples}

@@ -9,7 +9,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
 from lidistill.distill.audit import audit, check_teachers
-from lidistill.distill.detectors.heads import check_classes
+from lidistill.distill.detectors.heads import check_classes, check_labels
 from lidistill.distill.distiller import Distiller
 from lidistill.registry import HOOKS
 
@@ -29,11 +29,13 @@ class AuditHook(Hook):
         self._done = False
 
     def before_train(self, runner: Any) -> None:
-        """Labels of teacher and student must count the same classes."""
+        """Labels of the data, of teacher and of student must count the same classes."""
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         known = getattr(runner.train_dataloader.dataset, "metainfo", None) or {}
-        if isinstance(model, Distiller) and known.get("classes"):
-            check_classes(model, known["classes"])
+        if known.get("classes"):
+            check_labels(model, known["classes"])
+            if isinstance(model, Distiller):
+                check_classes(model, known["classes"])
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
         """Audit once; a resumed run was audited when it began."""

@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
-import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -92,8 +92,7 @@ def _generate_layout(root: Path, parameters: dict[str, Any], jobs: int) -> None:
         _run_scenes(job, work, jobs, f"World, {parameters['layout']} {parameters['preset']}")
         job.finish([read_json(work / f"{name}.json") for name in job.scenes])
         write_manifest(root, TOOL, parameters, len(job.scenes), f"seed {parameters['seed']}")
-        # a process that waits may put its lock there again at this very moment
-        shutil.rmtree(work, ignore_errors=True)
+        _remove(work)
 
 
 def _finished(root: Path, parameters: dict[str, Any]) -> bool:
@@ -106,7 +105,7 @@ def _finished(root: Path, parameters: dict[str, Any]) -> bool:
         ]
     elif started.exists():
         found = read_json(started, f"start again: rm -r {root / WORK}")
-    elif root.exists() and any(p.name != WORK for p in root.iterdir()):
+    elif root.exists() and any(True for _ in _foreign(root)):
         raise DataError(
             "expected an empty folder or a world of lidistill, got a folder with other content",
             path=root,
@@ -131,8 +130,26 @@ def _finished(root: Path, parameters: dict[str, Any]) -> bool:
             fix=f"choose another --out, or delete it: rm -r {root}",
         )
     if done:
-        shutil.rmtree(root / WORK, ignore_errors=True)
+        _remove(root / WORK)
     return done
+
+
+def _foreign(root: Path) -> Iterator[Path]:
+    """What lies in a folder where no world was begun, but for the lock of a process that begins."""
+    for path in root.iterdir():
+        if path.name != WORK:
+            yield path
+        else:
+            yield from (one for one in path.iterdir() if not one.name.startswith("."))
+
+
+def _remove(work: Path) -> None:
+    """Remove the records and the lock; whatever else somebody put there stays."""
+    for path in [*work.glob("*.json"), *work.glob(".*")]:
+        with contextlib.suppress(OSError):
+            path.unlink()
+    with contextlib.suppress(OSError):  # a process that waits may put its lock there at this moment
+        work.rmdir()
 
 
 def _run_scenes(job: Any, work: Path, jobs: int, description: str) -> None:

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two processes through the launcher scripts: as one trains, and after a kill; the way in."""
+"""Two processes through the launcher scripts: as one trains, and in a kill; the way in."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ import torch
 
 from lidistill.engine.distributed import _name_ranks, from_rank_0, joined
 from lidistill.engine.train import train
+from lidistill.hooks.run_folder import latest_checkpoint
 from lidistill.io import read_json, write_json
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,6 +118,52 @@ def test_continues_after_a_kill(two_ranks):
     launch("dist_train.sh", two_ranks, str(CONFIG), "2", PORT=free_port())
     assert read_json(two_ranks / "run.json")["resumed_from"] == "iter_2.pth"
     assert read_json(two_ranks / "rank_1.json")["weights"] == before
+
+
+def start_ranks(work_dir: Path) -> list[subprocess.Popen]:
+    """Two ranks of an endless training, each what a launcher would start."""
+    command = [sys.executable, "-m", "lidistill.cli", "train", str(CONFIG), "--iters", "1000000"]
+    command += ["--work-dir", str(work_dir), "--launcher", "pytorch"]
+    variables = {
+        **os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port(), "WORLD_SIZE": "2",
+    }  # fmt: skip
+    return [
+        subprocess.Popen(
+            command, cwd=ROOT, env={**variables, "RANK": rank, "LOCAL_RANK": rank}, text=True,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+        )
+        for rank in ("0", "1")
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rank", "number", "words"),
+    [
+        (1, signal.SIGKILL, "rank 1 is gone"),
+        (1, signal.SIGSTOP, "rank 1 is gone"),  # its machine hangs: no connection breaks
+        (0, signal.SIGKILL, "rank 0"),  # gone, or: which all processes meet at, does not answer
+    ],
+)
+def test_a_rank_that_is_killed_ends_the_other_and_is_named(rank, number, words, tmp_path):
+    processes = start_ranks(tmp_path)
+    try:
+        deadline = time.monotonic() + 300
+        while latest_checkpoint(tmp_path) is None:
+            assert all(process.poll() is None for process in processes)
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        processes[rank].send_signal(number)
+        said = processes[1 - rank].communicate(timeout=60)[1]
+        assert processes[1 - rank].returncode == 1, said[-3000:]
+        last = said.strip().splitlines()[-1]
+        assert words in last, said[-3000:]
+        assert "the training continues from its last checkpoint" in last
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
 
 
 def test_missing_variables_name_the_launcher(monkeypatch):

@@ -45,6 +45,18 @@ def test_detectors_without_voxels_take_the_range_of_the_config():
         dry_run(path, ["point_range=None"], synthetic=1200, random_teachers=True)
 
 
+def test_made_up_labels_are_the_heads():
+    """A student of one class below data of three: mmdet3d stops at the others' labels."""
+    car = "mmdet3d::pointpillars/pointpillars_hv_secfpn_8xb6-160e_kitti-3d-car.py"
+    owners = ("student", "teachers.teacher.model")
+    text = dry_run(
+        ROOT / "configs/feature_kd/pointpillars_world.py",
+        [f"model.{owner}.config={car}" for owner in owners],
+        synthetic=800, random_teachers=True, repeats=1,
+    )  # fmt: skip
+    assert "classes: value" in text
+
+
 def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"iter_\d+.pth.*--random-teachers"):
         dry_run(SPARSEKD, synthetic=10)

@@ -100,37 +100,67 @@ def test_torchrun_sends_a_signal_twice(monkeypatch):
     assert request.signal == signal.SIGINT
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("seed", range(3))
-def test_whatever_ends_it_and_when_it_goes_on_the_same(seed, workers, undisturbed, tmp_path):
-    """SIGKILL, SIGINT, SIGTERM to the whole process group at random moments, until it is done."""
-    draw = random.Random(seed)
-    words = ["train", str(CONFIG), "--work-dir", str(tmp_path)]
-    command = [sys.executable, "-m", "lidistill.cli", *words]
-    if workers:
-        command += ["--cfg-options", f"train_dataloader.num_workers={workers}"]
-    environment = {
-        **os.environ, "TOY_DELAY": "0.02", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
-    }  # fmt: skip
-    codes = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
-    for number in draw.sample(list(codes), 3):
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-            text=True, start_new_session=True,
+class Start:
+    """Starts of one training by the command line, alike but for the folder.
+
+    One thread, as it was for the reference: another number of threads adds in another order.
+    """
+
+    def __init__(self, work_dir: Path, workers: int = 0) -> None:
+        words = ["train", str(CONFIG), "--work-dir", str(work_dir)]
+        words += ["--cfg-options", f"train_dataloader.num_workers={workers}"]
+        self.work_dir = work_dir
+        self.command = [sys.executable, "-m", "lidistill.cli", *words]
+        self.environment = {
+            **os.environ, "TOY_DELAY": "0.02", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT),
+        }  # fmt: skip
+
+    def __call__(self) -> subprocess.Popen:
+        return subprocess.Popen(
+            self.command, cwd=ROOT, env=self.environment, stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE, text=True, start_new_session=True,
         )  # fmt: skip
-        begun = latest_checkpoint(tmp_path)
+
+    def to_the_end(self) -> Path:
+        process = self()
+        said = process.communicate(timeout=300)[1]
+        assert process.returncode == 0, said[-2000:]
+        return self.work_dir / "iter_40.pth"
+
+    def ended_by(self, number: int, seconds: float) -> tuple[int, str]:
+        """Send a signal to the process group so long after its first checkpoint; code and words."""
+        begun = latest_checkpoint(self.work_dir)
+        process = self()
         deadline = time.monotonic() + 300
-        while latest_checkpoint(tmp_path) == begun and process.poll() is None:
+        while latest_checkpoint(self.work_dir) == begun and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.01)
-        time.sleep(draw.uniform(0, 0.5))
+        time.sleep(seconds)
         if process.poll() is None:
             os.killpg(process.pid, number)
         said = process.communicate(timeout=120)[1]
-        assert process.returncode in (0, codes[number]), said
-        if process.returncode == codes[number] and number != signal.SIGKILL:
+        return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def undisturbed_command(tmp_path_factory) -> Path:
+    return Start(tmp_path_factory.mktemp("undisturbed_command")).to_the_end()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(-(-int(os.environ.get("LIDISTILL_KILLS", "6")) // 3)))
+def test_whatever_ends_it_and_when_it_goes_on_the_same(seed, undisturbed_command, tmp_path):
+    """SIGKILL, SIGINT and SIGTERM to the whole process group, each at a random moment.
+
+    ``LIDISTILL_KILLS`` says how many moments there are over all cases, three each.
+    """
+    draw = random.Random(seed)
+    start = Start(tmp_path, workers=2 * (seed % 2))
+    codes = {signal.SIGKILL: -9, signal.SIGINT: 130, signal.SIGTERM: 143}
+    for number in draw.sample(list(codes), 3):
+        code, said = start.ended_by(number, draw.uniform(0, 0.5))
+        assert code in (0, codes[number]), said
+        if code == codes[number] and number != signal.SIGKILL:
             assert "is saved in" in said or "is finished" in said, said
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert_same_weights(tmp_path / "iter_40.pth", undisturbed)
+    assert_same_weights(start.to_the_end(), undisturbed_command)
+    assert read_json(tmp_path / "run.json")["resumed_from"]

@@ -79,7 +79,8 @@ def test_kill_and_continue_gives_the_same_weights(undisturbed, tmp_path):
         "-c",
         "from tests.engine.test_train import *; train(CONFIG, sys.argv[1])",
     ]
-    environment = {**os.environ, "TOY_DELAY": "0.02", "OMP_NUM_THREADS": "1"}
+    threads = str(torch.get_num_threads())  # another number would add in another order
+    environment = {**os.environ, "TOY_DELAY": "0.02", "OMP_NUM_THREADS": threads}
     process = subprocess.Popen(
         [*command, str(tmp_path)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

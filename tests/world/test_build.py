@@ -132,7 +132,22 @@ def test_a_folder_with_other_content_is_refused(tmp_path):
     (tmp_path / "nuscenes" / "thesis.tex").write_text("years of work")
     with pytest.raises(DataError, match="other content"):
         generate(tmp_path, "nuscenes", "nano", 3)
-    assert (tmp_path / "nuscenes" / "thesis.tex").exists()
+    assert [path.name for path in (tmp_path / "nuscenes").iterdir()] == ["thesis.tex"]
+
+
+def test_foreign_files_in_the_folder_for_work_stay(world, tmp_path):
+    work = tmp_path / "kitti" / build.WORK
+    (work / "mine").mkdir(parents=True)
+    (work / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(DataError, match="other content"):
+        generate(tmp_path, "kitti", "nano", 3)
+    (work / "mine").rename(tmp_path / "mine")
+    generate(tmp_path, "kitti", "nano", 3)
+    (tmp_path / "mine").rename(tmp_path / "kitti" / "mine")  # beside a world it is not touched
+    generate(tmp_path, "kitti", "nano", 3)
+    assert (tmp_path / "kitti" / "mine" / "thesis.tex").read_text() == "years of work"
+    (tmp_path / "kitti" / "mine").rename(tmp_path / "mine")
+    assert nano.digest(tmp_path / "kitti") == nano.digest(world / "kitti")
 
 
 @pytest.mark.parametrize(
@@ -164,7 +179,7 @@ def test_two_at_once_on_one_folder_make_one_world(world, tmp_path):
 
 @pytest.mark.parametrize("damage", ["", "null", "[]", '{"log": []}', "{" * 9000])
 def test_a_damaged_record_of_a_scene_is_made_again(world, tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(build.shutil, "rmtree", lambda *a, **k: None)
+    monkeypatch.setattr(build, "_remove", lambda work: None)
     generate(tmp_path, "kitti", "nano", 3, jobs=2)
     monkeypatch.undo()
     monkeypatch.setitem(PRESETS, "nano", nano.NANO)

@@ -56,6 +56,14 @@ def _plain(value: Any) -> Any:
     return round(float(value), 4)
 
 
+def class_count(model: nn.Module) -> int | None:
+    """How many classes a detector's head tells apart, as far as it says so."""
+    found = convention(model).get("classes")
+    if isinstance(found, list | tuple):  # names, of CenterPoint by task
+        return sum(1 if isinstance(one, str) else len(one) for one in found)
+    return None if found is None else int(found)
+
+
 def check_heads(student: nn.Module, teacher: nn.Module, who: str) -> None:
     """Refuse to compare heads whose numbers mean different things.
 
@@ -78,6 +86,25 @@ def check_heads(student: nn.Module, teacher: nn.Module, who: str) -> None:
             f"{who} compares what two heads say, but their numbers mean different things: "
             f"{'; '.join(sorted(different))}. Build both from one config, or tap what lies before "
             "the heads, such as 'neck[0]'"
+        )
+
+
+def check_labels(model: nn.Module, classes: Sequence[str]) -> None:
+    """Refuse data whose labels count further than the detector's head.
+
+    Args:
+        model: detector, or a Distiller around one.
+        classes: of the data set.
+
+    Raises:
+        ValueError: there are more classes than the head tells apart.
+    """
+    known = class_count(getattr(model, "student", model))
+    if known is not None and len(classes) > known:
+        raise ValueError(
+            f"the detector's head tells {known} classes apart, and the data set has "
+            f"{len(classes)}, {', '.join(classes)}; give the data set metainfo=dict(classes=...) "
+            "with the head's classes in its order, or build the detector for all of them"
         )
 
 

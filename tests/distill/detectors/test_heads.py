@@ -12,6 +12,8 @@ from torch import nn
 from lidistill.distill.detectors.heads import (
     check_classes,
     check_heads,
+    check_labels,
+    class_count,
     convention,
     in_head,
     read_classes,
@@ -102,3 +104,16 @@ def test_classes_of_the_checkpoint(student, meta, message, tmp_path):
         else:
             AuditHook().before_train(runner)
             check_classes(method, CLASSES)
+
+
+def test_data_may_not_have_more_classes_than_the_head(student):
+    assert class_count(student) == 3
+    assert class_count(small_detectors.centerpoint(8)) == sum(
+        len(names) for names in small_detectors.centerpoint(8).pts_bbox_head.class_names
+    )
+    assert class_count(torch.nn.Linear(2, 2)) is None
+    check_labels(student, CLASSES)
+    more = SimpleNamespace(metainfo={"classes": (*CLASSES, "Van")})
+    runner = SimpleNamespace(model=student, train_dataloader=SimpleNamespace(dataset=more))
+    with pytest.raises(ValueError, match=r"3 classes apart, .* has 4, .*Van; give the data set"):
+        AuditHook().before_train(runner)
