@@ -48,7 +48,9 @@ train_pipeline = [
 probe_pipeline = [dict(type=LoadPoints), dict(type=LoadPointLabels), voxelize]
 train_dataloader.update(batch_size=2, num_workers=0, persistent_workers=False)
 train_dataloader["dataset"].update(
-    data_root=data_root, superpixels_dir=f"{data_root}/superpixels", pipeline=train_pipeline
+    data_root=data_root,
+    superpixels_dir=f"{data_root}/superpixels/slic_150",
+    pipeline=train_pipeline,
 )
 for loader in (probe_train_dataloader, test_dataloader):
     loader.update(num_workers=0)

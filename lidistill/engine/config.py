@@ -23,6 +23,9 @@ from lidistill.io import DataError
 if TYPE_CHECKING:
     from mmengine.config import Config
 
+PACKAGE = "lidistill"
+ABOVE = Path(__file__).resolve().parents[2]
+"""Where ``configs/`` is, in a checkout."""
 REMEMBERED = 1024  # statements of configs
 _STATEMENT = re.compile(r"^(?=[A-Za-z_]\w*=)", re.MULTILINE)
 
@@ -82,6 +85,7 @@ def _read(path: Path) -> Config:
     from mmengine.config import Config
     from mmengine.config.utils import ConfigParsingError
 
+    _find_our_bases()
     config_text(path)
     data_only = path.suffix in SUFFIXES
     if data_only:
@@ -142,6 +146,24 @@ def _format_once() -> None:
         return seen[key]
 
     module.FormatCode = format_code
+
+
+def _find_our_bases() -> None:
+    """Let configs anywhere have ours as bases: ``from lidistill.configs.slidr.demo import *``.
+
+    mmengine looks for such a base inside the package; here configs stand beside it.
+    """
+    from mmengine.config import config as module
+
+    original = module.get_installed_path
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @wraps(original)
+    def installed_path(package: str) -> str:
+        return str(ABOVE) if package == PACKAGE else original(package)
+
+    module.get_installed_path = installed_path
 
 
 def _move_data(config: Config, data_root: str, path: Path) -> None:

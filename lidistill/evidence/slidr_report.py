@@ -23,7 +23,7 @@ from lidistill.evaluation.label_maps import (
 )
 from lidistill.evaluation.probes.result import ProbeResult
 from lidistill.evaluation.results import ResultRow
-from lidistill.evidence.slidr_runs import build_model, device_of, probe_batches
+from lidistill.evidence.slidr_runs import SUPERPIXELS, build_model, device_of, probe_batches
 from lidistill.visualization.bev import bev_picture
 from lidistill.visualization.colours import region_colours
 from lidistill.visualization.curves import read_scalars
@@ -197,7 +197,7 @@ def _training_frame(root: Path, index: int) -> Frame:
     dataset = ImageLidarPairs(
         ann_file="lidistill_infos_train.pkl",
         data_root=root,
-        superpixels_dir=root / "superpixels",
+        superpixels_dir=root / SUPERPIXELS,
         cameras=FRONT,
         pipeline=[LoadPoints(), LoadImages(), LoadSuperpixels(), PairPoints()],
     )

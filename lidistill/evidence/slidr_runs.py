@@ -17,6 +17,7 @@ from lidistill.evaluation.probes.result import ProbeResult, ProbeSettings
 from lidistill.io import exclusive
 from lidistill.parallel import available_cpus
 
+SUPERPIXELS = "superpixels/slic_150"  # below the data, as every config has it
 SUPERPIXEL_SIGMA = 1.0  # the paper's 3 pixels at 1600 x 900, on images a quarter as wide
 
 
@@ -56,7 +57,7 @@ def _prepare_alone(out: Path, preset: str, seed: int, say: Callable[[str], None]
         f"lidistill world --layout nuscenes --preset {preset} --seed {seed} --out {out}",
         f"lidistill create_data nuscenes --root {root}",
         f"lidistill superpixels {root}/lidistill_infos_train.pkl --data-root {root} "
-        f"--out {root}/superpixels --sigma {SUPERPIXEL_SIGMA:g}",
+        f"--out {root}/{SUPERPIXELS} --sigma {SUPERPIXEL_SIGMA:g}",
     )
     say(commands[0])
     generate(out, layout="nuscenes", preset=preset, seed=seed, jobs=jobs)
@@ -66,7 +67,7 @@ def _prepare_alone(out: Path, preset: str, seed: int, say: Callable[[str], None]
     make_superpixels(
         root / "lidistill_infos_train.pkl",
         root,
-        root / "superpixels",
+        root / SUPERPIXELS,
         sigma=SUPERPIXEL_SIGMA,
         jobs=jobs,
     )
