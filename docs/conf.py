@@ -24,5 +24,7 @@ exclude_patterns = ["_build", "_generated", "_ext", "evidence", "images"]
 
 html_theme = "furo"
 html_title = "lidistill"
+html_static_path = ["_static"]
+html_css_files = ["pages.css"]
 
 write_pages(HERE)

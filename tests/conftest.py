@@ -16,6 +16,15 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a core is one worker's; before torch 
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def project_configs(pattern: str = "*/*.py") -> list[Path]:
+    """The project's configs: of its methods, detectors and tables. Folders of a user's own are not
+    held to its rules."""
+    methods = {path.stem for path in (ROOT / "lidistill" / "methods").glob("*.py")}
+    ours = methods | {"_base_", "detection", "evidence"}
+    configs = ROOT / "configs"
+    return sorted(p for p in configs.glob(pattern) if p.relative_to(configs).parts[0] in ours)
+
+
 def parity_dir(family: str) -> Path:
     """Folder of the parity fixtures of one family; may be absent."""
     base = os.environ.get("LIDISTILL_PARITY_DIR", str(ROOT.parent / "shared" / "parity"))

@@ -18,6 +18,7 @@ from lidistill.evidence.record import load_evidence
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "_ext"))
 
+import benchmark_page  # noqa: E402
 import generate  # noqa: E402
 
 PAGES = [
@@ -122,8 +123,10 @@ def test_benchmarks_page_shows_the_record(tmp_path):
         "hardware": "a machine",
         "threads": 2,
         "rows": [
-            {"name": "pool", "size": "6 | 7", "reference_s": 1.5, "ours_s": 0.25, "ratio": 6.0,
-             "reference_mib": 1024.4, "ours_mib": 10.0},
+            {"name": "region_infonce", "size": "6 < 7", "reference_s": 1.5, "ours_s": 0.25,
+             "ratio": 6.0, "reference_mib": 1024.4, "ours_mib": 10.0},
+            {"name": "distilled_step, SECOND, maps", "size": "s", "reference_s": 0.1,
+             "ours_s": 0.2, "ratio": 0.5, "reference_mib": 7.0, "ours_mib": 8.0},
             {"name": "step", "size": "s", "reference_s": None, "ours_s": 0.0123, "ratio": None,
              "reference_mib": None, "ours_mib": 5.0},
         ],
@@ -131,10 +134,35 @@ def test_benchmarks_page_shows_the_record(tmp_path):
     path = tmp_path / "benchmarks.json"
     path.write_text(json.dumps(record))
     page = generate.benchmarks(path).replace("\N{NO-BREAK SPACE}", " ")
-    assert "| pool | 6 \\| 7 | 1.50 s | 250 ms | 6.0x | 1,024 / 10 |" in page
-    assert "| step | s | - | 12.3 ms | - | - / 5 |" in page
-    assert [generate.ratio(value) for value in (0.519, 1.04, 12.34)] == ["0.52x", "1.04x", "12.3x"]
+    lines = [line for line in page.splitlines() if line.startswith("<tr><td>")]
+    assert len(lines) == 3
+    loss, slower, other = lines
+    assert "SLidR&#x27;s contrast of regions<br><small>6 &lt; 7</small>" in loss
+    assert 'style="width:7.00em"></span>1.50 s reference' in loss
+    assert 'style="width:1.17em"></span>250 ms ours' in loss
+    assert "<b>6.0x</b>" in loss
+    assert "1,024 / 10" in loss
+    assert loss.endswith("<td><code>region_infonce</code></td></tr>")
+    assert "SECOND, compared at its maps" in slower
+    assert "100 ms without" in slower
+    assert "2.0 times as long" in slower
+    assert "step<br>" in other
+    assert "reference" not in other.replace("no reference", "")
+    assert re.findall(r"### (\w+)", page) == ["Losses", "What", "Others"]
     assert "Commit `abc`; a machine; 2 threads" in page
+
+
+@pytest.mark.parametrize("name", ["benchmarks.json", "benchmarks_gpu.json"])
+def test_every_benchmark_has_a_group_and_a_plain_name(name):
+    for row in json.loads((ROOT / "docs" / name).read_text())["rows"]:
+        group, plain = benchmark_page.place(row["name"])
+        assert group is not benchmark_page.OTHERS, (
+            f"say in benchmark_page.GROUPS what {row['name']} is"
+        )
+        assert plain
+        assert "_" not in plain or row["name"].startswith(("world_", "superpixels_")), plain
+        if row["ratio"] is not None and row["ratio"] < 1:
+            assert group.words.startswith("No race"), f"{row['name']} is slower and not explained"
 
 
 def test_pages_are_written_once(tmp_path):

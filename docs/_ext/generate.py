@@ -12,6 +12,8 @@ import importlib.util
 import os
 from pathlib import Path
 
+import benchmark_page
+
 from lidistill import cli
 from lidistill.evidence.cli import plan_names
 from lidistill.evidence.page import to_markdown
@@ -52,52 +54,11 @@ def evidence(docs: Path, method: str) -> str:
 
 
 def benchmarks(path: Path) -> str:
-    """The table of a record of ``lidistill bench``, or that there is none yet."""
+    """The tables of a record of ``lidistill bench``, or that there is none yet."""
     if not path.exists():
         command = "lidistill bench gpu --out" if path.stem.endswith("gpu") else "make bench"
         return f"Not run yet: `{command}` writes this table.\n"
-    record = read_json(path)
-    lines = [
-        "| what | input | reference | ours | ratio | MiB, both |",
-        "| --- | --- | ---: | ---: | ---: | ---: |",
-    ]
-    for row in record["rows"]:
-        cells = [
-            row["name"],
-            row["size"],
-            seconds(row["reference_s"]),
-            seconds(row["ours_s"]),
-            ratio(row["ratio"]),
-            f"{mebibytes(row['reference_mib'])} / {mebibytes(row['ours_mib'])}",
-        ]
-        lines.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
-    lines.append("")
-    lines.append(
-        f"Commit `{record['commit']}`; {record['hardware']}; {record['threads']} threads. "
-        "Reference and ours run in turns in one process; times are medians, the ratio is the "
-        "median of paired ratios, memory is the peak above what the process held before the call."
-    )
-    return "\n".join(lines) + "\n"
-
-
-def seconds(value: float | None) -> str:
-    """Seconds or milliseconds, three digits."""
-    if value is None:
-        return "-"
-    text = f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.3g} ms"
-    return text.replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def ratio(value: float | None) -> str:
-    """Times as fast; two digits or three."""
-    if value is None:
-        return "-"
-    return f"{value:.1f}x" if value >= 2 else f"{value:.2f}x"
-
-
-def mebibytes(value: float | None) -> str:
-    """Whole MiB."""
-    return "-" if value is None else f"{value:,.0f}"
+    return benchmark_page.page(read_json(path))
 
 
 def verbs() -> str:

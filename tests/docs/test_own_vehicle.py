@@ -100,7 +100,9 @@ def test_picture_of_the_pairs(recording, tmp_path):
 
 
 def test_slidr_trains_on_it(recording, tmp_path):
-    make_superpixels(recording / INFOS, recording, recording / "superpixels/slic_150", sigma=1, scale=0.5)
+    make_superpixels(
+        recording / INFOS, recording, recording / "superpixels/slic_150", sigma=1, scale=0.5
+    )
     checkpoint = train(
         ROOT / "configs/slidr/demo_pretrain.py",
         tmp_path / "work",

@@ -3,16 +3,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from lidistill.engine.config import load_config
 from lidistill.engine.dry_run import dry_run
 from lidistill.engine.stages import stage_names
+from tests.conftest import project_configs
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.py") if path.parent.name != "_base_")
+CONFIGS = [path for path in project_configs("**/*.py") if path.parent.name != "_base_"]
 QUICK = ("demo_pretrain", "sparsekd_world")
 
 

@@ -17,9 +17,9 @@ from lidistill.datasets.sampler import Draw
 from lidistill.distill.distiller import Distiller
 from lidistill.engine.config import load_config
 from lidistill.registry import DATASETS, MODELS
+from tests.conftest import project_configs
 from tests.datasets.mini import make_mini
 
-ROOT = Path(__file__).resolve().parents[2]
 SMALL = (56, 112)  # multiples of 14, the patch of DINOv2
 
 
@@ -34,9 +34,7 @@ def trains_a_method(path: Path) -> bool:
 
 
 CONFIGS = [
-    path
-    for path in sorted((ROOT / "configs").glob("*/*.py"))
-    if path.parent.stem[0] != "_" and trains_a_method(path)
+    path for path in project_configs() if path.parent.stem[0] != "_" and trains_a_method(path)
 ]
 each_config = pytest.mark.parametrize(
     "path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}"

@@ -12,6 +12,7 @@ import pytest
 from lidistill.engine import show_config
 from lidistill.engine.config import add_config_arguments, load_config
 from lidistill.engine.show_config import Built, find_built, locate
+from tests.conftest import project_configs
 
 BASE = """
 from torch.optim import SGD
@@ -155,7 +156,7 @@ def test_stages_are_shown_too(leaf, capsys):
     assert "custom_hooks[0]: mmengine.hooks" in capsys.readouterr().out
 
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*/*.py"))
+CONFIGS = project_configs()
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: f"{path.parent.name}/{path.stem}")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,9 +17,9 @@ from lidistill.hooks import EMATeacherHook
 from lidistill.models.teachers.colour import LocalColour
 from lidistill.models.teachers.resnet import ResNetTeacher
 from lidistill.models.teachers.small import SmallImageNet
+from tests.conftest import project_configs
 from tests.distill.toys import ToyMethod
 
-ROOT = Path(__file__).resolve().parents[2]
 MAP = {"taps": {"map": ""}, "inputs": ("images",)}
 SMALL = {"type": SmallImageNet, "width": 8, "out_channels": 4}
 
@@ -85,7 +84,7 @@ def test_where_the_option_stands():
 def test_every_config_says_where_its_teachers_weights_come_from_or_is_refused():
     """Those that want a file name it in their first lines; no other is left random."""
     silent = set()
-    for path in sorted((ROOT / "configs").glob("*/*.py")):
+    for path in project_configs():
         config = load_config(path)
         if path.parent.name == "_base_" or "teacher" not in str(config.get("model", "")):
             continue

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page of benchmarks: rows of a record in groups, with plain names and two bars each."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+Row = Mapping[str, Any]
+WIDTH = 7.0  # em, of the longer bar
+
+
+@dataclass(frozen=True)
+class Group:
+    """Rows that answer one question.
+
+    Attributes:
+        title: of the group.
+        words: what is compared, in a sentence or two.
+        names: pattern of the record's names -> plain name; groups of the pattern may be named.
+        reference: what the grey bar is.
+    """
+
+    title: str
+    words: str
+    names: Mapping[str, str]
+    reference: str = "reference"
+
+
+GROUPS = (
+    Group(
+        "A whole training step of SLidR",
+        "The step as the authors' release computes it (image network at stride 4, one-hot "
+        "matrices) beside ours at its defaults (stride 16, segment sums).",
+        {
+            r"(gpu_)?slidr_step_defaults": "SLidR's step, the demo's small student",
+            r"slidr_step_defaults_minkunet34": "SLidR's step, the paper's student",
+            r"gpu_slidr_step_bfloat16": "SLidR's step, the paper's student, bfloat16",
+            r"slidr_step_authors_teacher": "ours with the authors' dense image network",
+            r"slidr_step_cache_on": "ours with the teacher's maps from a cache",
+            r"gpu_slidr_networks_alone": "our step's networks alone",
+            r"slidr_demo_read_batch": "reading one batch of the demo",
+            r"slidr_demo_train_step": "one step of the demo",
+        },
+    ),
+    Group(
+        "Losses",
+        "The loss as the authors write it (dense maps, one-hot sparse matrices) beside ours on the "
+        "same features.",
+        {
+            r"(gpu_)?region_infonce": "SLidR's contrast of regions",
+            r"region_infonce_from_stride4": "the same, from the small feature map",
+            r"point_infonce": "PPKT's contrast of single points",
+            r"point_infonce_from_stride4": "the same, from the small feature map",
+            r"(gpu_)?local_graph, (.*)": r"PointDistiller's local graphs, \2",
+        },
+    ),
+    Group(
+        "Points and boxes",
+        "mmcv's way with a grid of the whole range, and SLidR's eight steps a camera, beside ours.",
+        {
+            r"hard voxelization, (.*)": r"points into voxels, \1's settings",
+            r"points to voxels, mean": "mean of the points of each voxel",
+            r"pairing of six cameras": "LiDAR points into the images of six cameras",
+        },
+    ),
+    Group(
+        "Sparse convolutions on the CPU",
+        "One layer forward and backward: spconv's own CPU kernels beside ours.",
+        {r"sparse conv, (.*)": r"\1"},
+    ),
+    Group(
+        "A detector's own training step",
+        "mmdet3d's pillar layers beside ours on the same batch; a detector without pillars has no "
+        "reference.",
+        {r"(gpu_)?detector_step, (.*)": r"\2"},
+    ),
+    Group(
+        "What distillation adds to a detector's step",
+        "No race: the grey bar is the student trained alone, the blue one the same step with a "
+        "teacher that runs and a loss that is taken. Twice the time is usual, since the teacher is "
+        "the larger network; what it brings is in the tables of evidence. With the teacher's boxes "
+        "in a cache, the grey bar is the step that computes them.",
+        {
+            r"(gpu_)?distilled_step, (.*), pillars": r"\2, compared at its pillars",
+            r"(gpu_)?distilled_step, (.*), maps": r"\2, compared at its maps",
+            r"(gpu_)?distilled_step, (.*), teacher's boxes cached": r"\2, teacher's boxes cached",
+        },
+        "without",
+    ),
+    Group(
+        "A teacher that stops where it is no longer needed",
+        "The teacher run to the end of its head, as usual, beside ours that ends after the last "
+        "feature that the method reads.",
+        {r"(gpu_)?teacher, (.*)": r"\2"},
+    ),
+    Group(
+        "The embedded world and superpixels",
+        "Rays cast by testing every object and its primitives, beside ours; superpixels of the "
+        "whole image beside those made at half its size.",
+        {
+            r"world_lidar_(.*)": r"a LiDAR sweep, \1",
+            r"world_camera_(.*)": r"a camera image, \1",
+            r"superpixels_half_size_(.*)": r"superpixels at half size (\1)",
+        },
+    ),
+)
+OTHERS = Group("Others", "", {r"(.*)": r"\1"})
+
+
+def page(record: Mapping[str, Any]) -> str:
+    """All groups that have rows, as Markdown with tables in HTML."""
+    grouped: dict[str, list[str]] = {}
+    for row in record["rows"]:
+        group, name = place(row["name"])
+        grouped.setdefault(group.title, []).append(line(row, name, group))
+    parts = []
+    for group in (*GROUPS, OTHERS):
+        if group.title in grouped:
+            parts.append(f"### {group.title}\n\n{group.words}\n\n{table(grouped[group.title])}")
+    parts.append(
+        f"Commit `{record['commit']}`; {record['hardware']}; {record['threads']} threads. "
+        "Reference and ours run in turns in one process; times are medians, the factor is the "
+        "median of paired ratios, memory is the peak above what the process held before the call."
+    )
+    return "\n\n".join(parts) + "\n"
+
+
+def place(name: str) -> tuple[Group, str]:
+    """The group of a row and its plain name."""
+    for group in (*GROUPS, OTHERS):
+        for pattern, plain in group.names.items():
+            found = re.fullmatch(pattern, name)
+            if found:
+                return group, found.expand(plain)
+    raise AssertionError(name)  # OTHERS takes every name
+
+
+def table(lines: Sequence[str]) -> str:
+    """The lines under one head; no empty line inside, or Markdown would end it."""
+    head = ["what, on what input", "time", "", "memory, MiB", "internal name"]
+    cells = "".join(f"<th>{word}</th>" for word in head)
+    return "\n".join(['<table class="bench">', f"<tr>{cells}</tr>", *lines, "</table>"])
+
+
+def line(row: Row, name: str, group: Group) -> str:
+    """One row: plain name, two bars, what that is in words, memory, internal name."""
+    theirs, ours = row["reference_s"], row["ours_s"]
+    longest = max(ours, theirs or 0.0)
+    bars = "".join(
+        f'<span class="{kind}" style="width:{max(WIDTH * value / longest, 0.1):.2f}em"></span>'
+        f"{seconds(value)} {label}<br>"
+        for kind, value, label in (("theirs", theirs, group.reference), ("ours", ours, "ours"))
+        if value is not None
+    )
+    memory = f"{mebibytes(row['reference_mib'])} / {mebibytes(row['ours_mib'])}"
+    inputs = row["size"]
+    cells = [
+        f"{html.escape(name)}<br><small>{html.escape(inputs)}</small>",
+        f'<div class="bars">{bars}</div>',
+        factor(row["ratio"]),
+        memory if row["reference_mib"] is not None else mebibytes(row["ours_mib"]),
+        f"<code>{html.escape(row['name'])}</code>",
+    ]
+    return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+
+
+def factor(ratio: float | None) -> str:
+    """How many times as fast; below one, how many times as long."""
+    if ratio is None:
+        return "no reference"
+    if ratio < 1:
+        return f"{1 / ratio:.1f} times as long"
+    return f"<b>{ratio:.0f}x</b>" if ratio >= 10 else f"<b>{ratio:.1f}x</b>"
+
+
+def seconds(value: float) -> str:
+    """Seconds or milliseconds, three digits."""
+    text = f"{value:.2f} s" if value >= 1 else f"{value * 1e3:.3g} ms"
+    return text.replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def mebibytes(value: float | None) -> str:
+    """Whole MiB."""
+    return "-" if value is None else f"{value:,.0f}"
