@@ -113,14 +113,16 @@ OTHERS = Group("Others", "", {r"(.*)": r"\1"})
 
 def page(record: Mapping[str, Any]) -> str:
     """All groups that have rows, as Markdown with tables in HTML."""
-    grouped: dict[str, list[str]] = {}
+    grouped: dict[str, list[tuple[int, Row, str]]] = {}
     for row in record["rows"]:
         group, name = place(row["name"])
-        grouped.setdefault(group.title, []).append(line(row, name, group))
+        grouped.setdefault(group.title, []).append((rank(row["name"], group), row, name))
     parts = []
     for group in (*GROUPS, OTHERS):
         if group.title in grouped:
-            parts.append(f"### {group.title}\n\n{group.words}\n\n{table(grouped[group.title])}")
+            rows = sorted(grouped[group.title], key=lambda ranked: ranked[0])
+            lines = [line(row, name, group) for _, row, name in rows]
+            parts.append(f"### {group.title}\n\n{group.words}\n\n{table(lines)}")
     parts.append(
         f"Commit `{record['commit']}`; {record['hardware']}; {record['threads']} threads. "
         "Reference and ours run in turns in one process; times are medians, the factor is the "
@@ -137,6 +139,11 @@ def place(name: str) -> tuple[Group, str]:
             if found:
                 return group, found.expand(plain)
     raise AssertionError(name)  # OTHERS takes every name
+
+
+def rank(name: str, group: Group) -> int:
+    """Rows stand in the order of the group's names."""
+    return next(n for n, pattern in enumerate(group.names) if re.fullmatch(pattern, name))
 
 
 def table(lines: Sequence[str]) -> str:
