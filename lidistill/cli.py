@@ -32,7 +32,7 @@ VERBS = {
     "test": "lidistill.engine.test",
     "import_weights": "lidistill.export.import_cli",
     "export": "lidistill.export.cli",
-    "show_config": "lidistill.engine.show_config",
+    "show_config": "lidistill.engine.configs.show",
     "dry_run": "lidistill.engine.dry_run",
     "demo": "lidistill.demo",
     "report": "lidistill.visualization.cli",

@@ -44,7 +44,7 @@ def _case(name: str, config: str, points: int) -> Case:
     from mmengine.optim import build_optim_wrapper
 
     from lidistill import compat
-    from lidistill.engine.config import load_config
+    from lidistill.engine.configs.read import load_config
     from lidistill.engine.synthetic import synthetic_batch
     from lidistill.registry import MODELS
 

@@ -56,7 +56,7 @@ def detector_cases(configs: Mapping[str, str], points: int, device: str = "cpu")
     from mmengine.optim import build_optim_wrapper
 
     from lidistill import compat
-    from lidistill.engine.config import load_config
+    from lidistill.engine.configs.read import load_config
     from lidistill.engine.synthetic import synthetic_batch
     from lidistill.engine.test import drop_teacher_checkpoints
     from lidistill.registry import MODELS

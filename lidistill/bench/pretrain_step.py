@@ -33,7 +33,7 @@ def cases(size: str) -> list[Case]:
 
     from lidistill import compat
     from lidistill.datasets.sampler import Draw
-    from lidistill.engine.config import load_config
+    from lidistill.engine.configs.read import load_config
     from lidistill.engine.test import drop_teacher_checkpoints
     from lidistill.evidence.slidr_runs import prepare_world
     from lidistill.registry import MODELS

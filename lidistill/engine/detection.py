@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import compat
-from lidistill.engine.config import load_config
-from lidistill.engine.overrides import apply_overrides
+from lidistill.engine.configs.overrides import apply_overrides
+from lidistill.engine.configs.read import load_config
 from lidistill.engine.test import drop_teacher_checkpoints, leave_teachers_out
 from lidistill.engine.train import console_log, train_one
 from lidistill.evaluation.kitti.ap import KittiScores

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from lidistill.engine.config import add_config_arguments, load_config
-from lidistill.engine.options import merge_options, parse_options
+from lidistill.engine.configs.options import merge_options, parse_options
+from lidistill.engine.configs.read import add_config_arguments, load_config
 from lidistill.engine.synthetic import made_up
 
 HELP = "build a config's models, run one batch, print taps, gradients, sizes and costs"
@@ -94,7 +94,7 @@ def dry_run(
     """
     from lidistill import compat
     from lidistill.distill.distiller import Distiller
-    from lidistill.engine.stages import choose_stage
+    from lidistill.engine.configs.stages import choose_stage
     from lidistill.models.detectors.ranges import check_ranges
     from lidistill.registry import MODELS
 
@@ -224,7 +224,7 @@ def _form(shape: tuple[int, ...] | None, cells: tuple[int, ...] | None, owner: n
 def _teachers_as_built(model: Any, random_teachers: bool) -> list[str]:
     """Take checkpoints out that are not wanted, or that a stage is yet to make."""
     from lidistill.distill.teacher import RANDOM
-    from lidistill.engine.stages import STAGE_PREFIX
+    from lidistill.engine.configs.stages import STAGE_PREFIX
     from lidistill.engine.test import teachers_of
 
     notes = []

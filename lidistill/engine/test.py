@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import compat
-from lidistill.engine.config import add_options_argument, load_config
-from lidistill.engine.options import merge_options, parse_options
+from lidistill.engine.configs.options import merge_options, parse_options
+from lidistill.engine.configs.read import add_options_argument, load_config
+from lidistill.engine.configs.stages import choose_stage, fill_stage_checkpoints, stage_names
 from lidistill.engine.scores import tables, write_scores
-from lidistill.engine.stages import choose_stage, fill_stage_checkpoints, stage_names
 from lidistill.hooks.pretrained import set_pretrained
 from lidistill.hooks.run_folder import note_written
 

@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import compat
-from lidistill.engine.config import add_config_arguments, load_config
-from lidistill.engine.distributed import from_rank_0, is_main_process, joined, wrap_for_cpu
-from lidistill.engine.options import parse_options
-from lidistill.engine.overrides import EVERYWHERE, add_monitor, apply_overrides, split_options
-from lidistill.engine.stages import (
+from lidistill.engine.configs.options import parse_options
+from lidistill.engine.configs.overrides import (
+    EVERYWHERE,
+    add_monitor,
+    apply_overrides,
+    split_options,
+)
+from lidistill.engine.configs.read import add_config_arguments, load_config
+from lidistill.engine.configs.stages import (
     fill_stage_checkpoints,
     fingerprint,
     load_stage,
     trained_values,
 )
+from lidistill.engine.distributed import from_rank_0, is_main_process, joined, wrap_for_cpu
 from lidistill.engine.stopping import StopHook, Stopped, StopRequest, at_once, shield_workers
 from lidistill.engine.untrained import refuse_untrained
 from lidistill.hooks.run_folder import (

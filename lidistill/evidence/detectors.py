@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.evaluation.results import summarise
 from lidistill.evidence.record import RECORDS, load_evidence
 from lidistill.evidence.table import CONFIG, ROW, Line

@@ -16,8 +16,8 @@ from mmengine.config import ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
 from lidistill import compat
-from lidistill.engine.config import load_config, map_strings
-from lidistill.engine.overrides import apply_overrides
+from lidistill.engine.configs.overrides import apply_overrides
+from lidistill.engine.configs.read import load_config, map_strings
 from lidistill.engine.train import train_one
 from lidistill.evidence.plan import Curve, EvidencePlan, Row, slug
 from lidistill.evidence.scores import SCORES, Trained

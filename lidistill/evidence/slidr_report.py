@@ -103,7 +103,7 @@ def add_input_pictures(data: ReportData, root: Path, index: int = 0) -> None:
 def add_teacher_picture(data: ReportData, config: Path, checkpoint: Path, root: Path) -> None:
     """PCA of the image teacher's features on the three front cameras."""
     from lidistill.distill.teacher import Teacher
-    from lidistill.engine.config import load_config
+    from lidistill.engine.configs.read import load_config
 
     frame = _training_frame(root, 0)
     images = np.stack([camera.image for camera in frame.cameras if camera.image is not None])

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lidistill import compat
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.engine.test import drop_teacher_checkpoints
 from lidistill.evaluation.probes.result import ProbeResult, ProbeSettings
 from lidistill.io import exclusive

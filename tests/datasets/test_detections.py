@@ -126,7 +126,7 @@ def test_scenes():
 
 
 def test_unlabelled_frames_are_kept_without_their_labels(converted_world):
-    from lidistill.engine.config import load_config
+    from lidistill.engine.configs.read import load_config
 
     cfg = load_config(
         "configs/detection/pointpillars_world.py", data_root=str(converted_world / "kitti")

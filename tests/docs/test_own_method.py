@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from lidistill import cli
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.evidence.record import load_evidence
 from lidistill.io.checkpoints import read_checkpoint
 

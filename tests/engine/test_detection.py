@@ -12,7 +12,7 @@ import torch
 
 from lidistill import compat
 from lidistill.datasets.sampler import Draw
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.engine.detection import detection_transfer
 from lidistill.engine.train import train
 from lidistill.hooks.pretrained import REPORT, PretrainedParts, set_pretrained

@@ -12,8 +12,8 @@ import torch
 from lidistill.distill.audit import audit
 from lidistill.distill.distiller import Distiller
 from lidistill.distill.weights import read_state_dict
-from lidistill.engine.config import load_config
-from lidistill.engine.stages import choose_stage, fingerprint, load_stage
+from lidistill.engine.configs.read import load_config
+from lidistill.engine.configs.stages import choose_stage, fingerprint, load_stage
 from lidistill.engine.test import evaluate, leave_teachers_out, teachers_of
 from lidistill.engine.train import train
 from lidistill.registry import MODELS

@@ -11,7 +11,7 @@ import torch
 from lidistill import compat
 from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
 from lidistill.datasets.sampler import Draw
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.evaluation.segmentor import Segmentor
 from lidistill.registry import DATASETS, MODELS
 from tests.converters.fake_semantic_kitti import write_fake_semantic_kitti

@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import pytest
 
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
+from lidistill.engine.configs.stages import stage_names
 from lidistill.engine.dry_run import dry_run
-from lidistill.engine.stages import stage_names
 from tests.conftest import project_configs
 
 CONFIGS = [path for path in project_configs("**/*.py") if path.parent.name != "_base_"]

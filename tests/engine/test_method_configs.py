@@ -15,7 +15,7 @@ from lidistill import compat
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.distiller import Distiller
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.registry import DATASETS, MODELS
 from tests.conftest import project_configs
 from tests.datasets.mini import make_mini

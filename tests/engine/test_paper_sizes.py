@@ -16,7 +16,7 @@ import pytest
 
 from lidistill.converters.kitti.convert import convert_kitti
 from lidistill.distill.weights import read_state_dict
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.engine.dry_run import dry_run
 from lidistill.engine.train import train
 from lidistill.registry import MODELS

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lidistill import compat
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.engine.synthetic import made_up, point_numbers, synthetic_batch
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
+from lidistill.engine.configs.stages import fill_stage_checkpoints, fingerprint
 from lidistill.engine.loops.iterations import ResumableTrainLoop, _AlreadyAdvanced
-from lidistill.engine.stages import fill_stage_checkpoints, fingerprint
 from lidistill.engine.train import train
 from lidistill.hooks.checkpoint import AtomicCheckpointHook
 from lidistill.hooks.run_folder import latest_checkpoint

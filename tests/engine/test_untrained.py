@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lidistill.distill.teacher import Teacher
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.engine.test import teachers_of
 from lidistill.engine.untrained import option_of, refuse_untrained
 from lidistill.hooks import EMATeacherHook

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lidistill import cli, compat
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.export.exporting import export_student
 from lidistill.models.detectors.compress import detector_config
 from lidistill.registry import MODELS

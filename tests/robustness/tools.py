@@ -34,7 +34,7 @@ TOOLS = {
 def make_material(data: Path) -> Path:
     """Everything that the tools read; returns ``data``."""
     from lidistill.distill.teacher import Teacher
-    from lidistill.engine.config import load_config
+    from lidistill.engine.configs.read import load_config
 
     scenes = [f"scene-{k}" for k in range(4)]
     root = write_fake_nuscenes(data / "nuscenes", scenes, "v1.0-fake")

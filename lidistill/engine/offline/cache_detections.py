@@ -17,7 +17,7 @@ from lidistill.converters.superpixels.cli import shard_of
 from lidistill.datasets.detections import SeededDetections
 from lidistill.distill.caches.augmentation import without_augmentation
 from lidistill.distill.caches.detections import ReplayCache
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.progress import track
 from lidistill.registry import MODELS
 

@@ -19,7 +19,7 @@ from lidistill.datasets.loading import LoadImages, PackPairs
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.datasets.transforms import ResizeImages
 from lidistill.distill.teacher import Teacher
-from lidistill.engine.config import add_config_arguments, load_config
+from lidistill.engine.configs.read import add_config_arguments, load_config
 from lidistill.engine.untrained import check_trained, option_of
 from lidistill.progress import track
 

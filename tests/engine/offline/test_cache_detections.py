@@ -11,7 +11,7 @@ import torch
 from lidistill import cli
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.caches.augmentation import Augmentation, without_augmentation
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.registry import DATASETS, MODELS
 
 CONFIG = Path(__file__).parents[1].joinpath("replay_config.py")

@@ -13,7 +13,7 @@ from lidistill import cli
 from lidistill.converters.superpixels.store import SuperpixelStore
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.teacher import Teacher
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.io import read_label_map, read_manifest
 from lidistill.registry import DATASETS
 from tests.datasets.mini import HEIGHT, WIDTH, make_mini

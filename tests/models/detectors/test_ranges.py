@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lidistill.engine.config import load_config
-from lidistill.engine.stages import choose_stage
+from lidistill.engine.configs.read import load_config
+from lidistill.engine.configs.stages import choose_stage
 from lidistill.models.detectors.ranges import check_ranges, student_grid
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"

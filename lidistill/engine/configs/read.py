@@ -10,14 +10,14 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lidistill.engine.data_configs import (
+from lidistill.engine.configs.data import (
     SUFFIXES,
     check_bases,
     check_content,
     config_text,
     read_yaml_safely,
 )
-from lidistill.engine.options import merge_options, parse_options
+from lidistill.engine.configs.options import merge_options, parse_options
 from lidistill.io import DataError
 
 if TYPE_CHECKING:

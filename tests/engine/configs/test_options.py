@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from lidistill.engine.config import load_config
-from lidistill.engine.options import parse_options
+from lidistill.engine.configs.options import parse_options
+from lidistill.engine.configs.read import load_config
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 TOY = ROOT / "tests/engine/toy_config.py"
 SLIDR = ROOT / "configs/slidr/minkunet_r50_nuscenes.py"
 KITTI = ROOT / "configs/detection/pointpillars_world.py"

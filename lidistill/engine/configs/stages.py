@@ -24,7 +24,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
-from lidistill.engine.config import load_config, map_strings
+from lidistill.engine.configs.read import load_config, map_strings
 from lidistill.hooks.run_folder import flat_values
 
 STAGE_PREFIX = "stage://"
@@ -39,7 +39,7 @@ def load_stage(
     Args:
         config: the staged config; stages name their files relative to it.
         stage: ``name``, ``config``, and ``options``, dotted keys to replace, where it has some.
-        data_root: see :func:`lidistill.engine.config.load_config`.
+        data_root: see :func:`lidistill.engine.configs.read.load_config`.
     """
     path = config.parent / stage["config"]
     content = load_config(path, data_root=data_root)
@@ -64,7 +64,7 @@ def choose_stage(
         config: the file.
         content: what it holds.
         name: the stage; None for the last.
-        data_root: see :func:`lidistill.engine.config.load_config`.
+        data_root: see :func:`lidistill.engine.configs.read.load_config`.
 
     Raises:
         ValueError: there is no such stage, or there are none.

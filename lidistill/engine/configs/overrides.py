@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from lidistill.engine.options import merge_options
+from lidistill.engine.configs.options import merge_options
 
 EVERYWHERE = ("iters", "accumulate", "monitor")
 """Options that hold for every stage of a staged config unless a stage's name stands before them."""

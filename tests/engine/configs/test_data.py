@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from lidistill.engine.config import load_config
+from lidistill.engine.configs.read import load_config
 from lidistill.io import DataError
 
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lidistill.engine.config import add_config_arguments, load_config
-from lidistill.engine.stages import load_stage
+from lidistill.engine.configs.read import add_config_arguments, load_config
+from lidistill.engine.configs.stages import load_stage
 from lidistill.registry import look_up
 
 HELP = "print a resolved config and file:line of every class it would build"

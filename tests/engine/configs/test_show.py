@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from lidistill.engine import show_config
-from lidistill.engine.config import add_config_arguments, load_config
-from lidistill.engine.show_config import Built, find_built, locate
+from lidistill.engine.configs import show
+from lidistill.engine.configs.read import add_config_arguments, load_config
+from lidistill.engine.configs.show import Built, find_built, locate
 from tests.conftest import project_configs
 
 BASE = """
@@ -43,18 +43,18 @@ def leaf(tmp_path: Path) -> Path:
 def test_options_replace_values(leaf):
     options = [
         "train_cfg.max_epochs=1",
-        "optim_wrapper.optimizer.betas=(0.9, 0.95)",
-        "name=slidr",
+        "train_cfg.betas=(0.9, 0.95)",
+        "train_cfg.name=slidr",
         "train_cfg.by_epoch=false",
-        "equation=a=b",
+        "train_cfg.equation=a=b",
     ]
     config = load_config(leaf, options)
     assert config.train_cfg.max_epochs == 1
     assert config.optim_wrapper.optimizer.lr == 0.1
-    assert config.optim_wrapper.optimizer.betas == (0.9, 0.95)
-    assert config.name == "slidr"
+    assert config.train_cfg.betas == (0.9, 0.95)
+    assert config.train_cfg.name == "slidr"
     assert config.train_cfg.by_epoch is False
-    assert config.equation == "a=b"
+    assert config.train_cfg.equation == "a=b"
 
 
 def test_missing_config_lists_those_there_are(tmp_path, monkeypatch):
@@ -134,8 +134,8 @@ def test_foreign_detectors_are_found():
 
 def run(*words: str) -> None:
     parser = argparse.ArgumentParser()
-    show_config.add_arguments(parser)
-    assert show_config.run(parser.parse_args(words)) == 0
+    show.add_arguments(parser)
+    assert show.run(parser.parse_args(words)) == 0
 
 
 def test_command_prints_values_and_places(leaf, capsys):
@@ -178,7 +178,7 @@ def test_text_of_a_config_is_laid_out_once(monkeypatch):
         return yapf(text, *args, **kwargs)
 
     monkeypatch.setattr(module, "FormatCode", counted)
-    config = load_config(Path(__file__).with_name("toy_config.py"))
+    config = load_config(Path(__file__).parents[1] / "toy_config.py")
     texts = {config.pretty_text for _ in range(3)}
     assert len(texts) == 1
     assert len(set(calls)) == len(calls) == len(config)  # each statement once
