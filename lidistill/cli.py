@@ -16,6 +16,7 @@ import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from lidistill import __version__
 from lidistill.homes import settle
@@ -223,9 +224,13 @@ def _complain(title: str, message: str) -> None:
     Console(stderr=True, soft_wrap=True).print(text)
 
 
-def entry() -> None:
-    """Console script."""
-    code = main()
+def entry(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run one verb and end the process, as the console script does.
+
+    Args:
+        argv: Words after ``lidistill``; those of the process if None.
+    """
+    code = main(argv)
     if code > INTERRUPTED:
         leave(code)  # threads of an interrupted verb may still compute
     sys.exit(code)

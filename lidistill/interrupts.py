@@ -94,6 +94,8 @@ def leave(code: int) -> None:
 def follow_parent(parent: int, seconds: float = 0.5) -> None:
     """In a worker process: leave Ctrl-C to the parent, and end when the parent has ended.
 
+    To be called by a direct child, before its work; one whose parent is gone already ends here.
+
     Args:
         parent: Its process id.
         seconds: How often to look.
@@ -106,5 +108,6 @@ def follow_parent(parent: int, seconds: float = 0.5) -> None:
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if os.getppid() == parent:
-        threading.Thread(target=watch, name="follow-parent", daemon=True).start()
+    if os.getppid() != parent:
+        os._exit(1)
+    threading.Thread(target=watch, name="follow-parent", daemon=True).start()

@@ -7,8 +7,7 @@ import contextlib
 import importlib
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, TypeVar
 
 from lidistill.interrupts import follow_parent
 from lidistill.progress import track
@@ -78,23 +77,6 @@ def _results(
         yield from results
 
 
-@dataclass
-class _InWorker(Generic[Item, Result]):
-    """The function as a worker process runs it: that process ends when its parent has ended."""
-
-    function: Callable[[Item], Result]
-    parent: int = field(default_factory=os.getpid)
-
-    def __call__(self, item: Item) -> Result:
-        if _following.get("parent") != self.parent and os.getpid() != self.parent:
-            _following["parent"] = self.parent
-            follow_parent(self.parent)
-        return self.function(item)
-
-
-_following: dict[str, int] = {}
-
-
 def _joblib_results(
     function: Callable[[Item], Result], work: list[Item], jobs: int | None, engine: str
 ) -> Iterator[Result]:
@@ -102,12 +84,13 @@ def _joblib_results(
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     count = jobs if jobs is not None else (available_cpus() if engine == "loky" else -1)
-    if engine == "loky":
-        function = _InWorker(function)
+    own: dict[str, Any] = {}
+    if engine == "loky":  # workers follow from their start on, not from their first item on
+        own = {"initializer": follow_parent, "initargs": (os.getpid(),)}
     try:
         with _cluster(engine), joblib.parallel_config(backend=engine):
             if engine != "ray":
-                pool = joblib.Parallel(n_jobs=count, return_as="generator")
+                pool = joblib.Parallel(n_jobs=count, return_as="generator", **own)
                 yield from pool(joblib.delayed(function)(item) for item in work)
                 return
             pool = joblib.Parallel(n_jobs=count)  # ray's backend hands over whole lists only

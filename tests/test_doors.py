@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -42,3 +43,33 @@ def test_without_one_it_says_how_to_make_it(project):
     assert "make setup" in done.stderr
     assert "source .venv/bin/activate" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_interrupted_verb_is_not_waited_for():
+    """A thread that still computes would hold the door open."""
+    code = """
+import sys, threading, time, types
+from lidistill import cli
+from _door import enter
+
+def run(args):
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    raise KeyboardInterrupt
+
+verb = types.ModuleType("probe_verb")
+verb.HELP, verb.add_arguments, verb.run = "a verb of this test", lambda parser: None, run
+sys.modules["probe_verb"], cli.VERBS["probe"] = verb, "probe_verb"
+cli._module_path = lambda name: name
+sys.argv[1:] = []
+sys.exit(enter("probe"))
+"""
+    path = os.pathsep.join(map(str, (TOOLS, TOOLS.parent)))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 130, done.stderr
+    assert "interrupted: " in done.stderr

@@ -79,6 +79,29 @@ def test_workers_go_with_their_command(number):
     assert said == "interrupted: parts kept; `lidistill probe` continues there\n"
 
 
+def test_workers_that_had_no_item_yet_go_too():
+    """Killed while its workers start, a command cannot end them, and no item makes them look."""
+    command = subprocess.Popen(
+        [sys.executable, "-c", COMMAND],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    while not any("LokyProcess" in word for pid in members(command.pid) for word in words_of(pid)):
+        time.sleep(0.002)
+    command.kill()
+    command.communicate(timeout=60)
+    assert wait_empty(command.pid) == []
+
+
+def words_of(pid: int) -> list[str]:
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
+
+
 def test_a_worker_that_the_system_ends_is_one_message():
     code = COMMAND.replace("time.sleep(600)", "import os; os.kill(os.getpid(), 9)")
     done = subprocess.run(

@@ -13,18 +13,20 @@ NEEDED = ("lidistill", "mmengine", "torch")
 def enter(verb: str) -> int:
     """Run a verb; in the project's own environment, where this Python lacks what it needs.
 
+    The process ends with the verb, without waiting for threads of an interrupted one.
+
     Args:
         verb: of `lidistill`.
 
     Returns:
-        The exit code.
+        The exit code, where there is no environment to run it in.
     """
     missing = [name for name in NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         return _elsewhere(verb, missing)
-    from lidistill.cli import main
+    from lidistill.cli import entry
 
-    return main([verb, *sys.argv[1:]])
+    entry([verb, *sys.argv[1:]])
 
 
 def _elsewhere(verb: str, missing: list) -> int:
