@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.robustness.tools import command, digest, environment, make_material
+from tests.robustness.forks import Forks
+from tests.robustness.tools import digest, make_material, words_of
 
 
 @pytest.fixture(scope="session")
@@ -19,23 +20,28 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def undisturbed(data: Path, tmp_path_factory: pytest.TempPathFactory):
-    """Runs a tool once: seconds that it took, and checksums of what it wrote."""
-    known: dict[str, tuple[float, dict[str, str]]] = {}
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
+    """Starts commands without seconds of imports."""
+    with Forks(tmp_path_factory.mktemp("forks")) as started:
+        yield started
 
-    def run(tool: str) -> tuple[float, dict[str, str]]:
+
+@pytest.fixture(scope="session")
+def undisturbed(
+    data: Path, forks: Forks, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], tuple[float, Path]]:
+    """Runs a tool, once a session: seconds that it took, and the folder that it filled."""
+    known: dict[str, tuple[float, Path]] = {}
+
+    def run(tool: str) -> tuple[float, Path]:
         if tool not in known:
-            out = tmp_path_factory.mktemp(tool)
-            words = command(tool, data, out)
-            subprocess.run(words, env=environment(), check=True, capture_output=True)  # compiles
+            first, out = tmp_path_factory.mktemp(tool), tmp_path_factory.mktemp(tool)
+            forks.learn(words_of(tool, data, first))
             begin = time.monotonic()
-            again = tmp_path_factory.mktemp(tool)
-            subprocess.run(
-                command(tool, data, again), env=environment(), check=True, capture_output=True
-            )
-            known[tool] = time.monotonic() - begin, digest(again)
-            assert known[tool][1], "nothing was written"
-            assert digest(out) == known[tool][1]
+            forks.run(words_of(tool, data, out))
+            known[tool] = time.monotonic() - begin, out
+            assert digest(out), "nothing was written"
+            assert digest(out) == digest(first)
         return known[tool]
 
     return run
