@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.robustness.forks import Forks
+from tests.robustness.forks import Forks, can_mount
 from tests.robustness.tools import digest, make_material, words_of
 
 
@@ -21,8 +21,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    """Starts commands without seconds of imports."""
-    with Forks(tmp_path_factory.mktemp("forks")) as started:
+    """Starts commands without seconds of imports, with mounts of their own where that may be."""
+    own = ("unshare", "--mount", "--propagation", "private") if can_mount() else ()
+    with Forks(tmp_path_factory.mktemp("forks"), own) as started:
         yield started
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -69,7 +70,7 @@ class Forks:
 
 def can_mount() -> bool:
     """Whether a process may have mounts of its own here, as root may outside of most containers."""
-    if shutil.which("unshare") is None:
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
         return False
     words = ["unshare", "--mount", "mount", "-t", "tmpfs", "none", "/mnt"]
     return subprocess.run(words, capture_output=True).returncode == 0

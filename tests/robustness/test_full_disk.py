@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A disk without room: one message that names the place, no half file, and the same command goes on.
+"""A disk without room: one message that names the place, no half file, and the command goes on.
 
 A small file system of its own is the disk, mounted where the tools alone see it.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ import pytest
 import torch
 
 from tests.robustness.forks import Forks, can_mount
-from tests.robustness.tools import LONG, ROOT, TOOLS, digest, environment, leftovers, words_of
+from tests.robustness.tools import LONG, ROOT, TOOLS, digest, leftovers, words_of
 
 PAGE = 4096
 QUICK = ("superpixels", "export")
@@ -53,18 +52,11 @@ class Disk:
         subprocess.run([*enter, *words], check=True, capture_output=True)
 
 
-@pytest.fixture(scope="module")
-def mounting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Forks]:
-    if os.geteuid() != 0 or not can_mount():
-        pytest.skip("no file system can be mounted here: that takes root and CAP_SYS_ADMIN")
-    folder = tmp_path_factory.mktemp("mounting")
-    with Forks(folder, ("unshare", "--mount", "--propagation", "private")) as started:
-        yield started
-
-
 @pytest.fixture
-def disk(mounting, tmp_path) -> Iterator[Disk]:
-    made = Disk(mounting, tmp_path / "disk")
+def disk(forks, tmp_path) -> Iterator[Disk]:
+    if not can_mount():
+        pytest.skip("no file system can be mounted here: that takes root and CAP_SYS_ADMIN")
+    made = Disk(forks, tmp_path / "disk")
     yield made
     made.unmount()
 
