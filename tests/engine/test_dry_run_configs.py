@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``lidistill dry_run`` on every config of the project, each stage of the staged ones."""
+"""``lidistill dry_run`` on configs of the project, each stage of the staged ones.
+
+All take half an hour of one core, so that one or two of each kind run unless
+``LIDISTILL_PAPER_SIZES=all``.
+"""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
@@ -11,16 +17,30 @@ from lidistill.engine.dry_run import dry_run
 from tests.conftest import project_configs
 
 CONFIGS = [path for path in project_configs("**/*.py") if path.parent.name != "_base_"]
-QUICK = ("demo_pretrain", "sparsekd_world")
+QUICK = ("ppkt/demo_pretrain", "slidr/demo_pretrain", "feature_kd/sparsekd_world")
+SLOW = (
+    "detection/centerpoint_pillar_nuscenes",
+    "detection/second_world",
+    "evidence/centerpoint_transfer",
+    "feature_kd/two_teachers_world",
+    "pointdistiller/pointrcnn_world",
+    "scalr/demo_pretrain",
+    "slidr/demo_teacher",
+    "downstream/minkunet_semantickitti",
+)
+ALL = os.environ.get("LIDISTILL_PAPER_SIZES") == "all"
 
 
 def stages() -> list:
     cases = []
     for path in CONFIGS:
-        marks = [] if path.stem in QUICK and path.parent.name != "stslidr" else [pytest.mark.slow]
+        name = f"{path.parent.name}/{path.stem}"
+        if not ALL and name not in (*QUICK, *SLOW):
+            continue
+        marks = [] if name in QUICK else [pytest.mark.slow]
         for stage in stage_names(load_config(path)) or [None]:
-            name = f"{path.parent.name}/{path.stem}" + (f":{stage}" if stage else "")
-            cases.append(pytest.param(path, stage, id=name, marks=marks))
+            case = name + (f":{stage}" if stage else "")
+            cases.append(pytest.param(path, stage, id=case, marks=marks))
     return cases
 
 
