@@ -19,13 +19,12 @@ from lidistill.engine.configs.data import (
 )
 from lidistill.engine.configs.options import merge_options, parse_options
 from lidistill.io import DataError
+from lidistill.provenance import CHECKOUT
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
 PACKAGE = "lidistill"
-ABOVE = Path(__file__).resolve().parents[2]
-"""Where ``configs/`` is, in a checkout."""
 REMEMBERED = 1024  # statements of configs
 _STATEMENT = re.compile(r"^(?=[A-Za-z_]\w*=)", re.MULTILINE)
 
@@ -161,7 +160,7 @@ def _find_our_bases() -> None:
 
     @wraps(original)
     def installed_path(package: str) -> str:
-        return str(ABOVE) if package == PACKAGE else original(package)
+        return str(CHECKOUT) if package == PACKAGE else original(package)
 
     module.get_installed_path = installed_path
 
