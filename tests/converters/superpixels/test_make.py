@@ -186,13 +186,13 @@ def test_verb(root, store, tmp_path, capsys):
 
 SLOW_RUN = """
 import sys, time
-from lidistill.converters.superpixels import make as superpixels
-whole = superpixels.slic_labels
+from lidistill.converters.superpixels import make, source
+whole = source.slic_labels
 def slow(*arguments):
     time.sleep(0.3)
     return whole(*arguments)
-superpixels.slic_labels = slow
-superpixels.make_superpixels(sys.argv[1], sys.argv[2], sys.argv[3], segments=20)
+source.slic_labels = slow
+make.make_superpixels(sys.argv[1], sys.argv[2], sys.argv[3], segments=20)
 """
 
 
