@@ -105,5 +105,5 @@ def test_doctor_works_without_a_home(verb, home):
 @pytest.mark.parametrize("verb", chosen(["train"]))
 def test_training_works_without_a_home(verb, home):
     config = ROOT / "tests" / "engine" / "toy_slidr_config.py"
-    run([verb, str(config), "--work-dir", "out", "--set", "train_cfg.max_iters=2"], home)
+    run([verb, str(config), "--work-dir", "out", "--iters", "2"], home)
     assert list((home / "mine" / "out").glob("iter_2.pth"))
