@@ -13,6 +13,7 @@ import ast
 import importlib
 import re
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -231,6 +232,8 @@ def entry(argv: Sequence[str] | None = None) -> NoReturn:
         argv: Words after ``lidistill``; those of the process if None.
     """
     code = main(argv)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # the work is done: no traceback of clean-up
     if code > INTERRUPTED:
         leave(code)  # threads of an interrupted verb may still compute
     sys.exit(code)
