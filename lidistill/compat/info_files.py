@@ -7,10 +7,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from lidistill.io import DataError, load_pickle
+from lidistill.io import INFOS_AGAIN, DataError, load_pickle
 
 SUFFIXES = (".pkl", ".pickle")
-FIX = "make the info file with lidistill create_data."
+FIX = INFOS_AGAIN
 
 
 def patch_base_dataset(module: ModuleType) -> None:

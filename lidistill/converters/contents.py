@@ -202,7 +202,7 @@ class Contents:
 
 def contents_tables(splits: Mapping[str, Contents]) -> list[Table]:
     """Tables for a terminal: the points of each split, then its classes."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     points = Table("split", "frames", "points a frame", "values", title="What is in your data")
     for split, found in splits.items():
@@ -213,11 +213,12 @@ def contents_tables(splits: Mapping[str, Contents]) -> list[Table]:
         points.add_row(split, f"{found.frames:,}", span, values)
     tables = [points]
     if any(found.boxes for found in splits.values()):
-        boxes = Table("split", "class", "taught as", "boxes", "without points", "of size zero")
+        name = Column("class", overflow="fold")  # cut, kinds of one thing would look alike
+        boxes = Table("split", name, "taught as", "boxes", "without points", "of size zero")
         for split, found in splits.items():
-            for name, entry in sorted(found.boxes.items()):
+            for called, entry in sorted(found.boxes.items()):
                 counts = [f"{entry[key]:,}" for key in _BOX_COUNTS]
-                boxes.add_row(split, name, entry["class"] or "not taught", *counts)
+                boxes.add_row(split, called, entry["class"] or "not taught", *counts)
         tables.append(boxes)
     if any(found.point_labels for found in splits.values()):
         labels = Table("split", "label", "taught as", "points")

@@ -86,7 +86,7 @@ class InfoFile:
 
 def command_for(dataset: str | None) -> str:
     """Returns the command that makes an info file."""
-    return f"lidistill create_data {dataset or 'nuscenes|kitti'} --root DATA_ROOT"
+    return f"lidistill create_data {dataset or 'nuscenes|kitti|semantickitti'} --root DATA_ROOT"
 
 
 def load_infos(
@@ -106,7 +106,7 @@ def load_infos(
         DataError: The file is missing, holds code, or is of another schema or dataset; names the
             file, the sample where there is one, and the command to run.
     """
-    fix = f"make the info file with: {command_for(dataset)}"
+    fix = f"make the info file with: {command_for(dataset)}, or your own script (write_infos)."
     content = load_pickle(path, fix=fix)
     problem = _schema_problem(content, dataset)
     if problem:

@@ -28,7 +28,7 @@ Box = tuple[int, int, int, int]
 # ImageNet's, per channel RGB in [0, 1], as PackPairs.
 MEAN = np.array((0.485, 0.456, 0.406), dtype=np.float32)
 STD = np.array((0.229, 0.224, 0.225), dtype=np.float32)
-FIX_IMAGE = "copy the file again from the dataset, or generate the world again"
+FIX_IMAGE = io.FILE_AGAIN
 
 
 @dataclass
@@ -147,8 +147,8 @@ class ImageCrops(BaseDataset):
             raise io.DataError(
                 "This method needs camera images, but no frame of this info file names one.",
                 path=self.ann_file,
-                fix="use data with cameras; if these have some, extract their images and run "
-                "lidistill create_data --restart.",
+                fix="use data with cameras; if these have some, put their images in place and make "
+                "the info file again (lidistill create_data --restart, or your own script).",
             )
         return entries
 

@@ -54,7 +54,8 @@ class LoadPointLabels:
                 + (": the info file names none." if path is None else ": file not found."),
                 path=path,
                 token=frame.token,
-                fix="extract the lidarseg part of the dataset and run lidistill create_data again.",
+                fix="probes and fine-tuning need labelled points: of nuScenes, extract the "
+                "lidarseg part and run lidistill create_data again; pretraining needs none.",
             )
         labels = np.frombuffer(io.read_bytes(path, frame.token, FIX_RAW), dtype=np.uint8)
         expected = frame.lidar_path.stat().st_size // (4 * frame.num_point_features)
@@ -83,8 +84,8 @@ class LoadImages:
                     f"file, got {image.shape[0]} x {image.shape[1]}.",
                     path=camera.image_path,
                     token=frame.token,
-                    fix="restore the original image, or run lidistill create_data --restart: it "
-                    "takes the files' sizes.",
+                    fix="restore the original image, or make the info file again with the files' "
+                    "sizes (lidistill create_data --restart, or your own script).",
                 )
             camera.image = image
         return frame
@@ -161,8 +162,9 @@ class PairPoints:
                 f"None of {len(frame.points)} points falls into the image of: {names}.",
                 path=frame.lidar_path,
                 token=frame.token,
-                fix="check the calibration and run lidistill create_data again; if a camera may "
-                "see nothing, use PairPoints(empty_camera='keep').",
+                fix="check the calibration (docs/tutorials/own_vehicle.md, Look before you train), "
+                "then make the info file again (lidistill create_data, or your own script); if a "
+                "camera may see nothing, use PairPoints(empty_camera='keep').",
             )
         frame.pairs = pairs.rounded() if self.compat else pairs
         return frame

@@ -75,8 +75,8 @@ class ImageLidarPairs(BaseDataset):
             raise io.DataError(
                 "This method needs camera images, but no frame of this info file names one.",
                 path=self.ann_file,
-                fix="use data with cameras; if these have some, extract their images and run "
-                "lidistill create_data --restart.",
+                fix="use data with cameras; if these have some, put their images in place and make "
+                "the info file again (lidistill create_data --restart, or your own script).",
             )
         self._metainfo.update(infos.metainfo)
         self.locate = InfoPaths(self.root, infos.metainfo, self.prefix)
@@ -87,7 +87,7 @@ class ImageLidarPairs(BaseDataset):
                     f"This info file lacks {', '.join(missing)}.",
                     path=self.ann_file,
                     token=frame_token(info),
-                    fix="make the info file again with lidistill create_data.",
+                    fix=io.INFOS_AGAIN,
                 )
         return infos.frames
 

@@ -17,8 +17,8 @@ from lidistill.registry import TRANSFORMS
 
 LOGGER = logging.getLogger("lidistill.points")
 FIX_RAW = (
-    "check that data_root is the dataset's folder (lidistill doctor) and that this file is whole; "
-    "then run lidistill create_data again."
+    "check that data_root is the dataset's folder (lidistill doctor) and that this file is whole. "
+    + io.FILE_AGAIN
 )
 
 

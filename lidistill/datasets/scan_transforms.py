@@ -61,7 +61,10 @@ class LoadSemanticKittiLabels:
     def __call__(self, frame: Frame) -> Frame:
         """Fill ``point_labels`` (N,) uint8."""
         path = frame.labels_path
-        fix = "extract data_odometry_labels.zip and run lidistill create_data semantickitti again."
+        fix = (
+            "put one 4-byte label a point there (SemanticKITTI: extract data_odometry_labels.zip) "
+            "and run lidistill create_data semantickitti again."
+        )
         if path is None or not path.is_file():
             problem = "the info file names none" if path is None else "file not found"
             raise io.DataError(

@@ -46,7 +46,7 @@ class LidarScans(ImageLidarPairs):
                     f"This info file lacks lidar_points.{', lidar_points.'.join(missing)}.",
                     path=self.ann_file,
                     token=frame_token(info),
-                    fix="make the info file again with lidistill create_data.",
+                    fix=io.INFOS_AGAIN,
                 )
         return [dict(info) for info in labelled_frames(infos.frames, self.scenes, self.every_scan)]
 

@@ -23,7 +23,11 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
         ValueError: the file holds no dictionary of tensors, or is damaged.
     """
     compat.apply()
-    content = read_checkpoint(path)
+    content = read_checkpoint(
+        path,
+        "train it first, or name another file (of a teacher: --cfg-options "
+        "model.teacher.checkpoint=FILE)",
+    )
     state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
     tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     if not tensors:

@@ -6,7 +6,7 @@ Everything that lidistill derives (info files, superpixels, caches) is written t
 """
 
 from lidistill.io.atomic import atomic_write
-from lidistill.io.errors import DataError, read_bytes
+from lidistill.io.errors import FILE_AGAIN, INFOS_AGAIN, DataError, read_bytes
 from lidistill.io.images import (
     NO_REGION,
     image_bytes,
@@ -25,6 +25,8 @@ from lidistill.io.text import read_json, read_text, write_json
 from lidistill.parallel import available_cpus, parallel
 
 __all__ = [
+    "FILE_AGAIN",
+    "INFOS_AGAIN",
     "NO_REGION",
     "DataError",
     "NonFinite",

@@ -32,7 +32,9 @@ def read_checkpoint(path: PathLike, fix: str = "train it first or correct the pa
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"no checkpoint at {path}; {fix}")
+        there = sorted(found.name for found in path.parent.glob(f"*{path.suffix}"))
+        known = f" (in its folder: {', '.join(there[:5])})" if there else ""
+        raise FileNotFoundError(f"no checkpoint at {path}{known}; {fix}")
     if path.suffix == ".safetensors":
         from safetensors import SafetensorError
         from safetensors.torch import load_file

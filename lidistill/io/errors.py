@@ -3,13 +3,22 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import re
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 PathLike = str | os.PathLike[str]
+# What to do about files of others: they come out of an archive, or out of a user's own tool.
+FILE_AGAIN = "extract this file again from its archive; one of your own: write it again."
+INFOS_AGAIN = (
+    "make the info file again with lidistill create_data, or, if a script of your own wrote it, "
+    "with that script."
+)
+MAX_NAMES = 100  # looked at, of a folder that may hold a hundred thousand frames
 _FROM_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.")
 
 
@@ -75,10 +84,25 @@ def missing_file(path: Path, token: str | None, fix: str | None) -> DataError:
     """Returns the error for a file that is not there."""
     if path.is_dir():
         return DataError("Expected a file, got a folder.", path=path, token=token, fix=fix)
-    folder = path.parent
+    folder, near = path.parent, _near_name(path)
     there = "its folder is there" if folder.is_dir() else f"the folder {folder} is missing too"
     default = "check the data root (lidistill doctor lists those found), or make the file again."
+    if near:
+        there, default = f"{there}, and in it {near}", f"did you mean {folder / near}? If not: "
+        default += fix or "make the file again."
+        fix = None
     return DataError(f"File not found ({there}).", path=path, token=token, fix=fix or default)
+
+
+def _near_name(path: Path) -> str | None:
+    """A file beside the one that is missing whose name differs by a slip of the hand."""
+    try:
+        names = [entry.name for entry in islice(os.scandir(path.parent), MAX_NAMES)]
+    except OSError:
+        return None
+    words = re.sub(r"\d", "", path.name)
+    names = [name for name in names if re.sub(r"\d", "", name) != words]  # no other frame's
+    return next(iter(difflib.get_close_matches(path.name, names, n=1, cutoff=0.9)), None)
 
 
 def without_worker_trace(message: str) -> str:

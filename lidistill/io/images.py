@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lidistill.io.atomic import atomic_write
-from lidistill.io.errors import DataError, PathLike, missing_file, read_bytes
+from lidistill.io.errors import FILE_AGAIN, DataError, PathLike, missing_file, read_bytes
 
 NO_REGION = 65535
 """Label of a pixel that belongs to no region, in files and arrays of 16 bits."""
@@ -20,7 +20,6 @@ NO_REGION = 65535
 MAX_PIXELS = 100_000_000
 """Larger images are refused before memory is taken for them."""
 
-_AGAIN = "extract or make this file again."
 _EIGHT_BITS = (
     "export 8 bits a channel, e.g. with ImageMagick: convert OLD -depth 8 NEW (values of 12 bits: "
     "convert OLD -level 0,4095 -depth 8 NEW)."
@@ -119,7 +118,7 @@ def image_bytes(
             f"Expected an image, but it does not decode: {fault}.",
             path=path,
             token=token,
-            fix=fix or _AGAIN,
+            fix=fix or FILE_AGAIN,
         )
     with _opened(BytesIO(data), path, token, fix, "does not decode") as image:
         depth, bits = _depth(image, data), 16 if labels else 8
@@ -177,7 +176,7 @@ def _opened(
             f"Expected an image, but it {verb}: {error}.",
             path=path,
             token=token,
-            fix=fix or _AGAIN,
+            fix=fix or FILE_AGAIN,
         ) from error
     else:
         size = image.size
@@ -214,5 +213,5 @@ def _decode(data: bytes, path: PathLike, token: str | None, fix: str | None) -> 
             f"Expected an image, but it does not decode: {error}.",
             path=path,
             token=token,
-            fix=fix or _AGAIN,
+            fix=fix or FILE_AGAIN,
         ) from error

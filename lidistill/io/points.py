@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.io.clouds import cloud_fault, header_fault
-from lidistill.io.errors import DataError, PathLike, missing_file, read_bytes
+from lidistill.io.errors import FILE_AGAIN, DataError, PathLike, missing_file, read_bytes
 
 NonFinite = Literal["error", "drop", "keep"]
 DROP_LINE = (
@@ -99,7 +99,7 @@ def finite_points(
             f"infinity, the first at index {int(bad.argmax())}.",
             path=path,
             token=token,
-            fix="extract this file again from the dataset's archive, or remove those points: "
+            fix="extract this file again from its archive, or remove those points: "
             + DROP_LINE.format(width=points.shape[1])
             + " (in training, nonfinite='drop' of the transform that loads points leaves them out "
             "and counts them).",
@@ -136,7 +136,9 @@ def _whole_points(
             f"got {size} bytes: the file is cut, or has another number of values per point.",
             path=path,
             token=token,
-            fix=fix or "extract this file again from the dataset's archive.",
+            fix=fix
+            or f"{FILE_AGAIN} Points of another width: give their number of columns "
+            "(--columns, or num_pts_feats of the info file).",
         )
     return size // one
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from lidistill.io import DataError
+from lidistill.io import DataError, read_bytes
 from lidistill.io.errors import without_worker_trace
 
 
@@ -40,3 +40,21 @@ def test_the_last_part_is_the_message(error):
 @pytest.mark.parametrize("text", ["", "plain", 'two\n  File "x", line 3', "Caught up with it."])
 def test_other_messages_stay(text):
     assert without_worker_trace(text) == text
+
+
+def test_a_slip_of_the_hand_is_told(tmp_path):
+    (tmp_path / "lidistill_infos_train.pkl").touch()
+    with pytest.raises(DataError, match=r"did you mean .*infos_train\.pkl\? If not: mend it"):
+        read_bytes(tmp_path / "lidistill_infos_trian.pkl", None, "mend it")
+    with pytest.raises(DataError) as told:
+        read_bytes(tmp_path / "something_else.bin", None, "mend it")
+    assert told.value.fix == "mend it"
+    assert "infos_train" not in str(told.value)
+
+
+def test_frames_have_no_near_names(tmp_path):
+    for number in range(3):
+        (tmp_path / f"{number:06}.bin").touch()
+    with pytest.raises(DataError) as told:
+        read_bytes(tmp_path / "000003.bin", None, "mend it")
+    assert told.value.fix == "mend it"

@@ -146,7 +146,7 @@ def convert_kitti(
         raise DataError(
             "Every frame lacks files.",
             path=root,
-            fix="extract KITTI's archives into the data root.",
+            fix="put the files of the frames in ImageSets/ there, or correct --root.",
         )
     if not skip_incomplete:
         remember(target / WORK_FOLDER, asked, written)

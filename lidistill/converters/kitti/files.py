@@ -47,7 +47,7 @@ class MissingFileError(DataError):
 
 def missing(what: str, path: Path, token: str | None, first: str | None = None) -> MissingFileError:
     """Returns the error for a file that is not there; `first` is what to do before all else."""
-    fix = first or "extract the archive that holds it into the data root"
+    fix = first or "put it there (of KITTI: extract the archive that holds it), or correct --root"
     fix += "; or leave frames without all their files out with --skip-incomplete."
     return MissingFileError(f"{what} not found.", path=path, token=token, fix=fix)
 

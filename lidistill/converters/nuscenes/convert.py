@@ -208,7 +208,7 @@ def _no_frames(split: Split, tables: NuScenesTables, skipped: dict[str, str]) ->
         return DataError(
             f"Every scene of split {split.devkit_name!r} lacks files.",
             path=next(iter(skipped.values())),
-            fix="extract the dataset's archives into the data root.",
+            fix="put the files there, or correct --root: names in the tables are relative to it.",
         )
     return DataError(
         f"No scene of split {split.devkit_name!r} ({len(split.scenes)}) has a sample.",

@@ -23,7 +23,7 @@ from lidistill.converters.nuscenes.tables import Record, SceneRecords
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.geometry.frames import compose, invert, make_transform
 from lidistill.geometry.plausible import shift_fault
-from lidistill.io import DataError, point_count, read_points
+from lidistill.io import FILE_AGAIN, DataError, point_count, read_points
 
 Info = dict[str, Any]
 COLUMNS = 5  # x, y, z, intensity, ring: float32 in every .pcd.bin of nuScenes
@@ -264,9 +264,9 @@ class _Keyframe:
                 "File not found, although the tables list it.",
                 path=path,
                 token=self.token,
-                fix="extract the archive that holds it into the data root; or convert the scenes "
-                "whose files are all there with --skip-incomplete; or leave the sweeps out with "
-                "--max-sweeps 0.",
+                fix="put it there (of an archive: extract that), or correct 'filename' in the "
+                "tables; or convert the scenes whose files are all there with --skip-incomplete; "
+                "or leave the sweeps out with --max-sweeps 0.",
             )
         return path
 
@@ -281,5 +281,5 @@ class _Keyframe:
                 f"Expected one label byte per point ({points}), got {path.stat().st_size} bytes.",
                 path=path,
                 token=self.token,
-                fix="extract this file again from the lidarseg archive.",
+                fix=FILE_AGAIN,
             )

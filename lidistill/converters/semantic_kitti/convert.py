@@ -25,6 +25,7 @@ from lidistill.converters.semantic_kitti.splits import (
     part_name,
 )
 from lidistill.io import (
+    FILE_AGAIN,
     DataError,
     dump_pickle,
     finite_points,
@@ -40,7 +41,7 @@ COLUMNS = ("x", "y", "z", "remission")
 MAX_READ = 50  # scans a sequence whose points and labels are read and counted
 IGNORED = SEMANTIC_KITTI_CLASSES[0]
 TAUGHT = SEMANTIC_KITTI_CLASSES[1:]
-AGAIN = "extract this file again from the dataset's archive."
+AGAIN = FILE_AGAIN
 
 
 def convert_semantic_kitti(
@@ -239,7 +240,10 @@ def _merge(
             frames.append({"sample_idx": len(frames), **frame})
     if not frames:
         raise DataError(
-            f"No scan of split {members[0].split!r} has all its files.", path=root, fix=AGAIN
+            f"No scan of split {members[0].split!r} has all its files.",
+            path=root,
+            fix="put velodyne/ and labels/ of its sequences there, or leave the split out of "
+            "splits.json.",
         )
     return frames, contents
 

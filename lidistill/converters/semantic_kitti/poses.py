@@ -14,7 +14,7 @@ from lidistill.geometry.frames import compose, invert
 from lidistill.geometry.plausible import MAX_METRES, transform_fault
 from lidistill.io import DataError, read_text
 
-AGAIN = "mend this file, or extract it again from the dataset's archive."
+AGAIN = "mend this file; of a data set's archive: extract it again. Without poses.txt: no poses."
 MAX_MAP_METRES = 100_000.0  # a drive's length
 
 

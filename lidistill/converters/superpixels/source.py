@@ -53,7 +53,7 @@ class SlicSource:
                 f"got {image.shape[0]} x {image.shape[1]}.",
                 path=job.image,
                 token=job.token,
-                fix="restore the original image, or run lidistill create_data --restart: it takes "
-                "the files' sizes.",
+                fix="restore the original image, or make the info file again with the files' "
+                "sizes (lidistill create_data --restart, or your own script).",
             )
         return slic_labels(image, self.parameters)

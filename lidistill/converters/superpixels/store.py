@@ -65,14 +65,15 @@ def find_jobs(
                         f"{job.image}.",
                         path=path,
                         token=job.token,
-                        fix="make the info file again with lidistill create_data.",
+                        fix=io.INFOS_AGAIN,
                     )
     if not jobs:
         raise io.DataError(
             "No frame of these info files names a camera image: there is nothing to segment.",
             path=", ".join(map(str, info_files)),
-            fix="superpixels are for data with cameras; if these have some, extract their images "
-            "and run lidistill create_data --restart.",
+            fix="superpixels are for data with cameras; if these have some, put their images "
+            "in place and make the info file again (lidistill create_data --restart, or your own "
+            "script).",
         )
     return list(jobs.values())
 
