@@ -123,7 +123,7 @@ def choose_scenes(names: Sequence[str], scenes: Scenes) -> list[str]:
     unknown = [name for name in wanted if name not in set(names)]
     if unknown or not wanted:
         problem = f"unknown ones: {', '.join(unknown[:5])}" if unknown else "no name at all"
-        raise ValueError(
+        raise io.DataError(
             f"scenes {'of ' + str(scenes) if isinstance(scenes, str | Path) else 'given'}: "
             f"{problem}; the info file holds {len(names)}: {', '.join(list(names)[:5])}"
             f"{', ...' if len(names) > 5 else ''}"

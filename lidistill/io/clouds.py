@@ -16,11 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 FAR_METRES = 1000.0
+ABSURD_METRES = 1e6  # not even a broken sensor sees so far
+NO_SQUARE = 1e19  # float32 has no square of it: losses and norms would overflow
 FEW = 0.01  # share of points that may lie beyond: reflections, dust on the lens
 WIDTHS = range(3, 9)
 BLOCKS = 8  # pieces of a file that are looked at for its width
 EVIDENCE = 0.04  # below, no width explains the values: no verdict
 CLEARLY = 0.75  # the wished width must explain so much of what the best one does
+FEW_POINTS = 64  # below, chance orders them
+SORTED = 0.25  # the parts of a transposed array explain as much as columns do
 SAME = 0.97  # a width that explains as much as its multiple is the true one
 
 _NPY = (
@@ -74,6 +78,11 @@ def cloud_fault(points: NDArray[np.float32]) -> str | None:
                 f"{far} of {len(points)} points lie a kilometre or more away"
                 f"{_likely(points) or ': not metres, or not seen from the sensor'}"
             )
+        absurd = (xyz >= ABSURD_METRES) & np.isfinite(xyz)
+        size = np.abs(points)
+        wild = absurd.any() or bool(((size >= NO_SQUARE) & np.isfinite(size)).any())
+        if wild:
+            return f"it holds values like {float(size[np.isfinite(size)].max()):g}"
     block = _blocks(points)
     if block is None:
         return None
@@ -83,6 +92,8 @@ def cloud_fault(points: NDArray[np.float32]) -> str | None:
     width = likely_width(block, points.shape[1])
     if width != points.shape[1]:
         return f"its values repeat with a period of {width}: likely {width} values per point"
+    if _column_by_column(points):
+        return "its values come column by column, first every x: likely a transposed array"
     return None
 
 
@@ -108,6 +119,25 @@ def likely_width(block: NDArray[np.floating], width: int) -> int:
     likely = min(w for w, value in share.items() if value >= SAME * best)
     clear = share[width] < CLEARLY * best or (width % likely == 0 and share[likely] > 0)
     return likely if clear else width
+
+
+def _column_by_column(points: NDArray[np.float32]) -> bool:
+    """Whether parts of the file, and not columns, tell large values from small ones."""
+    if len(points) < FEW_POINTS:
+        return False
+    some = points[:: max(1, len(points) // 512)]
+    if _explained(some) >= EVIDENCE:  # as of every cloud of a sensor
+        return False
+    parts = points.reshape(-1).reshape(points.shape[1], -1)
+    return _explained(parts.T) > SORTED
+
+
+def _explained(rows: NDArray[np.floating]) -> float:
+    """Share of the values' variance that the means of columns explain."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        size = np.log1p(np.abs(np.nan_to_num(rows, posinf=0, neginf=0))).clip(0, 12)
+    total = float(size.var())
+    return float(size.mean(axis=0).var()) / total if total else 1.0
 
 
 def _blocks(points: NDArray[np.floating]) -> NDArray[np.floating] | None:

@@ -19,6 +19,7 @@ INFOS_AGAIN = (
     "with that script."
 )
 MAX_NAMES = 100  # looked at, of a folder that may hold a hundred thousand frames
+MAX_WORDS = 2000  # letters of a message: what a damaged file holds can be of any length
 _FROM_WORKER = re.compile(r"Caught \w+ in DataLoader worker process \d+\.")
 
 
@@ -40,6 +41,8 @@ class DataError(ValueError):
         token: str | None = None,
         fix: str | None = None,
     ) -> None:
+        if len(what) > MAX_WORDS:
+            what = f"{what[: MAX_WORDS // 2]} ... {what[-MAX_WORDS // 4 :]}"
         self.what, self.path, self.token, self.fix = what, path, token, fix
         parts = [what]
         if path is not None:

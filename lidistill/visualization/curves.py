@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lidistill.io import DataError
+from lidistill.io import DataError, read_text
+
+MAX_STEP = 2**53
 
 
 @dataclass
@@ -40,7 +42,7 @@ def read_scalars(work_dir: Path) -> dict[str, tuple[list[float], list[float]]]:
 
     Reads ``<time>/vis_data/scalars.json`` (one JSON object a line) below ``work_dir``. A run that
     was killed and resumed has several; where steps overlap the later start counts. A last line cut
-    off by a kill is passed over.
+    off by a kill is passed over; any other line must be whole.
 
     Args:
         work_dir: of mmengine's runner.
@@ -49,7 +51,7 @@ def read_scalars(work_dir: Path) -> dict[str, tuple[list[float], list[float]]]:
         name -> (steps, values), steps rising.
 
     Raises:
-        DataError: no such file.
+        DataError: no such file, or a damaged one; names file and line.
     """
     files = sorted(work_dir.glob("*/vis_data/scalars.json"))
     if not files:
@@ -61,8 +63,9 @@ def read_scalars(work_dir: Path) -> dict[str, tuple[list[float], list[float]]]:
     merged: dict[str, dict[float, float]] = {}
     for file in files:
         fresh: dict[str, dict[float, float]] = {}
-        for line in file.read_text(encoding="utf-8").splitlines():
-            for name, step, value in _scalars(line):
+        lines = read_text(file).split("\n")
+        for number, line in enumerate(lines, start=1):
+            for name, step, value in _scalars(line, number, file, last=number == len(lines)):
                 fresh.setdefault(name, {})[step] = value
         for name, points in fresh.items():
             kept = {s: v for s, v in merged.get(name, {}).items() if s < min(points)}
@@ -70,17 +73,35 @@ def read_scalars(work_dir: Path) -> dict[str, tuple[list[float], list[float]]]:
     return {name: (sorted(p), [p[s] for s in sorted(p)]) for name, p in merged.items()}
 
 
-def _scalars(line: str) -> list[tuple[str, float, float]]:
+def _scalars(line: str, number: int, path: Path, last: bool) -> Iterator[tuple[str, float, float]]:
+    """Name, step and value of one line; a line end stands behind every line but a cut one."""
+    if not line.strip():
+        return
     try:
         entry = json.loads(line)
-        step = float(entry["step"])
-    except (ValueError, KeyError, TypeError):
-        return []
-    return [
-        (name, step, float(value))
-        for name, value in entry.items()
-        if name not in ("step", "iter", "epoch") and isinstance(value, int | float)
-    ]
+        if not isinstance(entry, dict):
+            raise ValueError(f"a {type(entry).__name__}")
+        step = entry.get("step")
+        if step is not None and not (_scalar(step) and abs(step) < MAX_STEP):
+            raise ValueError(f"no step: {step!r:.40}")
+    except (ValueError, RecursionError) as error:
+        if last:
+            return
+        raise DataError(
+            f"Line {number}: expected numbers of one step, {{'loss': 0.5, 'step': 3}}: {error!r}.",
+            path=path,
+            fix="take this line out of the log, or train again.",
+        ) from error
+    if step is None:
+        return
+    for name, value in entry.items():
+        if name not in ("step", "iter", "epoch") and _scalar(value):
+            yield name, float(step), float(value)
+
+
+def _scalar(value: object) -> bool:
+    """A number that a chart can place; NaN is a gap."""
+    return isinstance(value, float) or (isinstance(value, int) and abs(value) < 2**63)
 
 
 def smooth(values: Sequence[float], half: int) -> list[float]:

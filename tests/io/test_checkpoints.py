@@ -46,3 +46,13 @@ def test_tables_are_listed_with_their_place():
     assert tables["model"] == {"w": two}
     assert list(tensor_tables(content)) == ["", "student", "model", "model.inner"]
     assert tensor_tables([1, 2]) == {}
+
+
+def test_a_flipped_bit_in_the_weights_is_seen(tmp_path):
+    path = tmp_path / "a.pth"
+    torch.save({"w": torch.ones(64)}, path)
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\x00\x00\x80\x3f" * 8) + 6] ^= 1
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match=r"(?s)a\.pth.*check sum"):
+        read_checkpoint(path)

@@ -149,3 +149,28 @@ def test_a_folder_in_place_of_a_cloud(tmp_path: Path) -> None:
     for read in (read_points, point_count):
         with pytest.raises(DataError, match="got a folder"):
             read(tmp_path, 4)
+
+
+@pytest.mark.parametrize("columns", [3, 4, 5])
+def test_a_transposed_array(tmp_path: Path, columns: int) -> None:
+    path = tmp_path / "a.bin"
+    path.write_bytes(np.ascontiguousarray(cloud(columns).T).tobytes())
+    with pytest.raises(DataError, match="column by column"):
+        read_points(path, columns)
+
+
+def test_values_that_are_all_alike_are_not_called_transposed() -> None:
+    rng = np.random.default_rng(0)
+    for count in (7, 64, 5000):
+        assert cloud_fault(rng.normal(size=(count, 4)).astype("<f4")) is None
+        spread = np.sort(rng.normal(size=(count, 4)), axis=0)  # in an order, as sensors turn
+        assert cloud_fault((spread * [20, 20, 1, 0.1]).astype("<f4")) is None
+
+
+@pytest.mark.parametrize(("column", "value"), [(0, 2e6), (2, -1e30), (3, 1e20), (3, -3e38)])
+def test_one_value_that_no_sensor_gives(column: int, value: float) -> None:
+    points = cloud(4)
+    points[100, column] = value
+    assert f"values like {abs(value):g}" in str(cloud_fault(points))
+    points[100, column] = 5000.0  # a reflection may be as far
+    assert cloud_fault(points) is None

@@ -58,3 +58,10 @@ def test_frames_have_no_near_names(tmp_path):
     with pytest.raises(DataError) as told:
         read_bytes(tmp_path / "000003.bin", None, "mend it")
     assert told.value.fix == "mend it"
+
+
+def test_what_a_damaged_file_holds_is_cut_in_the_message():
+    error = DataError(f"Expected a name, got {'9' * 200_000} there.", path="a.txt")
+    assert len(str(error)) < 2500
+    assert str(error).startswith("Expected a name, got 99")
+    assert "9 there.\n  file: a.txt" in str(error)

@@ -60,3 +60,20 @@ def test_smooth_keeps_gaps():
 def test_curve_of_unequal_lengths():
     with pytest.raises(ValueError, match="curve 'loss': 2 x but 1 y"):
         Curve("c", "loss", [0, 1], [0])
+
+
+@pytest.mark.parametrize(
+    "line", ['{"loss": 4.', "7", '{"loss": 1.0, "step": "x"}', '{"step": 1e30}']
+)
+def test_a_damaged_line_that_is_not_the_last_is_named(tmp_path, line):
+    good = {"loss": 2.0, "step": 2}
+    write_log(tmp_path, "1", [good], tail=f"{line}\n{json.dumps(good)}\n")
+    with pytest.raises(DataError, match=r"(?s)Line 2: expected numbers.*scalars\.json"):
+        read_scalars(tmp_path)
+
+
+def test_a_log_that_is_no_text(tmp_path):
+    write_log(tmp_path, "1", [])
+    (tmp_path / "1/vis_data/scalars.json").write_bytes(b"\xe9{}\n")
+    with pytest.raises(DataError, match="UTF-8"):
+        read_scalars(tmp_path)

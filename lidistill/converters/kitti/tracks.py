@@ -10,6 +10,8 @@ from pathlib import Path
 from lidistill.converters.kitti.files import AGAIN, Labels
 from lidistill.io import DataError, read_text
 
+MAX_NUMBER = 2**31  # of frames and tracks
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -59,13 +61,17 @@ def find_origins(root: Path) -> dict[int, Origin]:
     """
     for folder in (root / "devkit" / "mapping", root / "devkit_object" / "mapping"):
         rows_file, order_file = folder / "train_mapping.txt", folder / "train_rand.txt"
-        if not (rows_file.is_file() and order_file.is_file()):
+        if not (rows_file.exists() or order_file.exists()):
             continue
         try:
-            rows = [line.split() for line in read_text(rows_file).splitlines()]
+            lines = read_text(rows_file).splitlines()
+            rows = [line.split() for line in lines if line.strip()]
             order = [int(n) for n in read_text(order_file).split(",")]
-            if order and min(order) < 1:
-                raise ValueError(f"an order of rows from 1, got {min(order)}")
+            if sorted(order) != list(range(1, len(rows) + 1)):
+                raise ValueError(
+                    f"{order_file.name} must name each of the {len(rows)} lines once, from 1; it "
+                    f"has {len(order)} numbers, {len(set(order))} of them different"
+                )
             raw = [(rows[n - 1][1], int(rows[n - 1][2])) for n in order]
         except DataError:
             raise
@@ -88,10 +94,12 @@ def _tracks(root: Path, drives: list[str]) -> dict[tuple[str, int], tuple[tuple[
     if (root / "SYNTHETIC").is_file():
         for number, drive in enumerate(drives):
             path = root / "tracking" / "training" / "label_02" / f"{number:04d}.txt"
-            lines = read_text(path).splitlines() if path.is_file() else []
+            lines = read_text(path).splitlines() if path.exists() else []
             for row, line in enumerate(lines, start=1):
                 try:
                     frame, track, name = line.split(maxsplit=3)[:3]
+                    if not (0 <= int(frame) < MAX_NUMBER and -1 <= int(track) < MAX_NUMBER):
+                        raise ValueError("a number out of range")
                     found[drive, int(frame)].append((name, int(track)))
                 except ValueError as error:
                     raise DataError(

@@ -125,6 +125,8 @@ def _convert_sequence(
     scans = sorted(path for path in (sequence.folder / "velodyne").glob("*.bin"))
     if not scans:
         raise missing("Scans (*.bin)", sequence.folder / "velodyne", sequence.name)
+    if sequence.labelled and not skip_incomplete:
+        _refuse_lone_labels(sequence, scans)
     poses = lidar_poses(sequence.folder, len(scans))
     infos, left_out, contents = [], 0, Contents(TAUGHT)
     step = -(-len(scans) // MAX_READ)
@@ -141,6 +143,15 @@ def _convert_sequence(
         _look(contents, sequence, scan, columns, info["token"], read=number % step == 0)
     part = {"frames": infos, "left_out": left_out, "contents": contents.to_dict()}
     dump_pickle(folder / f"{part_name(sequence)}.pkl", part)
+
+
+def _refuse_lone_labels(sequence: KittiSequence, scans: Sequence[Path]) -> None:
+    """Labels tell which scans there were: one that is lost would pass unseen."""
+    known = {scan.stem for scan in scans}
+    lone = [p for p in (sequence.folder / "labels").glob("*.label") if p.stem not in known]
+    if lone:
+        scan = sequence.folder / "velodyne" / f"{min(lone).stem}.bin"
+        raise missing("Scan of a label file", scan, sequence.name)
 
 
 def _look(

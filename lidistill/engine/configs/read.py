@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import traceback
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -73,7 +74,10 @@ def load_config(
             f"expected a config file, found no {path}; there are: {', '.join(known) or 'none here'}"
         )
     config = _read(path)
-    merge_options(config, parse_options(options))
+    try:
+        merge_options(config, parse_options(options))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     if data_root is not None:
         _move_data(config, data_root, path)
     return config
@@ -100,9 +104,25 @@ def _read(path: Path) -> Config:
         ) from error
     except (ConfigParsingError, SyntaxError) as error:
         raise ValueError(f"{path}: {error}") from error
+    except (OSError, ImportError, DataError):
+        raise
+    except Exception as error:  # a program may raise anything
+        raise _not_run(path, error) from error
     if data_only:
         check_content(config.to_dict(), path)
     return config
+
+
+def _not_run(path: Path, error: Exception) -> DataError:
+    """The error for a config that raises one, with the line where it did."""
+    steps = traceback.extract_tb(error.__traceback__)
+    lines = [step.lineno for step in steps if Path(step.filename).name == path.name]
+    where = f" in line {lines[-1]}" if lines else ""
+    return DataError(
+        f"This config does not run: {type(error).__name__}{where}: {error}.",
+        path=path,
+        fix="mend it; --debug shows where it, or one of its bases, stopped.",
+    )
 
 
 def map_strings(value: Any, change: Callable[[str], str]) -> Any:

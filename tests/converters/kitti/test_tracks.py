@@ -76,3 +76,24 @@ def test_damaged_mapping(root: Path, tmp_path: Path) -> None:
     (root / "devkit" / "mapping" / "train_rand.txt").write_text("1,2,nine")
     with pytest.raises(DataError, match=r"(?s)date drive frame.*train_mapping\.txt"):
         convert_kitti(root, tmp_path / "o")
+
+
+@pytest.mark.parametrize("order", ["1,2,3", "1,2,3,3", "1,2,3,5", "0,1,2,3", "1,2,3,4,4"])
+def test_the_order_names_each_line_once(root: Path, order: str) -> None:
+    (root / "devkit" / "mapping" / "train_rand.txt").write_text(order)
+    with pytest.raises(DataError, match=r"(?s)train_rand\.txt must name each of the 4 lines once"):
+        find_origins(root)
+
+
+@pytest.mark.parametrize("name", ["train_rand.txt", "train_mapping.txt"])
+def test_one_mapping_file_alone_is_an_error(root: Path, name: str) -> None:
+    (root / "devkit" / "mapping" / name).unlink()
+    with pytest.raises(DataError, match=rf"(?s)not found.*{name}"):
+        find_origins(root)
+
+
+@pytest.mark.parametrize("line", ["-1 0 Car", "0 -2 Car", "0 99999999999999 Car"])
+def test_tracks_out_of_range(root: Path, line: str) -> None:
+    (root / "tracking" / "training" / "label_02" / "0000.txt").write_text(line)
+    with pytest.raises(DataError, match=r"(?s)Line 1: expected frame, track.*0000\.txt"):
+        find_origins(root)

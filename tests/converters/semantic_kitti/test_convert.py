@@ -268,3 +268,12 @@ def test_points_of_another_width_and_labels_of_another_type(copy: Path, tmp_path
     assert load_infos(written["val"]).frames[0]["lidar_points"]["num_pts_feats"] == 5
     with pytest.raises(ValueError, match="4 or more"):
         convert_semantic_kitti(copy, columns=2)
+
+
+def test_a_label_file_without_scan_tells_that_a_scan_is_lost(copy: Path, tmp_path: Path) -> None:
+    scan = copy / "sequences/02/velodyne/000001.bin"  # a sequence without poses to count
+    scan.unlink()
+    with pytest.raises(DataError, match="Scan of a label file not found") as error:
+        convert_semantic_kitti(copy, tmp_path / "out")
+    assert error.value.path == scan
+    assert convert_semantic_kitti(copy, tmp_path / "out", skip_incomplete=True)

@@ -189,3 +189,14 @@ def test_text_of_a_config_is_laid_out_once(monkeypatch):
     laid_out = config.pretty_text
     monkeypatch.setattr(module, "FormatCode", yapf)  # the whole text at once
     assert config.pretty_text == laid_out
+
+
+def test_a_config_that_does_not_run_is_named_with_its_line(tmp_path):
+    path = tmp_path / "mine.py"
+    for text, words in (("a = 1\nb = nan\n", "NameError in line 2"), ("a = [][3]\n", "IndexError")):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=rf"(?s){words}.*mine\.py"):
+            load_config(path)
+    path.write_text("a = 1\n")
+    with pytest.raises(ValueError, match=r"mine\.py: .*'b'"):
+        load_config(path, ["b=2"])
