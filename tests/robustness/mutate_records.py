@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lidistill.engine.config import load_config
 
+from lidistill.engine.configs.read import load_config
 from lidistill.evaluation.results import ResultRow
 from lidistill.evidence.page import to_markdown
 from lidistill.evidence.record import Evidence, EvidenceRow, load_evidence, save_evidence
