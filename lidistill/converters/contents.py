@@ -213,12 +213,12 @@ def contents_tables(splits: Mapping[str, Contents]) -> list[Table]:
         points.add_row(split, f"{found.frames:,}", span, values)
     tables = [points]
     if any(found.boxes for found in splits.values()):
-        name = Column("class", overflow="fold")  # cut, kinds of one thing would look alike
-        boxes = Table("split", name, "taught as", "boxes", "without points", "of size zero")
+        kinds = Column("class", overflow="fold")  # cut, kinds of one thing would look alike
+        boxes = Table("split", kinds, "taught as", "boxes", "without points", "of size zero")
         for split, found in splits.items():
-            for called, entry in sorted(found.boxes.items()):
+            for name, entry in sorted(found.boxes.items()):
                 counts = [f"{entry[key]:,}" for key in _BOX_COUNTS]
-                boxes.add_row(split, called, entry["class"] or "not taught", *counts)
+                boxes.add_row(split, name, entry["class"] or "not taught", *counts)
         tables.append(boxes)
     if any(found.point_labels for found in splits.values()):
         labels = Table("split", "label", "taught as", "points")
