@@ -143,7 +143,7 @@ class FeatureStore:
             ValueError: The map is no (C, h, w), or not finite in half precision.
         """
         with np.errstate(over="ignore"):
-            half = np.asarray(values, dtype=_TYPES[exact])
+            half = np.asarray(values, dtype=_TYPES[exact], order="C")
         if half.ndim != 3 or not np.isfinite(half).all():
             raise ValueError(
                 f"expected a finite map (C, h, w) for {token}, got {half.shape} with "

@@ -410,3 +410,11 @@ def test_a_damaged_count_is_counted_anew(one_map, count):
     store, path, _ = one_map
     (store.folder / ".bytes").write_text(count)
     assert store.bytes() == path.stat().st_size
+
+
+def test_a_map_in_another_memory_order_comes_back(tmp_path):
+    """A transposed map is stored by rows: its file is whole, not damaged."""
+    store = FeatureStore(tmp_path / "s", {})
+    values = np.arange(24, dtype=np.float32).reshape(2, 3, 4).transpose(2, 1, 0)
+    assert store.write("a", "map", values)
+    assert np.array_equal(store.read("a", "map"), values)
