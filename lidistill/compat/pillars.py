@@ -24,7 +24,7 @@ def patch_network(module: Any) -> None:
     @wraps(original)
     def forward(self: Any, *args: Any, **kwargs: Any) -> Tensor:
         if type(self) is network and len(self.pfn_layers) == 1:
-            self.pfn_layers[0].__dict__["zero_padded"] = True
+            self.pfn_layers[0].__dict__["_zero_padded"] = True
         out: Tensor = original(self, *args, **kwargs)
         return out
 
@@ -61,7 +61,7 @@ def _applies(layer: Any, inputs: Tensor) -> bool:
     """Whether padded slots are zero here, and normed as torch's batch norm does."""
     norm = layer.norm
     return (
-        getattr(layer, "zero_padded", False)
+        getattr(layer, "_zero_padded", False)
         and layer.last_vfe
         and layer.mode == "max"
         and type(norm) is nn.BatchNorm1d

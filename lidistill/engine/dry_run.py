@@ -16,6 +16,7 @@ from torch import nn
 from lidistill.engine.configs.options import merge_options, parse_options
 from lidistill.engine.configs.read import add_config_arguments, load_config
 from lidistill.engine.synthetic import made_up
+from lidistill.io import DataError
 
 HELP = "build a config's models, run one batch, print taps, gradients, sizes and costs"
 
@@ -268,7 +269,9 @@ def _first_batch(cfg: Any, model: nn.Module) -> Any:
         loader = Runner.build_dataloader(settings, seed=0)
         check_labels(model, (getattr(loader.dataset, "metainfo", None) or {}).get("classes") or ())
         return next(iter(loader))
-    except FileNotFoundError as error:
+    except (FileNotFoundError, DataError) as error:
+        if isinstance(error, DataError) and Path(error.path or "").exists():
+            raise
         raise FileNotFoundError(
             f"{error}; give the dataset with --data-root, or add --synthetic 20000 for a made-up "
             "batch"

@@ -226,9 +226,13 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
 
 def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
     """Build mmengine's runner, guard it and let it train; the runner."""
+    from mmengine.visualization import Visualizer
+
     from lidistill.engine.quiet import QuietRunner
     from lidistill.hooks import FiniteLossHook, ProgressBarHook
 
+    # mmengine names one by the second: another of the same second would write into its folder
+    Visualizer._instance_dict.clear()
     runner = QuietRunner.from_cfg(cfg)
     if not cfg.get("resume"):
         refuse_untrained(runner, cfg.model)

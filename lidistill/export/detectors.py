@@ -177,6 +177,8 @@ def _in_words(value: Any, where: str) -> Any:
     if isinstance(value, Path):
         return str(value)
     scope = _SCOPES.get(str(getattr(value, "__module__", "")).partition(".")[0])
+    if getattr(value, "__name__", "") == "kitti_frames":  # mmdet3d's data set, made by ours
+        return "mmdet3d.KittiDataset"
     if scope is None or not hasattr(value, "__name__"):
         raise ValueError(
             f"{where} is {value!r}, which mmdet3d cannot load without lidistill; a detector for "

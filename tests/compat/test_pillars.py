@@ -57,7 +57,7 @@ def test_values_gradients_and_running_statistics(training, legacy, seed, monkeyp
     other = copy.deepcopy(net)
     ours = run(net, pillars(seed), True, monkeypatch)
     theirs = run(other, pillars(seed), False, monkeypatch)
-    assert net.pfn_layers[0].zero_padded
+    assert net.pfn_layers[0]._zero_padded
     assert len(ours) == len(theirs) == 1 + 3 + 3
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-9, atol=1e-11)

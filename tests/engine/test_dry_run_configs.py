@@ -46,7 +46,7 @@ def stages() -> list:
 
 @pytest.mark.parametrize(("path", "stage"), stages())
 def test_dry_run(path, stage, tmp_path, monkeypatch):
-    made = dict(synthetic=1000, random_teachers=True, repeats=1, stage=stage)
+    made = dict(synthetic=5000, random_teachers=True, repeats=1, stage=stage)
     try:
         text = dry_run(path, **made)
     except FileNotFoundError as error:

@@ -193,7 +193,7 @@ def _all_fit(values: list[Any], expected: Expected) -> bool:
 
 
 def _refuse_doubles(records: Sequence[Record], path: Path, fix: str) -> None:
-    tokens = [record["token"] for record in records if "token" in record]
+    tokens = [token for record in records if isinstance(token := record.get("token"), str)]
     if len(set(tokens)) < len(tokens):
         known: set[str] = set()
         for token in tokens:

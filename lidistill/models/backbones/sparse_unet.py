@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from lidistill.losses.rows import directions
 from lidistill.models.backbones.sparse_blocks import ResidualBlock, norm_relu, sparse_tensor
 from lidistill.registry import MODELS
 
@@ -158,4 +158,4 @@ class SparseUNet(nn.Module):
             (V, out_channels) in the order of ``voxel_coords``; unit norm if ``normalize``.
         """
         out = self.final(self.features(voxel_features, voxel_coords, spatial_shape, batch_size))
-        return directions(out) if self.normalize else out
+        return F.normalize(out, dim=1) if self.normalize else out

@@ -6,8 +6,8 @@ from __future__ import annotations
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from lidistill.losses.rows import directions
 from lidistill.models.backbones.sparse_blocks import lay_out, sparse_tensor
 from lidistill.registry import MODELS
 
@@ -75,7 +75,7 @@ class VoxelNet(nn.Module):
             x = stage(x)
         x = self.final(self.conv_out(x))
         if self.normalize:
-            x = x.replace_feature(directions(x.features))
+            x = x.replace_feature(F.normalize(x.features, dim=1))
         return lay_out(x).flatten(1, 2)  # (B, C, Z, Y, X) -> (B, C * Z, Y, X)
 
 

@@ -72,7 +72,7 @@ def test_compiled_mmcv_is_preferred(tmp_path, monkeypatch) -> None:
     (package / "__init__.py").write_text("")
     (package / "_ext.py").write_text("nms = 'compiled'")
     code = (
-        "from lidistill.ops import mmcv_ext; print(mmcv_ext.install());"
+        "from lidistill.ops.mmcv import ext as mmcv_ext; print(mmcv_ext.install());"
         "import mmcv._ext; print(mmcv._ext.nms); print(mmcv_ext.install())"
     )
     monkeypatch.setenv("PYTHONPATH", f"{tmp_path}:{Path(mmcv_ext.__file__).parents[3]}")
