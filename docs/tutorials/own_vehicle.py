@@ -38,12 +38,19 @@ def main(root):
         rig, poses = read_rig(drive / "calibration.json"), read_poses(drive / "poses.csv")
         shots = {name: sorted((drive / name).glob("[0-9]*.*")) for name in rig["cameras"]}
         sweeps = sorted((drive / "lidar").glob("[0-9]*.bin"))
+        if not sweeps or not all(shots.values()):
+            sys.exit(f"{drive}: expected lidar/TIME.bin and pictures of {', '.join(shots)}")
         check_files(rig, sweeps[0], {name: files[0] for name, files in shots.items()})
         frames += [describe(drive.name, sweep, rig, poses, shots) for sweep in sweeps]
     frames = [frame for frame in frames if frame["images"]]
+    if not frames:
+        sys.exit(f"{root}: expected */calibration.json, and pictures near its sweeps in time")
     about = {"dataset": "own vehicle", "info_version": "1.1"}
     write_infos(root / "lidistill_infos_train.pkl", about, frames, {"max_gap": MAX_GAP}, "")
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]) if sys.argv[1:] else sys.exit(__doc__))
+    except ValueError as error:  # names the file, and what to do
+        sys.exit(f"error: {error}")

@@ -195,3 +195,17 @@ def test_points_show_and_cameras_keep_their_shape():
         assert len(red) >= 9
         expected = np.array([shape[0], shape[1]]) * scale / 2 - 0.5
         np.testing.assert_allclose(red.mean(axis=0), expected, atol=0.6)
+
+
+def test_a_folder_without_drives_leaves_nothing(tmp_path):
+    with pytest.raises(SystemExit, match=r"calibration\.json"):
+        own_vehicle.main(tmp_path / "recordingz")
+    assert not (tmp_path / "recordingz").exists()
+
+
+def test_a_drive_without_pictures_of_a_camera_is_named(recording, tmp_path):
+    root = Path(shutil.copytree(recording, tmp_path / "copy"))
+    drive = sorted(root.glob("*/calibration.json"))[0].parent
+    shutil.rmtree(drive / "CAM_BACK")
+    with pytest.raises(SystemExit, match=rf"{drive.name}.*CAM_BACK"):
+        own_vehicle.main(root)
