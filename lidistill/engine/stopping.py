@@ -23,7 +23,7 @@ from lidistill.interrupts import ASKED, Interrupted
 from lidistill.registry import HOOKS
 
 ECHO_S = 3.0  # torchrun hands on a signal that its processes have received already
-WORKER_GRACE_S = 600  # a data worker outlives its first SIGTERM that long: the iteration needs it
+WORKER_GRACE_S = 30  # a data worker outlives its SIGTERM that long: the iteration needs it
 
 
 class Stopped(Interrupted):
@@ -169,10 +169,4 @@ def shielded_worker(worker_id: int, **settings: Any) -> None:
     """mmengine's start of a data worker; then SIGINT is the parent's, and SIGTERM can wait."""
     worker_init_fn(worker_id, **settings)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _outlive)
-
-
-def _outlive(number: int, _frame: FrameType | None) -> None:
-    """The iteration in hand may be long, on a CPU minutes; a second SIGTERM is the parent's own."""
-    signal.signal(number, signal.SIG_DFL)
-    signal.alarm(WORKER_GRACE_S)
+    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE_S))

@@ -128,8 +128,6 @@ def _test_data(config: Mapping[str, Any], path: str | Path) -> tuple[dict[str, A
     steps = [_foreign(step) for step in dataset.get("pipeline", [])]
     ours = [_type_name(step["type"]) for step in steps if _is_ours(step["type"])]
     dataset["pipeline"] = [step for step in steps if not _is_ours(step["type"])]
-    if _type_name(dataset["type"]).removeprefix("lidistill.") == "kitti_frames":
-        dataset["type"] = "KittiDataset"  # own classes are named in metainfo, as the detector's
     dataset.setdefault("box_type_3d", "LiDAR")
     classes = dataset.get("metainfo", {}).get("classes") or config.get("classes")
     if not classes:
