@@ -202,6 +202,16 @@ class ReportData:
         for key, schema, build in (("rows", ROW, ResultRow), ("pictures", PICTURE, Picture)):
             found = all_checked(record.get(key, []), schema, results, key.removesuffix("s"), FIX)
             made[key] = [build(**entry) for entry in found]
+        for row in made["rows"]:
+            for values in (row.values, *row.per_class.values()):
+                if len(values) != len(row.seeds):
+                    raise DataError(
+                        f"expected one value a seed, got {len(values)} values and "
+                        f"{len(row.seeds)} seeds",
+                        path=results,
+                        token=f"row {row.name[:40]}",
+                        fix=FIX,
+                    )
         curves = all_checked(read_json(lines, FIX), CURVE, lines, "curve", FIX)
         for place, curve in enumerate(curves):
             if len(curve["x"]) != len(curve["y"]):

@@ -368,3 +368,10 @@ def test_failed_page_leaves_the_old_one(data, tmp_path):
     with pytest.raises(ValueError, match=r"no known type; expected one of \.png"):
         write_report(data, out)
     assert out.read_text(encoding="utf-8") == before
+
+
+def test_a_row_has_one_value_a_seed(data):
+    data.rows[1] = dataclasses.replace(data.rows[1], seeds=[0])
+    data.save()
+    with pytest.raises(DataError, match=r"(?s)one value a seed, got 2.*results\.json.*row SLidR"):
+        ReportData.load(data.folder)

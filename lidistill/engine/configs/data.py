@@ -53,7 +53,7 @@ def check_bases(path: Path, seen: tuple[Path, ...] = ()) -> None:
         raise DataError("This config is its own base.", path=path)
     content = _plain_content(path)
     bases = content.get(BASE, [])
-    for base in [bases] if isinstance(bases, str) else bases:
+    for base in bases if isinstance(bases, list) else [bases]:
         if not isinstance(base, str) or _MARK in base or Path(base).suffix not in SUFFIXES:
             raise DataError(
                 f"Expected bases in YAML or JSON, got {BASE}: {base!r}.", path=path, fix=FIX

@@ -87,6 +87,12 @@ def load_image_weights(model: nn.Module, path: str | Path) -> str:
     lacking = [n for n in wanted if n not in best and not n.endswith("num_batches_tracked")]
     if lacking:
         raise ValueError(_misfit(model, path, wanted, best, lacking, tables))
+    wild = [n for n, t in best.items() if t.is_complex() or not bool(t.float().isfinite().all())]
+    if wild:
+        raise ValueError(
+            f"{path} holds NaN, infinite or complex numbers in {', '.join(wild[:5])}; get the file "
+            "again, or save the weights again where they were made"
+        )
     model.load_state_dict({**wanted, **best})
     left = len(best_table) - len(best)
     return f"{path}: {len(best)} tensors from {best_place}, {left} of other parts left over"
