@@ -7,7 +7,9 @@ The checks are functions that return :class:`Finding` s; only :func:`run` prints
 from __future__ import annotations
 
 import argparse
+import ctypes
 import importlib
+import importlib.util
 import os
 import sys
 from collections.abc import Iterator
@@ -39,7 +41,9 @@ NEEDED = {
     "joblib": ("joblib", None),
     "rich": ("rich", None),
 }
-OPTIONAL = {"open3d": ("open3d", None)}  # of no verb yet; its wheel wants a library of the system
+OPTIONAL = {"open3d": ("open3d", None)}
+SLOW = {"nuscenes", "transformers", "open3d"}  # seconds to import: imported only where asked for
+SYSTEM_LIBRARIES = {"open3d": "libusb-1.0.so.0"}  # of the system, that a wheel lacks
 SPCONV = ("spconv", "spconv-cu120", "spconv-cu126")
 MMCV = ("mmcv", "mmcv-lite")
 # what the loader says -> what to do about it
@@ -72,6 +76,9 @@ class Finding:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``lidistill doctor``."""
     parser.add_argument("--data", type=Path, default=Path("data"), help="where datasets stand")
+    parser.add_argument(
+        "--imports", action="store_true", help=f"import the slow ones too: {', '.join(sorted(SLOW))}"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -80,9 +87,10 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     console = Console(soft_wrap=args.json)
-    sys.stderr.write("importing every package once, to see that it works: about ten seconds\n")
+    words = "every package: about ten seconds" if args.imports else "what is quick: three seconds"
+    sys.stderr.write(f"importing {words}\n")
     sys.stderr.flush()
-    findings = examine(args.data)
+    findings = examine(args.data, imports=args.imports)
     if args.json:
         console.print_json(data=[asdict(finding) for finding in findings])
     else:
@@ -90,11 +98,12 @@ def run(args: argparse.Namespace) -> int:
     return int(any(finding.state == "missing" for finding in findings))
 
 
-def examine(data: Path) -> list[Finding]:
+def examine(data: Path, imports: bool = True) -> list[Finding]:
     """All findings.
 
     Args:
         data: Folder with datasets.
+        imports: Import the packages in ``SLOW`` as well; else they are only looked for.
 
     Returns:
         Packages, device, bridges, data, in this order.
@@ -102,7 +111,7 @@ def examine(data: Path) -> list[Finding]:
     from lidistill import compat
 
     compat.apply()  # before packages: mmdet3d does not import without the bridges
-    found = [*_packages(), *_device()]
+    found = [*_packages(imports), *_device()]
     found += [
         Finding(
             "bridges",
@@ -115,28 +124,32 @@ def examine(data: Path) -> list[Finding]:
     return [*found, *find_data(data)]
 
 
-def _packages() -> Iterator[Finding]:
+def _packages(imports: bool) -> Iterator[Finding]:
     python = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
     supported = (3, 10) <= sys.version_info[:2] <= (3, 12)
     fix = "" if supported else "LIDISTILL_PYTHON=python3.11 make setup"
     yield Finding("packages", "python", "ok" if supported else "missing", python, fix)
     yield Finding("packages", "lidistill", "ok", f"{__version__} in {Path(__file__).parent}")
     for name, (module, version) in NEEDED.items():
-        yield check_package(name, module, version)
+        yield check_package(name, module, version, imports=imports or module not in SLOW)
     for name, (module, version) in OPTIONAL.items():
-        found = check_package(name, module, version)
+        found = check_package(name, module, version, imports=imports or module not in SLOW)
         yield replace(found, state="note") if found.state == "missing" else found
     yield check_alternatives(MMCV, "mmcv", "pip install mmcv-lite==2.1.0")
     yield check_alternatives(SPCONV, "spconv.pytorch", f"pip install -e .[{_spconv_extra()}]")
 
 
-def check_package(name: str, module: str, version: str | None = None) -> Finding:
+def check_package(
+    name: str, module: str, version: str | None = None, imports: bool = True
+) -> Finding:
     """Whether a package is there, has the version and can be imported.
 
     Args:
         name: As pip knows it.
         module: As Python knows it.
         version: The pin, or its beginning; any version is fine if None.
+        imports: Import it; else only its files, and the system's library that it wants, are
+            looked for.
 
     Returns:
         The finding.
@@ -152,11 +165,19 @@ def check_package(name: str, module: str, version: str | None = None) -> Finding
     if version is not None and not found.startswith(version):
         return Finding("packages", name, "missing", f"{found}, expected {version}", install)
     try:
-        importlib.import_module(module)
+        importlib.import_module(module) if imports else _look_for(module)
     except Exception as error:  # a foreign package may fail to import in any way
         detail = f"{found}, but `import {module}` fails: {type(error).__name__}: {error}"
         return Finding("packages", name, "missing", detail, _library_fix(str(error), install))
-    return Finding("packages", name, "ok", found)
+    return Finding("packages", name, "ok", found if imports else f"{found} (not imported)")
+
+
+def _look_for(module: str) -> None:
+    """Raise where an import would: no files, or a library that the system lacks."""
+    if importlib.util.find_spec(module) is None:
+        raise ModuleNotFoundError(f"No module named '{module}'")
+    if module in SYSTEM_LIBRARIES:
+        ctypes.CDLL(SYSTEM_LIBRARIES[module])
 
 
 def check_alternatives(names: tuple[str, ...], module: str, install: str) -> Finding:

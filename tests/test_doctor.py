@@ -70,6 +70,18 @@ def test_package_that_does_not_import(fake_package, monkeypatch, message, fix):
     assert fix in found.fix
 
 
+def test_slow_packages_are_looked_for_and_not_imported(fake_package, monkeypatch):
+    fake_package({"transformers": "5.0", "open3d": "0.20.0", "gone": "1.0"})
+    monkeypatch.setattr(doctor.importlib, "import_module", lambda name: pytest.fail(name))
+    found = check_package("transformers", "transformers", imports=False)
+    assert (found.state, found.detail) == ("ok", "5.0 (not imported)")
+    found = check_package("gone", "no_such_module", imports=False)
+    assert (found.state, "No module named" in found.detail) == ("missing", True)
+    monkeypatch.setitem(doctor.SYSTEM_LIBRARIES, "json", "libusb-1.0.so.not-there")
+    found = check_package("open3d", "json", imports=False)
+    assert (found.state, found.fix) == ("missing", "sudo apt-get install libusb-1.0-0")
+
+
 def test_one_of_several(fake_package):
     fake_package({"mmcv-lite": "2.1.0"})
     assert check_alternatives(doctor.MMCV, "json", "pip install mmcv-lite").name == "mmcv-lite"
@@ -164,7 +176,7 @@ def test_this_environment_is_healthy(tmp_path, capsys):
 def test_what_nothing_needs_is_only_noted(monkeypatch):
     monkeypatch.setattr(doctor, "NEEDED", {})
     monkeypatch.setattr(doctor, "OPTIONAL", {"no-such-package": ("no_such_package", None)})
-    found = {finding.name: finding for finding in doctor._packages()}["no-such-package"]
+    found = {finding.name: finding for finding in doctor._packages(True)}["no-such-package"]
     assert (found.state, found.detail) == ("note", "not installed")
     assert "no-such-package" in found.fix
 
@@ -176,7 +188,7 @@ def test_missing_things_are_shown_with_their_fix_and_fail(monkeypatch, capsys):
         Finding("data", "c", "note", "none", "make it"),
         Finding("data", "d", "note", "none", "make it"),
     ]
-    monkeypatch.setattr(doctor, "examine", lambda data: findings)
+    monkeypatch.setattr(doctor, "examine", lambda data, imports: findings)
     assert doctor.run(arguments()) == 1
     printed = capsys.readouterr().out
     assert "not [there]" in printed
