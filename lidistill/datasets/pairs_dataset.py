@@ -97,8 +97,11 @@ class ImageLidarPairs(BaseDataset):
         if not self._fully_initialized:
             self.full_init()
         frame = self.frame(self.get_data_info(index), np.random.default_rng(seed))
-        for step in self.steps:
-            frame = step(frame)
+        try:
+            for step in self.steps:
+                frame = step(frame)
+        except io.DataError as error:
+            raise error.read_from(self.ann_file) from error.__cause__
         return frame
 
     def frame(self, info: Mapping[str, Any], rng: np.random.Generator) -> Frame:

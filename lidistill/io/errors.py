@@ -53,6 +53,12 @@ class DataError(ValueError):
             parts.append(f"  what to do: {fix}")
         super().__init__("\n".join(parts))
 
+    def read_from(self, path: PathLike) -> DataError:
+        """Returns this error; one that names no file with the file that its sample was read from."""
+        if self.path is not None:
+            return self
+        return DataError(self.what, path=path, token=self.token, fix=self.fix)
+
     def __reduce__(self) -> tuple[Callable[..., DataError], tuple[Any, ...]]:
         """Keeps every field when a worker process hands the error to its parent."""
         return _rebuild_data_error, (self.what, self.path, self.token, self.fix)
