@@ -77,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ``lidistill doctor``."""
     parser.add_argument("--data", type=Path, default=Path("data"), help="where datasets stand")
     parser.add_argument(
-        "--imports", action="store_true", help=f"import the slow ones too: {', '.join(sorted(SLOW))}"
+        "--imports", action="store_true", help=f"import these too: {', '.join(sorted(SLOW))}"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

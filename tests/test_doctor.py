@@ -72,7 +72,7 @@ def test_package_that_does_not_import(fake_package, monkeypatch, message, fix):
 
 def test_slow_packages_are_looked_for_and_not_imported(fake_package, monkeypatch):
     fake_package({"transformers": "5.0", "open3d": "0.20.0", "gone": "1.0"})
-    monkeypatch.setattr(doctor.importlib, "import_module", lambda name: pytest.fail(name))
+    monkeypatch.setattr(doctor.importlib, "import_module", pytest.fail)
     found = check_package("transformers", "transformers", imports=False)
     assert (found.state, found.detail) == ("ok", "5.0 (not imported)")
     found = check_package("gone", "no_such_module", imports=False)

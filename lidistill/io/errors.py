@@ -54,7 +54,7 @@ class DataError(ValueError):
         super().__init__("\n".join(parts))
 
     def read_from(self, path: PathLike) -> DataError:
-        """Returns this error; one that names no file with the file that its sample was read from."""
+        """Returns this error, of the file that its sample was read from if it names none."""
         if self.path is not None:
             return self
         return DataError(self.what, path=path, token=self.token, fix=self.fix)
