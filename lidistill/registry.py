@@ -34,6 +34,10 @@ TRANSFORMS = Registry(
     parent=_TRANSFORMS,
     scope="lidistill",
     locations=[
+        "lidistill.datasets.bev.augment",
+        "lidistill.datasets.bev.cameras",
+        "lidistill.datasets.bev.depths",
+        "lidistill.datasets.bev.pack",
         "lidistill.datasets.loading",
         "lidistill.datasets.point_files",
         "lidistill.datasets.transforms",

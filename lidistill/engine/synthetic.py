@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lidistill.engine.synthetic_cameras import with_cameras
 from lidistill.engine.synthetic_pairs import pairs_pipeline, synthetic_pairs
 
 
@@ -97,7 +98,8 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
             labels_3d=torch.arange(6) % classes,
         )
         samples.append(sample)
-    return {"inputs": {"points": clouds}, "data_samples": samples}
+    batch = {"inputs": {"points": clouds}, "data_samples": samples}
+    return with_cameras(batch, cfg.get("train_dataloader"), model)
 
 
 def point_numbers(node: Any) -> int:

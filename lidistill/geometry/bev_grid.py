@@ -114,6 +114,22 @@ class BEVGrid:
                 out = out + weight[:, None] * bev[batch, :, row, column]
         return out
 
+    def moved(self, bev: Tensor, source_from_target: Tensor) -> Tensor:
+        """A map of another moment seen from the present one: bilinear, zero where it saw nothing.
+
+        Args:
+            bev: (B, C, Y, X) in the source frame.
+            source_from_target: (B, 4, 4) with the z axes (nearly) parallel; may scale or mirror.
+
+        Returns:
+            (B, C, Y, X) in the target frame.
+        """
+        xy = self.centres().to(bev.device)  # (Y, X, 2)
+        matrix = source_from_target.to(bev.device, torch.float32)
+        moved = torch.einsum("bij,yxj->byxi", matrix[:, :2, :2], xy) + matrix[:, None, None, :2, 3]
+        where = self.normalised_from_metres(moved).to(bev.dtype)
+        return torch.nn.functional.grid_sample(bev, where, align_corners=False)
+
     def strided(self, factor: int) -> BEVGrid:
         """The grid of a map of the same rectangle with cells ``factor`` times as large."""
         if any(size % factor for size in self.shape):

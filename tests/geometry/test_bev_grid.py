@@ -106,3 +106,21 @@ def test_wrong_arguments_are_named():
         GRID.read_bilinear(torch.zeros(1, 2, 24, 4), torch.zeros(1, 2))
     with pytest.raises(ValueError, match="batch"):
         GRID.read_bilinear(torch.zeros(2, 2, 4, 24), torch.zeros(1, 2))
+
+
+def test_a_moved_map_is_where_the_scene_went():
+    """Map of a Gaussian blob, seen from a vehicle that has turned, driven on and been mirrored."""
+    grid = BEVGrid((-8.0, 12.0), (-6.0, 6.0), (0.5, 0.4))
+    turn = torch.tensor([[0.6, -0.8, 0, 1.5], [0.8, 0.6, 0, -0.5], [0, 0, 1, 0], [0, 0, 0, 1.0]])
+    mirror = torch.diag(torch.tensor([1.0, -1.0, 1.0, 1.0]))
+    source_from_target = torch.stack([turn, mirror @ turn])
+    place = torch.tensor([2.0, 1.0, 0.0, 1.0])  # in the target frame
+
+    def blob(xy):
+        return (-(grid.centres() - xy).square().sum(-1) / 4).exp()
+
+    source = torch.stack([blob((m @ place)[:2]) for m in source_from_target])[:, None]
+    moved = grid.moved(source, source_from_target)
+    assert (moved - blob(place[:2])).abs()[..., 8:-8, 8:-8].max() < 0.03
+    still = grid.moved(source, torch.eye(4).repeat(2, 1, 1))
+    torch.testing.assert_close(still, source, atol=1e-5, rtol=0)

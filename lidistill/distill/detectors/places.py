@@ -73,9 +73,9 @@ class Places:
 
 
 def point_range(model: nn.Module) -> Range | None:
-    """(x0, y0, z0, x1, y1, z1) metres that a detector voxelizes; None if it does not."""
+    """(x0, y0, z0, x1, y1, z1) metres that a detector covers; None if it does not say so."""
     layer = getattr(getattr(model, "data_preprocessor", None), "voxel_layer", None)
-    found = getattr(layer, "point_cloud_range", None)
+    found = getattr(layer, "point_cloud_range", getattr(model, "point_range", None))
     return None if found is None else [float(value) for value in found]
 
 

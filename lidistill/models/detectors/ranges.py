@@ -14,7 +14,7 @@ from lidistill.models.detectors.mmdet3d import adapt_model, read_model_config
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
 FILTERS = ("PointsRangeFilter", "ObjectRangeFilter")
-BUILDERS = ("mmdet3d_detector", "compressed_detector")
+BUILDERS = ("mmdet3d_detector", "compressed_detector", "BEVDetector")
 TOLERANCE = 1e-4  # metres
 
 

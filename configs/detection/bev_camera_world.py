@@ -1,0 +1,10 @@
+# SPDX-License-Identifier: Apache-2.0
+"""BEV detector of cameras on the embedded world."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.bev_detectors_world import *
+    from .._base_.bev_world import *
+
+model = camera_detector

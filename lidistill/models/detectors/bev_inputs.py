@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a BEV detector does to a raw batch: mmdet3d's preprocessor, for the sensors it has.
+
+Imported where a detector is built: it needs mmdet3d.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from mmdet3d.models import Det3DDataPreprocessor
+
+SENSORS = {"lidar": "points", "camera": "img"}
+
+
+class BEVInputs(Det3DDataPreprocessor):
+    """mmdet3d's ``Det3DDataPreprocessor`` that leaves alone what its detector does not look at.
+
+    Args:
+        sensors: of ``"lidar"``, ``"camera"``.
+        options: of mmdet3d's.
+    """
+
+    def __init__(self, sensors: Sequence[str], **options: Any) -> None:
+        if "lidar" not in sensors:
+            options["voxel"] = False
+        if "camera" not in sensors:
+            options.update(mean=None, std=None)
+        super().__init__(**options)
+        self.sensors = tuple(sensors)
+
+    def simple_process(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+        """Voxels of the points, normalised images (B, N, 3, H, W), depths (B, N, h, w).
+
+        Raises:
+            ValueError: the batch lacks a sensor of the detector.
+        """
+        given = data["inputs"]
+        for sensor in self.sensors:
+            if SENSORS[sensor] not in given:
+                raise ValueError(
+                    f"the detector has a {sensor}, but the batch has no {SENSORS[sensor]!r}, only "
+                    f"{sorted(given)}; load it in the pipeline and name it in PackBEV, or leave "
+                    f"{sensor!r} out of the detector's sensors"
+                )
+        inputs = {SENSORS[sensor]: given[SENSORS[sensor]] for sensor in self.sensors}
+        if "camera" in self.sensors and "depth" in given:
+            inputs["depth"] = given["depth"]
+        done: dict[str, Any] = super().simple_process({**data, "inputs": inputs}, training)
+        if "depth" in inputs:
+            depth = self.cast_data(inputs["depth"])
+            done["inputs"]["depth"] = torch.stack(list(depth))
+        return done
