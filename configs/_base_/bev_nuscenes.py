@@ -13,7 +13,7 @@ with read_base():
 from lidistill.datasets.bev.augment import AugmentBEV
 from lidistill.datasets.bev.cameras import AugmentImages, LoadCameras
 from lidistill.datasets.bev.depths import DepthTargets
-from lidistill.datasets.bev.frames import NuScenesFrames
+from lidistill.datasets.bev.frames import nuscenes_frames
 from lidistill.datasets.bev.pack import PackBEV
 
 point_range = (-54.0, -54.0, -5.0, 54.0, 54.0, 3.0)
@@ -61,7 +61,7 @@ test_pipeline = [
 ]
 for loader in (train_dataloader["dataset"], test_dataloader):
     loader["dataset"].update(
-        type=NuScenesFrames,
+        type=nuscenes_frames,
         history=history,
         data_prefix=prefixes,
         modality=dict(use_lidar=True, use_camera=True),

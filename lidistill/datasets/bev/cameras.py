@@ -42,7 +42,7 @@ class LoadCameras:
         missing: a camera without image is an ``"error"``, or ``"blank"``: black and marked, so that
             nothing of it reaches the bird's-eye view.
         history: earlier keyframes to read, see
-            :class:`lidistill.datasets.bev.frames.NuScenesFrames`.
+            :func:`lidistill.datasets.bev.frames.nuscenes_frames`.
         resized: the images were made smaller after calibration: their size may differ from the info
             file's, and the matrices are scaled. Without it, that is an error.
     """
@@ -74,7 +74,7 @@ class LoadCameras:
                 f"LoadCameras wants {self.history} earlier keyframes, the data set gives "
                 f"{len(moments)}.",
                 token=token,
-                fix="use NuScenesFrames with history of the same number as data set.",
+                fix="use nuscenes_frames with history of the same number as data set.",
             )
         results["history"] = []
         for moment in moments:

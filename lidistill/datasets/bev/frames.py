@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from mmdet3d.datasets import NuScenesDataset
 from numpy.typing import NDArray
 
 from lidistill.geometry.frames import compose, invert
@@ -17,41 +16,49 @@ MAX_GAP = 1.5  # seconds; as nuScenes' velocities allow
 
 
 @DATASETS.register_module()
-class NuScenesFrames(NuScenesDataset):
-    """Adds ``history`` to a sample: images of earlier keyframes and how the LiDAR moved since.
+def nuscenes_frames(history: int = 0, **options: Any) -> Any:
+    """mmdet3d's ``NuScenesDataset`` whose samples have ``history``, the nearest moment first.
 
-    Works on info files of ours and of mmdet3d (which name no scenes: there a gap in time ends one).
-    The first keyframes of a scene see themselves in place of those that are missing.
+    Each moment has ``images`` and ``from_present``, the (4, 4) transform from the present LiDAR
+    frame to that one. Works on info files of ours and of mmdet3d (which name no scenes: there a gap
+    in time ends one). The first keyframes of a scene see themselves, or the earliest there is, in
+    place of those that are missing.
 
     Args:
         history: earlier keyframes of each sample.
-        options: of mmdet3d's ``NuScenesDataset``.
+        options: of ``NuScenesDataset``.
     """
+    from mmdet3d.datasets import NuScenesDataset
 
-    def __init__(self, history: int = 0, **options: Any) -> None:
-        self.history = history
-        super().__init__(**options)
+    frames = NuScenesDataset(**options)
+    if history:  # an attribute of the object, not a class of its own: workers can pickle it
+        frames.get_data_info = _WithHistory(frames, history)
+    return frames
 
-    def get_data_info(self, idx: int) -> dict[str, Any]:
-        """The sample's info, and ``history``, the nearest moment first.
 
-        Each has ``images`` and ``from_present``, the (4, 4) transform from the present LiDAR frame.
-        """
-        info: dict[str, Any] = super().get_data_info(idx)
-        if not self.history:
-            return info
-        row = info["sample_idx"] if idx < 0 else idx
+class _WithHistory:
+    """``get_data_info`` of a data set that looks back."""
+
+    def __init__(self, frames: Any, history: int) -> None:
+        self.frames, self.history = frames, history
+
+    def __call__(self, idx: int) -> dict[str, Any]:
+        now = self._info(idx)
+        row, earlier = int(now["sample_idx"]) if idx < 0 else idx, now
         moments: list[dict[str, Any]] = []
-        now, earlier = info, info
         for step in range(1, self.history + 1):
-            candidate = super().get_data_info(row - step) if row >= step else None
+            candidate = self._info(row - step) if row >= step else None
             if candidate is None or not _follows(candidate, earlier):
                 break
             earlier = candidate
             moments.append(_moment(earlier, now))
         last = moments[-1] if moments else _moment(now, now)
         moments += [last] * (self.history - len(moments))
-        info["history"] = moments
+        now["history"] = moments
+        return now
+
+    def _info(self, idx: int) -> dict[str, Any]:
+        info: dict[str, Any] = type(self.frames).get_data_info(self.frames, idx)
         return info
 
 

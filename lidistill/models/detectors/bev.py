@@ -29,6 +29,7 @@ from lidistill import compat
 from lidistill.geometry.cameras import Cameras
 from lidistill.models.backbones.mmdet3d_encoders import build_part
 from lidistill.models.detectors.bev_fusers import ConvFuser
+from lidistill.models.detectors.bev_inputs import BEVInputs
 from lidistill.models.detectors.mmdet3d import adapt_model, bev_grid, read_model_config
 from lidistill.registry import MODELS
 
@@ -77,8 +78,6 @@ class BEVDetector(BaseModel):
         history: int = 0,
     ) -> None:
         compat.apply()
-        from lidistill.models.detectors.bev_inputs import BEVInputs
-
         _check(sensors, camera, fuser, history)
         model = adapt_model(read_model_config(config), point_range, voxel_size, changes)
         settings = dict(model["data_preprocessor"])

@@ -1,8 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a BEV detector does to a raw batch: mmdet3d's preprocessor, for the sensors it has.
-
-Imported where a detector is built: it needs mmdet3d.
-"""
+"""What a BEV detector does to a raw batch: mmdet3d's preprocessor, for the sensors it has."""
 
 from __future__ import annotations
 
@@ -10,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from mmdet3d.models import Det3DDataPreprocessor
+from mmengine.model import BaseDataPreprocessor
 
 SENSORS = {"lidar": "points", "camera": "img"}
 
 
-class BEVInputs(Det3DDataPreprocessor):
+class BEVInputs(BaseDataPreprocessor):
     """mmdet3d's ``Det3DDataPreprocessor`` that leaves alone what its detector does not look at.
 
     Args:
@@ -24,14 +21,22 @@ class BEVInputs(Det3DDataPreprocessor):
     """
 
     def __init__(self, sensors: Sequence[str], **options: Any) -> None:
+        from mmdet3d.models import Det3DDataPreprocessor
+
+        super().__init__()
         if "lidar" not in sensors:
             options["voxel"] = False
         if "camera" not in sensors:
             options.update(mean=None, std=None)
-        super().__init__(**options)
         self.sensors = tuple(sensors)
+        self.inner = Det3DDataPreprocessor(**options)  # mmengine sets its device with the model's
 
-    def simple_process(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
+    @property
+    def voxel_layer(self) -> Any:
+        """Of mmdet3d; there is none in a detector without LiDAR."""
+        return self.inner.voxel_layer
+
+    def forward(self, data: Mapping[str, Any], training: bool = False) -> dict[str, Any]:
         """Voxels of the points, normalised images (B, N, 3, H, W), depths (B, N, h, w).
 
         Raises:
@@ -46,10 +51,7 @@ class BEVInputs(Det3DDataPreprocessor):
                     f"{sensor!r} out of the detector's sensors"
                 )
         inputs = {SENSORS[sensor]: given[SENSORS[sensor]] for sensor in self.sensors}
+        done: dict[str, Any] = self.inner({**data, "inputs": inputs}, training)
         if "camera" in self.sensors and "depth" in given:
-            inputs["depth"] = given["depth"]
-        done: dict[str, Any] = super().simple_process({**data, "inputs": inputs}, training)
-        if "depth" in inputs:
-            depth = self.cast_data(inputs["depth"])
-            done["inputs"]["depth"] = torch.stack(list(depth))
+            done["inputs"]["depth"] = torch.stack(list(self.inner.cast_data(given["depth"])))
         return done
