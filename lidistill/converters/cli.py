@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""``lidistill create_data``: raw nuScenes, KITTI or SemanticKITTI to info files."""
+"""``lidistill create_data``: nuScenes, KITTI (object, raw) or SemanticKITTI to info files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ import logging
 from pathlib import Path
 
 from lidistill.converters.contents import Contents, contents_tables
+from lidistill.converters.folds import make_folds
 from lidistill.converters.kitti.convert import POINT_FOLDERS, convert_kitti
+from lidistill.converters.kitti.raw import convert_kitti_raw
 from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.converters.nuscenes.tables import find_versions
 from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
@@ -62,6 +64,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="classes to teach, own ones too; KITTI's eight where this is left out",
     )
+    kitti.add_argument(
+        "--split",
+        metavar="drives|FILE",
+        help="in place of ImageSets/: whole raw drives, 0001 and 0005 to train, 0009 and 0052 to "
+        'val; or a JSON file {"train": [...], "val": [...]} with names of frames or drives',
+    )
+    raw = _command(commands, "kittiraw", "KITTI's raw data, for pretraining: images and full scans")
+    _add_columns(raw, "x, y, z, reflectance, then more")
     semantic = _command(commands, "semantickitti", "SemanticKITTI, or any data set in its layout")
     semantic.add_argument(
         "--skip-incomplete",
@@ -69,6 +79,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="leave out sequences and scans of which a file is missing",
     )
     _add_columns(semantic, "x, y, z, remission, then more")
+    folds = commands.add_parser(
+        "folds",
+        help="leave one sequence out: info files over all of KITTI's data sets below one root",
+        description="Write folds/SEQUENCE/{pretrain,train,val}.pkl below a root that holds "
+        "SemanticKITTI, and KITTI's object or raw data if there are any, converted before.",
+    )
+    folds.add_argument("--root", type=Path, required=True, metavar="DIR", help="above the data")
+    folds.add_argument(
+        "--place",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("SEQUENCE", "PATTERN"),
+        help="frames whose token fits the pattern are from that sequence's place too",
+    )
 
 
 def _add_columns(parser: argparse.ArgumentParser, what: str) -> None:
@@ -101,6 +126,12 @@ def _command(
 def run(args: argparse.Namespace) -> int:
     """Runs the conversion and shows what was written."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    if args.dataset == "folds":
+        places: dict[str, list[str]] = {}
+        for sequence, pattern in args.place:
+            places.setdefault(sequence, []).append(pattern)
+        make_folds(args.root, places)
+        return 0
     if args.dataset == "nuscenes":
         written = convert_nuscenes(
             args.root,
@@ -123,6 +154,15 @@ def run(args: argparse.Namespace) -> int:
             skip_incomplete=args.skip_incomplete,
             columns=args.columns,
         )
+    elif args.dataset == "kittiraw":
+        written = convert_kitti_raw(
+            args.root,
+            args.out_dir,
+            jobs=args.jobs,
+            engine=args.engine,
+            restart=args.restart,
+            columns=args.columns,
+        )
     else:
         written = convert_kitti(
             args.root,
@@ -135,6 +175,7 @@ def run(args: argparse.Namespace) -> int:
             restart=args.restart,
             columns=args.columns,
             classes=args.classes,
+            split=args.split,
         )
     _show(written)
     return 0

@@ -32,6 +32,7 @@ from lidistill.registry import TRANSFORMS
 __all__ = [
     "DropCuboid",
     "FlipImages",
+    "KeepPairedPoints",
     "LoadImages",
     "LoadPointLabels",
     "LoadPoints",
@@ -67,6 +68,31 @@ class SampleCameras:
         frame.cameras = [frame.cameras[index] for index in order]
         if frame.pairs is not None:
             frame.pairs = frame.pairs.select_cameras(list(order))
+        return frame
+
+
+@TRANSFORMS.register_module()
+class KeepPairedPoints:
+    """Cut the cloud to the points that some camera sees; put it behind `PairPoints`.
+
+    With one camera before a full scan, most of the cloud has no pair: it costs time and is taught
+    nothing. The authors keep it.
+
+    Args:
+        probability: of a cut; below 1 the network also sees whole scans, as it will be used on.
+    """
+
+    def __init__(self, probability: float = 1.0) -> None:
+        if not 0 <= probability <= 1:
+            raise ValueError(f"probability: expected 0..1, got {probability}")
+        self.probability = probability
+
+    def __call__(self, frame: Frame) -> Frame:
+        """Cut points, labels and pairs."""
+        if frame.rng.random() < self.probability:
+            keep = np.zeros(len(frame.points), dtype=bool)
+            keep[frame.need_pairs().point] = True
+            frame.keep_points(keep)
         return frame
 
 

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from lidistill.world.catalog import CATEGORIES
@@ -121,3 +123,19 @@ def map_labels(labels: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 NUSCENES_LABEL_TABLE = tuple(int(value) for value in nuscenes_label_table())
 """The same table as plain numbers, for configs."""
+
+
+@dataclass(frozen=True)
+class LabelSet:
+    """Classes, and how stored labels map to them.
+
+    Attributes:
+        classes: names, position = class; the first one is ignored.
+        table: ``table[stored] = class``; None where labels are classes already.
+    """
+
+    classes: tuple[str, ...]
+    table: np.ndarray | None = None
+
+
+NUSCENES_LABELS = LabelSet(NUSCENES_CLASSES, nuscenes_label_table())

@@ -12,7 +12,7 @@ import numpy as np
 
 from lidistill.evaluation.label_maps import IGNORE
 
-Protocol = Literal["nuscenes", "slidr"]
+Protocol = Literal["nuscenes", "slidr", "present"]
 
 PROTOCOLS: dict[str, str] = {
     "nuscenes": (
@@ -22,6 +22,10 @@ PROTOCOLS: dict[str, str] = {
     "slidr": (
         "mIoU as the SLidR authors' evaluation: points whose true class is ignored do not count, "
         "classes neither present nor predicted count with IoU 1"
+    ),
+    "present": (
+        "mIoU over the classes that occur: points whose true class is ignored do not count, "
+        "classes without a true point are left out of the mean, predicted or not"
     ),
 }
 """What each protocol's number means, in words that go beside the number."""
@@ -33,8 +37,8 @@ class IoU:
 
     Attributes:
         miou: mean over the protocol's classes, 0..1; NaN where no class can be scored.
-        per_class: (C,) float64, IoU of each class; NaN at the ignored class and, under
-            ``nuscenes``, at classes neither present nor predicted.
+        per_class: (C,) float64, IoU of each class; NaN at the ignored class, under ``nuscenes`` at
+            classes neither present nor predicted, under ``present`` at classes not present.
         protocol: words of :data:`PROTOCOLS`.
         absent: scored classes without a true point; one that is predicted has IoU 0 all the same.
     """
@@ -131,7 +135,8 @@ def iou_from_counts(
     Args:
         counts: (C, C) integers, row = true class, column = predicted class.
         ignore: class whose row is taken out, or None.
-        protocol: ``nuscenes``: a class with an empty union is left out; ``slidr``: it counts 1.
+        protocol: ``nuscenes``: a class with an empty union is left out; ``slidr``: it counts 1;
+            ``present``: a class without a true point is left out.
 
     Returns:
         IoU per class, their mean, the protocol in words.
@@ -150,6 +155,8 @@ def iou_from_counts(
     empty = 1.0 if protocol == "slidr" else np.nan
     per_class = np.where(union > 0, hit / np.maximum(union, 1), empty)  # (C,)
     per_class[~scored] = np.nan
+    if protocol == "present":
+        per_class[counts.sum(axis=1) == 0] = np.nan
     kept = per_class[~np.isnan(per_class)]
     absent = tuple(np.flatnonzero(scored & (counts.sum(axis=1) == 0)).tolist())
     if not counts.sum():  # nothing was labelled: no class counts 1

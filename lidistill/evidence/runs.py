@@ -119,6 +119,7 @@ class Runs:
         found = {name: self.trained(self.table.line(name), seed, root) for name in names}
         map_strings(cfg._cfg_dict, lambda text: _filled(text, found))
         _move_data(cfg, root)
+        self.table.world.prepare(cfg, seed)
         apply_overrides(cfg, seed, False, {})
         folder = self._folder(line, seed)
         folder.mkdir(parents=True, exist_ok=True)
@@ -132,9 +133,8 @@ class Runs:
         return list(dict.fromkeys([*before, *([self._folder(line, seed)] if line.steps else [])]))
 
     def _folder(self, line: Line, seed: int) -> Path:
-        world = f"{self.table.world.layout}_{self.table.world.seed}"
         name = f"{slug(line.name)[:40]}_{self.config_hash(line)}"
-        return self.folder / world / f"seed_{seed}" / name
+        return self.folder / self.table.world.key / f"seed_{seed}" / name
 
 
 def iterations(cfg: Any) -> int:

@@ -14,11 +14,12 @@ from typing import Any
 
 from lidistill.engine.detection import Scores, evaluate_detector
 from lidistill.engine.loops.finetuning import OUTCOME
-from lidistill.engine.loops.probing import iou_by_class
+from lidistill.engine.loops.probing import iou_by_class, probe_student
 from lidistill.engine.test import drop_teacher_checkpoints, leave_teachers_out
 from lidistill.engine.train import console_log
 from lidistill.evaluation.kitti.ap import DIFFICULTIES, KittiScores
-from lidistill.evaluation.probes.result import ProbeResult
+from lidistill.evaluation.label_maps import NUSCENES_LABELS, LabelSet
+from lidistill.evaluation.probes.result import ProbeResult, ProbeSettings
 from lidistill.evidence import slidr_runs
 from lidistill.io import read_json
 
@@ -97,6 +98,21 @@ def probe(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
     )
 
 
+def own_probe(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
+    """Linear probe by the test loop of the line's own config: its frames, its classes."""
+    cfg = trained.cfg.test_cfg
+    labels = LabelSet(tuple(cfg.classes))
+    model = slidr_runs.student_of(trained.cfg, trained.checkpoint, trained.seed)
+    result = probe_student(
+        model,
+        slidr_runs.batches_of(trained.cfg.test_cfg.train_dataloader, model),
+        slidr_runs.batches_of(trained.cfg.test_dataloader, model),
+        ProbeSettings(**cfg.settings, seed=trained.seed),
+        labels=labels,
+    )
+    return probe_outcome(result, labels)
+
+
 def raw_inputs(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
     """An MLP on the inputs of each point in the place of a network: a control."""
     return probe_outcome(slidr_runs.probe_inputs(PROBED, trained.root, trained.seed))
@@ -106,6 +122,7 @@ SCORES: dict[str, Score] = {
     "detection": detection,
     "segmentation": segmentation,
     "probe": probe,
+    "own probe": own_probe,
     "raw inputs": raw_inputs,
 }
 
@@ -128,12 +145,12 @@ def detection_outcome(scores: Scores, classes: Sequence[str] = ()) -> dict[str, 
     return {"value": value, "n": n, "per_class": per_class, "protocol": protocol}
 
 
-def probe_outcome(result: ProbeResult) -> dict[str, Any]:
+def probe_outcome(result: ProbeResult, labels: LabelSet = NUSCENES_LABELS) -> dict[str, Any]:
     """What the driver stores of a probe."""
     return {
         "value": result.miou,
         "n": result.val_points,
-        "per_class": iou_by_class(result),
+        "per_class": iou_by_class(result, labels),
         "protocol": result.protocol,
     }
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,11 @@ def build_model(config: Path, checkpoint: Path | None, seed: int) -> Any:
     The random weights are those that a training with this seed starts from. It is on the GPU where
     there is one.
     """
+    return student_of(load_config(config), checkpoint, seed)
+
+
+def student_of(cfg: Any, checkpoint: Path | None, seed: int) -> Any:
+    """As :func:`build_model`, from a config in memory, which is left as it is."""
     from mmengine.device import get_device
     from mmengine.runner import set_random_seed
 
@@ -93,7 +99,7 @@ def build_model(config: Path, checkpoint: Path | None, seed: int) -> Any:
     from lidistill.registry import MODELS
 
     compat.apply()
-    cfg = load_config(config)
+    cfg = copy.deepcopy(cfg)
     drop_teacher_checkpoints(cfg)
     set_random_seed(seed)
     model = MODELS.build(cfg.model)
@@ -118,6 +124,15 @@ def probe_batches(
     cfg = load_config(config, data_root=str(data_root))
     name = {"train": "probe_train_dataloader", "val": "test_dataloader"}[split]
     return Batches(Runner.build_dataloader(cfg[name], seed=0), device)
+
+
+def batches_of(loader: Any, model: torch.nn.Module) -> Any:
+    """Batches of a data loader's config on a model's device."""
+    from mmengine.runner import Runner
+
+    from lidistill.engine.loops.probing import Batches
+
+    return Batches(Runner.build_dataloader(loader, seed=0), device_of(model))
 
 
 def probe_checkpoint(

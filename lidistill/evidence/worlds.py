@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from lidistill.evidence import slidr_runs
 from lidistill.io import exclusive
@@ -33,6 +34,14 @@ class World:
     def words(self) -> str:
         """For the record."""
         return f"embedded world bench, seed {self.seed}, {LAYOUTS[self.layout]} layout"
+
+    @property
+    def key(self) -> str:
+        """Folder of trainings on it."""
+        return f"{self.layout}_{self.seed}"
+
+    def prepare(self, cfg: Any, seed: int) -> None:
+        """Change a config for a seed: nothing, the world is the same for all."""
 
     def for_choices(self) -> World:
         """Its sibling of another seed, on which settings are chosen and nothing is reported."""

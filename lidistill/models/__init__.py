@@ -16,6 +16,7 @@ from lidistill.models.detectors.bev import BEVDetector
 from lidistill.models.detectors.bev_fusers import ConvFuser, GatedFuser
 from lidistill.models.detectors.mmdet3d import detector_part, mmdet3d_detector
 from lidistill.models.teachers.colour import LocalColour
+from lidistill.models.teachers.efficientnet_lite import EfficientNetLiteTeacher
 from lidistill.models.teachers.pretrain import DenseImageContrast, SupervisedImageTeacher
 from lidistill.models.teachers.resnet import ResNetTeacher
 from lidistill.models.teachers.small import SmallImageNet
@@ -29,6 +30,7 @@ __all__ = [
     "CameraAwareDepthNet",
     "ConvFuser",
     "DenseImageContrast",
+    "EfficientNetLiteTeacher",
     "GatedFuser",
     "LiftSplat",
     "LocalColour",

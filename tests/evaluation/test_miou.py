@@ -166,3 +166,12 @@ def test_nothing_to_count_is_no_score(protocol):
     assert np.isnan(iou.miou)
     assert np.isnan(iou.per_class).all()
     assert "no labelled point" in iou.absent_in_words("abc")
+
+
+def test_present_leaves_out_classes_without_a_true_point() -> None:
+    counts = np.zeros((4, 4), dtype=np.int64)
+    counts[1, 1], counts[1, 3], counts[2, 2] = 6, 2, 4  # class 3 is predicted, and never true
+    present = iou_from_counts(counts, 0, "present")
+    assert present.miou == pytest.approx((6 / 8 + 1) / 2)
+    assert np.isnan(present.per_class[[0, 3]]).all()
+    assert iou_from_counts(counts, 0, "nuscenes").miou == pytest.approx((6 / 8 + 1 + 0) / 3)

@@ -16,6 +16,7 @@ from lidistill.converters.kitti.files import MissingFileError
 from lidistill.converters.kitti.info import NUM_FEATURES, FrameOptions, frame_info
 from lidistill.converters.kitti.splits import (
     IMAGE_SUFFIXES,
+    PRETRAIN,
     find_frames,
     numbers_of,
     order_of,
@@ -33,7 +34,7 @@ PARTS = ("training", "testing")
 POINT_FOLDERS = ("velodyne", "velodyne_reduced")
 
 
-def convert_kitti(
+def convert_kitti(  # noqa: PLR0913 -- one a flag of the command
     root: str | Path,
     out_dir: str | Path | None = None,
     jobs: int | None = 1,
@@ -44,12 +45,14 @@ def convert_kitti(
     restart: bool = False,
     columns: int = NUM_FEATURES,
     classes: Sequence[str] | None = None,
+    split: str | Path | None = None,
 ) -> dict[str, Path]:
-    """Writes ``kitti_infos_<split>.pkl`` for train, val, trainval and test.
+    """Writes ``kitti_infos_<split>.pkl`` for train, val, trainval and test, and for pretrain.
 
     The files follow mmdet3d's v1.1 schema, so its KittiDataset reads them. Splits come from
     ``ImageSets/``; without that folder they are derived from the files (every second labelled frame
-    to val), which is logged and written to the manifest. Without ``image_2`` there is LiDAR alone.
+    to val), which is logged and written to the manifest. The frames of ``ImageSets/pretrain.txt``
+    need no labels: there image and scan count. Without ``image_2`` there is LiDAR alone.
     What is in the data is counted on the way: into ``metainfo["contents"]`` and the manifest.
 
     Args:
@@ -65,6 +68,8 @@ def convert_kitti(
         columns: float32 values a point in the files: x, y, z, reflectance, more.
         classes: What is taught, own names among them; KITTI's eight by default. The others keep
             their names and get label -1.
+        split: In place of ``ImageSets/``: ``drives``, or a JSON file of splits; see
+            :func:`lidistill.converters.kitti.splits.find_frames`.
 
     Returns:
         Split name -> info file.
@@ -81,7 +86,8 @@ def convert_kitti(
             "write a column of zeros where a LiDAR has no reflectance."
         )
     table = ClassTable.of(classes)
-    splits, origin = find_frames(root)
+    origins = find_origins(root)
+    splits, origin = find_frames(root, split, origins)
     target = Path(out_dir) if out_dir is not None else root
     parameters = {
         "points": points,
@@ -93,6 +99,8 @@ def convert_kitti(
         "classes": list(table.taught),
     }
     shards = _shards(splits)
+    labelled = {n for name, frames in splits.items() if name != PRETRAIN for n in frames}
+    unlabelled = frozenset(splits.get(PRETRAIN, ())) - labelled
     options = {
         part: FrameOptions(
             root,
@@ -102,6 +110,7 @@ def convert_kitti(
             columns,
             _has_images(root / part),
             table,
+            unlabelled if part == "training" else frozenset(),
         )
         for part in PARTS
         if any(name.startswith(part) for name in shards)
@@ -115,32 +124,31 @@ def convert_kitti(
     known = finished_before(target / WORK_FOLDER, asked, restart)
     if known is not None:
         return known
-    origins = find_origins(root)
     warn_of_shared_drives(splits, origins)
     with PartStore(target / WORK_FOLDER, {**asked, "shards": shards}) as store:
         _convert(store, shards, options, origins, skip_incomplete, jobs, engine)
         frames = _load(store, shards)
         written = {}
-        for split, names in splits.items():
-            part = _part_of(split)
+        for split_name, names in splits.items():
+            part = _part_of(split_name)
             there = [frames[part, name] for name in names if (part, name) in frames]
             if len(there) < len(names):
                 count = len(names) - len(there)
-                LOGGER.warning("%s: left out %d frames with missing files", split, count)
+                LOGGER.warning("%s: left out %d frames with missing files", split_name, count)
             if not there:
                 continue
-            path = target / f"kitti_infos_{split}.pkl"
+            path = target / f"kitti_infos_{split_name}.pkl"
             contents = Contents.merged((frame["contents"] for frame in there), table.taught)
-            _warn(split, contents)
+            _warn(split_name, contents)
             write_infos(
                 path,
-                {**_metainfo(split, table), "points_folder": options[part].points},
+                {**_metainfo(split_name, table), "points_folder": options[part].points},
                 [frame["info"] for frame in there],
-                {**parameters, "split": split},
+                {**parameters, "split": split_name},
                 str(root),
                 contents.to_dict(),
             )
-            written[split] = path
+            written[split_name] = path
         store.finish()
     if not written:
         raise DataError(
@@ -180,7 +188,7 @@ def _convert(
 
 def _warn(split: str, contents: Contents) -> None:
     """What looks wrong, and classes that nobody asked for; trainval has its parts' words."""
-    if split == "trainval":
+    if split in ("trainval", PRETRAIN):
         return
     for text in contents.warnings():
         LOGGER.warning("%s: %s", split, text)

@@ -46,6 +46,7 @@ class FrameOptions:
         columns: float32 values a point.
         with_images: False for a data set of LiDAR alone.
         classes: What is taught, and at which index.
+        unlabelled: Training frames that need no labels.
     """
 
     root: Path
@@ -55,6 +56,7 @@ class FrameOptions:
     columns: int = NUM_FEATURES
     with_images: bool = True
     classes: ClassTable = field(default_factory=ClassTable)
+    unlabelled: frozenset[str] = frozenset()
 
     def file(self, folder: str, frame: str, suffix: str) -> Path:
         """Returns the path of one of a frame's files."""
@@ -129,6 +131,10 @@ def frame_info(
     seen = _seen(points[:, :3], calibration, image_hw, contents)
     if options.part == "testing":
         return info, contents
+    if origin is not None:
+        info |= {"raw_drive": origin.drive, "raw_frame": origin.frame}
+    if frame in options.unlabelled:
+        return info, contents
     if options.with_plane:
         info["plane"] = read_plane(options.file("planes", frame, ".txt"), token)
     label_file = options.file("label_2", frame, ".txt")
@@ -142,7 +148,6 @@ def frame_info(
     )
     _add_boxes(contents, labels, counts, options.classes)
     if origin is not None:
-        info |= {"raw_drive": origin.drive, "raw_frame": origin.frame}
         tracks = origin.track_ids(written, label_file, token)
         for instance, track in zip(info["instances"], tracks or (), strict=False):
             instance["track_id"] = track

@@ -9,28 +9,48 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from lidistill.converters.kitti.tracks import Origin
-from lidistill.io import DataError, plain_name, read_text
+from lidistill.io import DataError, plain_name, read_json, read_text
 
 LOGGER = logging.getLogger("lidistill.create_data")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg")
+PRETRAIN = "pretrain"
+"""Split of training frames of which image and scan count; labels may be missing."""
+SPLITS = ("train", "val", "trainval", "test", PRETRAIN)
+DRIVES = {
+    "train": ("2011_09_26_drive_0001_sync", "2011_09_26_drive_0005_sync"),
+    "val": ("2011_09_26_drive_0009_sync", "2011_09_26_drive_0052_sync"),
+}
+"""What ``--split drives`` takes: no drive is in both, so no street is seen twice."""
+BY_DRIVE = "drives"
 _DIGITS = 6  # KITTI's names: 000000
 _SHOWN = 5
 
 
-def find_frames(root: Path) -> tuple[dict[str, list[str]], str]:
+def find_frames(
+    root: Path, split: str | Path | None = None, origins: Mapping[int, Origin] | None = None
+) -> tuple[dict[str, list[str]], str]:
     """Returns the frames of each split, and whether they come from ``ImageSets`` or ``files``.
 
     A frame is known by its files' name without suffix, any text; a short number stands for KITTI's
     six digits.
+
+    Args:
+        root: The data root.
+        split: None takes ``ImageSets/``; ``drives`` the drives of :data:`DRIVES`; or a JSON file,
+            ``{"train": [...], "val": [...]}``, with names of frames or of raw drives.
+        origins: Raw drive of each training frame, for splits that name drives.
 
     Raises:
         DataError: There are neither lists nor labelled frames, a list is empty or no list, or a
             frame is in train and val.
     """
     folder = root / "ImageSets"
-    lists = {split: folder / f"{split}.txt" for split in ("train", "val", "trainval", "test")}
-    splits = {split: read_frame_list(path) for split, path in lists.items() if path.exists()}
-    origin = "ImageSets"
+    lists = {split: folder / f"{split}.txt" for split in SPLITS}
+    if split is not None:
+        splits, origin = _chosen(split, origins or {}), str(split)
+    else:
+        splits = {name: read_frame_list(path) for name, path in lists.items() if path.exists()}
+        origin = "ImageSets"
     if not splits:
         splits, origin = _frames_of_files(root), "files"
         if any(splits.values()):
@@ -46,7 +66,7 @@ def find_frames(root: Path) -> tuple[dict[str, list[str]], str]:
                 fix=f"take them out of this list, or out of {lists['val']}.",
             )
         splits["trainval"] = splits["train"] + splits["val"]
-    order = [name for name in ("train", "val", "trainval", "test") if splits.get(name)]
+    order = [name for name in SPLITS if splits.get(name)]
     if not order:
         raise DataError(
             "Expected KITTI's object benchmark: ImageSets/*.txt or training/label_2/*.txt; got "
@@ -56,6 +76,59 @@ def find_frames(root: Path) -> tuple[dict[str, list[str]], str]:
             "comes from: lidistill world --layout kitti --out DIR",
         )
     return {name: splits[name] for name in order}, origin
+
+
+def _chosen(split: str | Path, origins: Mapping[int, Origin]) -> dict[str, list[str]]:
+    """Frames of a split that names drives or frames.
+
+    Raises:
+        DataError: It is no file of splits, or names a drive of which no frame is known.
+    """
+    if str(split) == BY_DRIVE:
+        named: dict[str, Sequence[str]] = dict(DRIVES)
+    else:
+        named = read_json(Path(split))
+        if not isinstance(named, dict) or not all(
+            name in SPLITS
+            and isinstance(content, list)
+            and all(isinstance(entry, str) and entry for entry in content)
+            for name, content in named.items()
+        ):
+            raise DataError(
+                f"Expected splits among {', '.join(SPLITS)} with names of frames or drives.",
+                path=split,
+                fix='write {"train": ["000003", "2011_09_26_drive_0005_sync"], "val": [...]}.',
+            )
+    frames_of: dict[str, list[str]] = {}
+    for frame in sorted(origins):
+        frames_of.setdefault(origins[frame].drive, []).append(f"{frame:0{_DIGITS}d}")
+    found: dict[str, list[str]] = {}
+    for name, entries in named.items():
+        frames: list[str] = []
+        for entry in entries:
+            if "_drive_" not in entry:
+                frames.append(_frame_id(entry, Path(split), 1))
+            elif entry in frames_of:
+                frames += frames_of[entry]
+            else:
+                raise _unknown_drive(entry, split, frames_of)
+        found[name] = list(dict.fromkeys(frames))
+    return found
+
+
+def _unknown_drive(drive: str, split: str | Path, known: Mapping[str, Sequence[str]]) -> DataError:
+    if not known:
+        return DataError(
+            f"Which frames are of drive {drive} is not known: the devkit's mapping is not there.",
+            path=None if str(split) == BY_DRIVE else split,
+            fix="extract KITTI's devkit_object.zip into <root>/devkit_object (its folder mapping), "
+            "or name frames in a file of splits.",
+        )
+    return DataError(
+        f"No training frame is of drive {drive}; drives there: {_some(sorted(known))}.",
+        path=None if str(split) == BY_DRIVE else split,
+        fix="correct the name, or leave it out.",
+    )
 
 
 def read_frame_list(path: Path) -> list[str]:

@@ -1,11 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SemanticKITTI (or any data set in its layout) to info files: scans, labels, poses; no images."""
+"""SemanticKITTI (or any data set in its layout) to info files.
+
+Scans, labels, poses, and the left colour images (``image_2``) of the sequences that have them.
+"""
 
 from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 
 from lidistill.converters.contents import Contents
 from lidistill.converters.infos import INFO_VERSION, write_infos
+from lidistill.converters.kitti.camera import SequenceCamera, image_files, odometry_camera
 from lidistill.converters.kitti.files import MissingFileError, missing
 from lidistill.converters.parts import PartStore
 from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES, STORED_LABELS
@@ -55,7 +59,8 @@ def convert_semantic_kitti(
     """Writes ``semantickitti_infos_<split>.pkl`` for train, val and test.
 
     Train is sequences 00-07, 09 and 10, val is 08, test 11-21 (written where it is there), unless
-    ``<root>/splits.json`` says otherwise: ``{"train": ["00"], "val": ["08"]}``.
+    ``<root>/splits.json`` says otherwise: ``{"train": ["00"], "val": ["08"]}``. A sequence with
+    images in ``image_2`` gets them as camera ``CAM2``, calibrated by its ``calib.txt``.
 
     Args:
         root: The data root: holds sequences/ or dataset/sequences/.
@@ -128,21 +133,42 @@ def _convert_sequence(
     if sequence.labelled and not skip_incomplete:
         _refuse_lone_labels(sequence, scans)
     poses = lidar_poses(sequence.folder, len(scans))
+    images = image_files(sequence.folder / "image_2")
+    camera = None
+    if images:
+        camera = odometry_camera(sequence.folder / "calib.txt", sequence.name)
     infos, left_out, contents = [], 0, Contents(TAUGHT)
     step = -(-len(scans) // MAX_READ)
     for number, scan in enumerate(scans):
         pose = None if poses is None else poses[number]
         try:
             info = scan_info(sequence, scan, pose, columns)
+            if camera is not None:
+                info["images"] = {"CAM2": _image(sequence, camera, images, scan, info["token"])}
         except MissingFileError:
             if not skip_incomplete:
                 raise
             left_out += 1
             continue
         infos.append(info)
-        _look(contents, sequence, scan, columns, info["token"], read=number % step == 0)
+        _look(contents, sequence, scan, columns, info, camera, read=number % step == 0)
     part = {"frames": infos, "left_out": left_out, "contents": contents.to_dict()}
     dump_pickle(folder / f"{part_name(sequence)}.pkl", part)
+
+
+def _image(
+    sequence: KittiSequence,
+    camera: SequenceCamera,
+    images: Mapping[str, Path],
+    scan: Path,
+    token: str,
+) -> dict[str, Any]:
+    """The image of a scan; a sequence has one for each of its scans, or none at all."""
+    if scan.stem not in images:
+        path = sequence.folder / "image_2" / f"{scan.stem}.png"
+        raise missing("Image of a scan", path, token, "extract data_odometry_color.zip")
+    path = images[scan.stem]
+    return camera.image(path, f"{sequence.prefix}/image_2/{path.name}", token)
 
 
 def _refuse_lone_labels(sequence: KittiSequence, scans: Sequence[Path]) -> None:
@@ -159,15 +185,19 @@ def _look(
     sequence: KittiSequence,
     scan: Path,
     columns: int,
-    token: str,
+    info: Mapping[str, Any],
+    camera: SequenceCamera | None,
     read: bool,
 ) -> None:
     """Counts a scan; some are read, for their values and labels."""
+    token = info["token"]
     if not read:
         contents.add_frame(point_count(scan, columns, token, AGAIN))
         return
     points = finite_points(read_points(scan, columns, token, AGAIN), scan, token)
     contents.add_frame(len(points), points, COLUMNS)
+    if camera is not None:
+        camera.count(points, info["images"]["CAM2"], contents)
     if not sequence.labelled:
         return
     stored = np.fromfile(sequence.folder / "labels" / f"{scan.stem}.label", dtype="<u4")

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import copy
 import itertools
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from mmengine.runner.base_loop import BaseLoop
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
-from lidistill.evaluation.label_maps import NUSCENES_CLASSES, nuscenes_label_table
+from lidistill.evaluation.label_maps import NUSCENES_LABELS, LabelSet
 from lidistill.evaluation.probes.batch_norm import calibrate_batch_norm
 from lidistill.evaluation.probes.knn import knn_probe
 from lidistill.evaluation.probes.linear import linear_probe, mlp_probe
@@ -50,8 +50,9 @@ def probe_student(
     val: Iterable[PairBatch],
     settings: ProbeSettings | None = None,
     probe: Callable[..., ProbeResult] = linear_probe,
+    labels: LabelSet = NUSCENES_LABELS,
 ) -> ProbeResult:
-    """Probe the student's point features on nuScenes' 16 lidarseg classes.
+    """Probe the student's point features, on nuScenes' 16 lidarseg classes if nothing else is said.
 
     The student's batch-norm statistics are recomputed on the training frames first, for random,
     pretrained and control networks alike, so that none is favoured by how its statistics came.
@@ -64,6 +65,7 @@ def probe_student(
         settings: budget and rules of the probe.
         probe: :func:`~lidistill.evaluation.probes.linear.linear_probe`, or
             :func:`~lidistill.evaluation.probes.knn.knn_probe`, which trains nothing.
+        labels: classes, and how the batches' labels map to them.
     """
     model = copy.deepcopy(model).eval()
 
@@ -72,11 +74,10 @@ def probe_student(
         return voxels_to_points(voxels, batch.point_to_voxel)
 
     calibrate_student(model, train)
-    table = nuscenes_label_table()
     return probe(
-        frame_features(train, features, table),
-        frame_features(val, features, table),
-        len(NUSCENES_CLASSES),
+        frame_features(train, features, labels.table),
+        frame_features(val, features, labels.table),
+        len(labels.classes),
         settings,
         batch_norm=BATCH_NORM_WORDS,
     )
@@ -92,26 +93,28 @@ def calibrate_student(model: Distiller, train: Collection[PairBatch] | Batches) 
 
 
 def probe_raw_inputs(
-    train: Iterable[PairBatch], val: Iterable[PairBatch], settings: ProbeSettings | None = None
+    train: Iterable[PairBatch],
+    val: Iterable[PairBatch],
+    settings: ProbeSettings | None = None,
+    labels: LabelSet = NUSCENES_LABELS,
 ) -> ProbeResult:
     """Control: an MLP on what the network is fed, intensity and height of each point."""
 
     def features(batch: PairBatch) -> torch.Tensor:
         return raw_inputs(batch.points)
 
-    table = nuscenes_label_table()
     return mlp_probe(
-        frame_features(train, features, table),
-        frame_features(val, features, table),
-        len(NUSCENES_CLASSES),
+        frame_features(train, features, labels.table),
+        frame_features(val, features, labels.table),
+        len(labels.classes),
         settings,
         inputs="intensity and height",
     )
 
 
-def iou_by_class(result: ProbeResult) -> dict[str, float]:
+def iou_by_class(result: ProbeResult, labels: LabelSet = NUSCENES_LABELS) -> dict[str, float]:
     """Class name -> IoU, without the ignored class; NaN where a class was not scored."""
-    return dict(zip(NUSCENES_CLASSES[1:], map(float, result.iou[1:]), strict=True))
+    return dict(zip(labels.classes[1:], map(float, result.iou[1:]), strict=True))
 
 
 @LOOPS.register_module()
@@ -124,6 +127,8 @@ class LinearProbeLoop(BaseLoop):
         evaluator: unused; the probe scores itself.
         train_dataloader: labelled training frames, without augmentation.
         settings: see :class:`~lidistill.evaluation.probes.result.ProbeSettings`.
+        classes: names, position = class, where the pipeline maps labels itself (SemanticKITTI);
+            None for nuScenes' stored labels.
     """
 
     name = "linear_probe"
@@ -136,8 +141,10 @@ class LinearProbeLoop(BaseLoop):
         train_dataloader: Any,
         evaluator: Any = None,
         settings: dict[str, Any] | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         super().__init__(runner, dataloader)
+        self.labels = NUSCENES_LABELS if classes is None else LabelSet(tuple(classes))
         self.train_dataloader = (
             runner.build_dataloader(train_dataloader, seed=runner.seed)
             if isinstance(train_dataloader, dict)
@@ -152,9 +159,12 @@ class LinearProbeLoop(BaseLoop):
         device = next(model.parameters()).device
         train = Batches(self.train_dataloader, device)
         val = Batches(self.dataloader, device)
-        result = probe_student(model, train, val, self.settings, self.probe)
+        result = probe_student(model, train, val, self.settings, self.probe, self.labels)
         metrics = {f"{self.name}/mIoU": result.miou}
-        metrics |= {f"{self.name}/{name}": value for name, value in iou_by_class(result).items()}
+        metrics |= {
+            f"{self.name}/{name}": value
+            for name, value in iou_by_class(result, self.labels).items()
+        }
         write_json(
             Path(self.runner.work_dir) / f"{self.name}.json",
             {"protocol": result.protocol, **metrics},

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from lidistill.converters.infos import load_infos
+from lidistill.converters.kitti.convert import convert_kitti
 from lidistill.converters.kitti.splits import (
     find_frames,
     numbers_of,
@@ -15,6 +17,7 @@ from lidistill.converters.kitti.splits import (
 )
 from lidistill.converters.kitti.tracks import Origin
 from lidistill.io import DataError
+from tests.converters.fake_kitti import write_fake_kitti
 
 
 def lists(root: Path, **splits: str) -> Path:
@@ -87,3 +90,40 @@ def test_drives_in_both_splits_get_a_line(caplog) -> None:
     warn_of_shared_drives({"train": ["000000"], "val": ["000004"]}, origins)
     warn_of_shared_drives({"test": ["000000"]}, origins)
     assert not caplog.text
+
+
+def test_drives_and_files_of_splits(tmp_path: Path) -> None:
+    root = write_fake_kitti(tmp_path / "kitti", training=4, testing=0, lists=False)
+    with pytest.raises(DataError, match=r"(?s)mapping is not there.*devkit_object.zip"):
+        find_frames(root, "drives", {})
+    drives = ["2011_09_26_drive_0009_sync", *["2011_09_26_drive_0001_sync"] * 2]
+    drives += ["2011_09_26_drive_0005_sync"]
+    origins = {frame: Origin(drive, 7) for frame, drive in enumerate(drives)}
+    with pytest.raises(DataError, match="No training frame is of drive 2011_09_26_drive_0052"):
+        find_frames(root, "drives", origins)
+    origins[4] = Origin("2011_09_26_drive_0052_sync", 1)
+    found, origin = find_frames(root, "drives", origins)
+    assert origin == "drives"
+    assert found["train"] == ["000001", "000002", "000003"]
+    assert found["val"] == ["000000", "000004"]
+    own = tmp_path / "own.json"
+    own.write_text('{"train": ["2011_09_26_drive_0001_sync", "3"], "pretrain": ["0"]}')
+    found, _ = find_frames(root, own, origins)
+    assert found == {"train": ["000001", "000002", "000003"], "pretrain": ["000000"]}
+    own.write_text('{"train": ["3"], "val": ["3"]}')
+    with pytest.raises(DataError, match="share no frame"):
+        find_frames(root, own, origins)
+    own.write_text('{"training": ["3"]}')
+    with pytest.raises(DataError, match="Expected splits among train, val"):
+        find_frames(root, own, origins)
+
+
+def test_pretraining_frames_need_no_labels(tmp_path: Path) -> None:
+    root = write_fake_kitti(tmp_path / "kitti", training=4, testing=1)
+    (root / "ImageSets/pretrain.txt").write_text("000000\n000009\n")
+    for folder, suffix in (("image_2", "png"), ("calib", "txt"), ("velodyne", "bin")):
+        source = root / "training" / folder / f"000000.{suffix}"
+        (root / "training" / folder / f"000009.{suffix}").write_bytes(source.read_bytes())
+    frames = load_infos(convert_kitti(root)["pretrain"]).frames
+    assert [len(frame["instances"]) > 0 for frame in frames] == [True, False]
+    assert "CAM2" in frames[1]["images"]

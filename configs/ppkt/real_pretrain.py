@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+"""PPKT on real pairs of KITTI: single points in place of superpixels; else as SLidR's."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from ..slidr.real_pretrain import *
+
+from lidistill.distill.connectors import Conv1x1
+from lidistill.methods import PPKT
+
+train_pipeline = [step for step in train_pipeline if step["type"] is not LoadSuperpixels]
+train_dataloader["dataset"].update(superpixels_dir=None, pipeline=train_pipeline)
+
+model["type"] = PPKT
+# the head keeps lengths: unit length after reading between the cells, as in the release
+model["image_head"] = dict(type=Conv1x1, in_channels=496, out_channels=embedding)

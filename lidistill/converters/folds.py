@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Info files of several data sets below one root, and folds that leave one sequence out."""
+
+from __future__ import annotations
+
+import fnmatch
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
+from lidistill.converters.infos import INFO_VERSION, InfoFile, load_infos, write_infos
+from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES
+from lidistill.io import DataError
+
+LOGGER = logging.getLogger("lidistill.create_data")
+SEMANTIC = "semantickitti_infos_*.pkl"
+PAIRED = ("kitti_infos_pretrain.pkl", "kitti_infos_trainval.pkl", "kittiraw_infos_train.pkl")
+"""What joins the pretraining besides SemanticKITTI; of one root's files the first that is there."""
+ODOMETRY_DRIVES = {
+    "00": "2011_10_03_drive_0027_sync",
+    "01": "2011_10_03_drive_0042_sync",
+    "02": "2011_10_03_drive_0034_sync",
+    "03": "2011_09_26_drive_0067_sync",
+    "04": "2011_09_30_drive_0016_sync",
+    "05": "2011_09_30_drive_0018_sync",
+    "06": "2011_09_30_drive_0020_sync",
+    "07": "2011_09_30_drive_0027_sync",
+    "08": "2011_09_30_drive_0028_sync",
+    "09": "2011_09_30_drive_0033_sync",
+    "10": "2011_09_30_drive_0034_sync",
+}
+"""Raw drive of each sequence of the odometry benchmark, of which SemanticKITTI labels the scans.
+
+Source: the benchmark's development kit, ``readme.txt``.
+"""
+FOLDER = "folds"
+KEPT = ("raw_drive", "raw_frame", "first_from_lidar", "pts_semantic_mask_path")
+
+
+def make_folds(
+    root: str | Path, places: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, Path]:
+    """Writes ``folds/<sequence>/{pretrain,train,val}.pkl`` for each labelled sequence.
+
+    ``val`` is that sequence of SemanticKITTI; ``train`` the labelled scans of the others;
+    ``pretrain`` every pair of scan and image below the root but those of the sequence's place: its
+    own frames, and frames of KITTI's object and raw data from the same drive. Paths count from the
+    root, so one data root serves them all.
+
+    Args:
+        root: Folder with converted data sets in it: SemanticKITTI, and KITTI's if there are any.
+        places: Sequence -> patterns of further tokens from its place (``training_04*``).
+
+    Returns:
+        Sequence -> its folder.
+
+    Raises:
+        DataError: There is no info file of SemanticKITTI below the root, or one has no images.
+    """
+    root = Path(root)
+    labelled = joined(root, sorted(root.rglob(SEMANTIC)))
+    labelled = [frame for frame in labelled if "pts_semantic_mask_path" in frame]
+    if not labelled:
+        raise DataError(
+            f"Expected labelled scans of SemanticKITTI ({SEMANTIC}) below this folder.",
+            path=root,
+            fix="run lidistill create_data semantickitti --root FOLDER_BELOW first.",
+        )
+    others = joined(root, _paired_files(root))
+    known = {frame["token"] for frame in labelled} & {frame["token"] for frame in others}
+    if known:
+        raise DataError(f"Two frames are called {min(known)}.", path=root, fix="leave one out.")
+    sequences = list(dict.fromkeys(frame["scene_name"] for frame in labelled))
+    folders = {}
+    for sequence in sequences:
+        patterns = (places or {}).get(sequence, ())
+        pairs = [f for f in labelled if f["scene_name"] != sequence]
+        pairs += [f for f in others if not _same_place(f, sequence, patterns)]
+        content = {
+            "pretrain": [frame for frame in pairs if camera_names(frame)],
+            "train": [frame for frame in labelled if frame["scene_name"] != sequence],
+            "val": [frame for frame in labelled if frame["scene_name"] == sequence],
+        }
+        folders[sequence] = root / FOLDER / sequence
+        for split, frames in content.items():
+            write_joined(folders[sequence] / f"{split}.pkl", split, frames, root)
+        LOGGER.info(
+            "%s: %s",
+            folders[sequence],
+            ", ".join(f"{split} {len(frames)}" for split, frames in content.items()),
+        )
+    return folders
+
+
+def joined(root: Path, files: Iterable[Path]) -> list[dict[str, Any]]:
+    """Frames of several info files, every path counted from one root."""
+    frames: dict[str, dict[str, Any]] = {}
+    for path in files:
+        if FOLDER in path.relative_to(root).parts:
+            continue
+        infos = load_infos(path)
+        for frame in infos.frames:
+            frames.setdefault(frame_token(frame), moved(frame, infos, root))
+    return list(frames.values())
+
+
+def moved(frame: Mapping[str, Any], infos: InfoFile, root: Path) -> dict[str, Any]:
+    """A frame with what pretraining and segmentation read, its paths counted from ``root``.
+
+    Args:
+        frame: of the info file.
+        infos: it is from; the file's folder is its data root.
+        root: above that folder.
+    """
+    home = infos.path.parent
+    locate = InfoPaths(home, infos.metainfo)
+    part = home.relative_to(root).as_posix()
+
+    def under(name: str, kind: str) -> str:
+        return f"{part}/{locate(name, kind).relative_to(home).as_posix()}"
+
+    lidar = frame["lidar_points"]
+    found: dict[str, Any] = {
+        "token": frame_token(frame),
+        "scene_name": frame.get("scene_name") or frame.get("raw_drive") or part,
+        "lidar_points": {**lidar, "lidar_path": under(lidar["lidar_path"], "pts")},
+        "images": {},
+        **{key: frame[key] for key in KEPT if key in frame},
+    }
+    if "pts_semantic_mask_path" in frame:
+        mask = under(frame["pts_semantic_mask_path"], "pts_semantic_mask")
+        found["pts_semantic_mask_path"] = mask
+    for name in camera_names(frame):
+        image = frame["images"][name]
+        found["images"][name] = {**image, "img_path": under(image["img_path"], name)}
+    return found
+
+
+def write_joined(path: Path, split: str, frames: Sequence[Mapping[str, Any]], root: Path) -> None:
+    """Writes frames of :func:`joined` as an info file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    meta = {
+        "categories": {name: index for index, name in enumerate(SEMANTIC_KITTI_CLASSES)},
+        "dataset": "joined",
+        "info_version": INFO_VERSION,
+        "split": split,
+        "writer": "lidistill",
+    }
+    numbered = [{"sample_idx": number, **frame} for number, frame in enumerate(frames)]
+    write_infos(path, meta, numbered, {"split": split}, str(root))
+
+
+def _paired_files(root: Path) -> list[Path]:
+    """Of each folder below the root the first file of :data:`PAIRED`."""
+    found: dict[Path, Path] = {}
+    for name in PAIRED:
+        for path in sorted(root.rglob(name)):
+            found.setdefault(path.parent, path)
+    return list(found.values())
+
+
+def _same_place(frame: Mapping[str, Any], sequence: str, patterns: Sequence[str]) -> bool:
+    drive = ODOMETRY_DRIVES.get(sequence)
+    if drive is not None and frame.get("raw_drive") == drive:
+        return True
+    return any(fnmatch.fnmatch(frame["token"], pattern) for pattern in patterns)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Real drives as the ground of a table: one sequence of SemanticKITTI is left out at a time."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lidistill.converters.folds import FOLDER, make_folds
+from lidistill.converters.kitti.convert import convert_kitti
+from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
+from lidistill.engine.configs.read import map_strings
+from lidistill.evidence.worlds import World
+from lidistill.io import DataError, exclusive
+
+VARIABLE = "LIDISTILL_REAL_ROOT"
+"""Where the data lie: a folder with semantic_kitti/ and, if there, kitti_drives/ in it."""
+WRITTEN = f"{FOLDER}/08"
+"""The fold that configs name."""
+SUPERPIXELS = "superpixels/slic_150"
+SIGMA = 1.5  # the paper's 3 pixels at nuScenes' focal length, at KITTI's
+SAME_PLACE = {"04": ("training_04*",)}
+"""Frames of the five drives that are of a sequence's place."""
+
+
+@dataclass(frozen=True)
+class RealFolds(World):
+    """SemanticKITTI, one of its sequences left out; the seed of a run chooses which.
+
+    Attributes:
+        sequences: left out in turn: seed 0 leaves out the first one, and so on.
+    """
+
+    layout: str = "kitti"
+    sequences: tuple[str, ...] = ("08", "00", "05", "02", "07", "01", "03", "09", "04")
+
+    @property
+    def words(self) -> str:
+        """For the record."""
+        return (
+            "real: SemanticKITTI (ten scans a second of nine sequences, one sequence left out) and "
+            "five KITTI drives for pretraining, without the sequence's place; fold and seed: "
+            + ", ".join(f"{seed} without {name}" for seed, name in enumerate(self.sequences))
+        )
+
+    def for_choices(self) -> RealFolds:
+        """There is no second real world; settings are those chosen on the embedded one."""
+        return self
+
+    @property
+    def key(self) -> str:
+        """Folder of trainings."""
+        return "real_folds"
+
+    def root(self) -> Path:
+        """Folder of the data, converted, with superpixels and folds."""
+        from lidistill.converters.superpixels.make import make_superpixels
+
+        home = Path(os.environ.get(VARIABLE, "data/real"))
+        if not (home / "semantic_kitti" / "sequences").is_dir():
+            raise DataError(
+                "Expected semantic_kitti/sequences/ below this folder: SemanticKITTI's scans, "
+                "labels and left colour images.",
+                path=home,
+                fix=f"put or link them there (docs/real_data.md), or name the folder in {VARIABLE}",
+            )
+        with exclusive(home / FOLDER, "makes folds"):
+            if not all((home / FOLDER / name / "val.pkl").is_file() for name in self.sequences):
+                convert_semantic_kitti(home / "semantic_kitti", skip_incomplete=True)
+                if (home / "kitti_drives" / "training").is_dir():
+                    convert_kitti(home / "kitti_drives")
+                make_folds(home, SAME_PLACE)
+            files = [home / WRITTEN / f"{split}.pkl" for split in ("pretrain", "val")]
+            make_superpixels(files, home, home / SUPERPIXELS, sigma=SIGMA, jobs=1)
+        return home
+
+    def prepare(self, cfg: Any, seed: int) -> None:
+        """The fold of a seed in the place of the one that configs name."""
+        if not 0 <= seed < len(self.sequences):
+            raise ValueError(f"seed {seed}: there are {len(self.sequences)} folds, from 0")
+        fold = f"{FOLDER}/{self.sequences[seed]}"
+        map_strings(cfg._cfg_dict, lambda text: text.replace(WRITTEN, fold))
+
+
+FOLDS = RealFolds()

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""KITTI's raw data: pairs as the object benchmark's own frames give them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lidistill.converters.infos import load_infos
+from lidistill.converters.kitti.raw import convert_kitti_raw, find_drives
+from lidistill.io import DataError
+from tests.kitti_roots import DAY, raw_root
+
+
+@pytest.fixture
+def root(converted_world: Path, tmp_path: Path) -> Path:
+    return raw_root(converted_world / "kitti", tmp_path / "raw")
+
+
+def test_the_same_camera_as_the_object_benchmark(root: Path, converted_world: Path) -> None:
+    path = convert_kitti_raw(root)["train"]
+    frames = load_infos(path).frames
+    drives = sorted(folder.name for folder in (root / DAY).iterdir() if folder.is_dir())
+    assert list(dict.fromkeys(frame["scene_name"] for frame in frames)) == drives
+    own = load_infos(converted_world / "kitti/kitti_infos_train.pkl").frames[0]
+    there = next(f for f in frames if f["raw_drive"] == own["raw_drive"])
+    for key in ("cam2img", "lidar2cam", "lidar2img"):
+        ours, theirs = np.array(there["images"]["CAM2"][key]), np.array(own["images"]["CAM2"][key])
+        np.testing.assert_allclose(ours, theirs, atol=1e-9)
+    assert (root / there["lidar_points"]["lidar_path"]).is_file()
+    assert (root / there["images"]["CAM2"]["img_path"]).is_file()
+    seen = load_infos(path).metainfo["contents"]["cameras"]["CAM2"]
+    assert 0.1 < seen["inside"] / seen["in_front"] < 1
+
+
+def test_frames_without_scan_or_image_are_left_out(
+    root: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    drive = next(iter(find_drives(root)["train"]))
+    own = root / DAY / "copy"
+    shutil.copytree(drive.folder, own)
+    drive.folder.unlink()
+    own.rename(drive.folder)
+    sorted(drive.folder.glob("velodyne_points/data/*.bin"))[0].unlink()
+    found = load_infos(convert_kitti_raw(root)["train"]).frames
+    left = [frame for frame in found if frame["scene_name"] == drive.name]
+    assert len(left) == len(list(drive.folder.glob("velodyne_points/data/*.bin")))
+    assert "left out 1 scans or images" in caplog.text
+
+
+def test_splits_by_drive(root: Path) -> None:
+    names = [drive.name for drive in find_drives(root)["train"]]
+    (root / "splits.json").write_text(json.dumps({"train": names[:1], "val": names[1:2]}))
+    written = convert_kitti_raw(root)
+    assert {frame["raw_drive"] for frame in load_infos(written["val"]).frames} == {names[1]}
+    (root / "splits.json").write_text(json.dumps({"train": ["2011_09_26_drive_9999_sync"]}))
+    with pytest.raises(DataError, match=r"not there: 2011_09_26_drive_9999_sync"):
+        convert_kitti_raw(root)
+
+
+def test_what_is_refused(root: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Expected KITTI's raw data"):
+        convert_kitti_raw(tmp_path)
+    path = root / DAY / "calib_velo_to_cam.txt"
+    path.write_text(path.read_text().replace("T:", "S:"))
+    with pytest.raises(DataError, match="Expected a line 'T: "):
+        convert_kitti_raw(root)
