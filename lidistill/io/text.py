@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,9 +81,19 @@ def read_json(
 
 
 def write_json(path: PathLike, obj: object) -> None:
-    """Writes an object as indented JSON, atomically."""
+    """Writes an object as indented JSON, atomically; a number that is none becomes ``null``."""
+    text = json.dumps(_finite(obj), indent=1, allow_nan=False)
     with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(obj, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _finite(obj: Any) -> Any:
+    """JSON knows no NaN and no infinity: readers of other languages refuse such a file whole."""
+    if isinstance(obj, float) and not math.isfinite(obj):
+        return None
+    if isinstance(obj, Mapping):
+        return {key: _finite(value) for key, value in obj.items()}
+    return [_finite(value) for value in obj] if isinstance(obj, list | tuple) else obj
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

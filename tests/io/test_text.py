@@ -67,6 +67,13 @@ def test_json_with_a_mark(tmp_path: Path) -> None:
     assert read_json(path) == {"b": [1.5]}
 
 
+def test_numbers_that_are_none_become_null(tmp_path):
+    path = tmp_path / "scores.json"
+    write_json(path, {"ap": float("nan"), "all": (1.5, [float("-inf"), {"a": 2}])})
+    assert "NaN" not in path.read_text()
+    assert read_json(path) == {"ap": None, "all": [1.5, [None, {"a": 2}]]}
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [
