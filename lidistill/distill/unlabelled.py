@@ -50,6 +50,25 @@ def _without_objects(sample: Any) -> Any:
     return filled
 
 
+def refuse_without_teacher(model: nn.Module, dataset: Any) -> None:
+    """Frames without labels train nothing but a student.
+
+    Args:
+        model: about to be trained.
+        dataset: config of its training data.
+
+    Raises:
+        ValueError: ``labelled`` leaves labels out and the model has no teacher.
+    """
+    labelled = dataset.get("labelled") if isinstance(dataset, Mapping) else None
+    if labelled is not None and not hasattr(model, "student"):
+        raise ValueError(
+            f"expected a Distiller for data with labelled={labelled!r}, got {type(model).__name__}, "
+            "which has no teacher for the frames without labels; take `labelled` out, or leave "
+            "these frames out with `scenes`"
+        )
+
+
 @contextmanager
 def own_loss_on(student: nn.Module, labelled: Sequence[bool]) -> Iterator[None]:
     """The student's own loss is that of the labelled samples: a mean over them alone.

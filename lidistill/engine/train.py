@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import compat
+from lidistill.distill.unlabelled import refuse_without_teacher
 from lidistill.engine.configs.options import parse_options
 from lidistill.engine.configs.overrides import (
     EVERYWHERE,
@@ -234,6 +235,9 @@ def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
     # mmengine names one by the second: another of the same second would write into its folder
     Visualizer._instance_dict.clear()
     runner = QuietRunner.from_cfg(cfg)
+    refuse_without_teacher(
+        getattr(runner.model, "module", runner.model), cfg.train_dataloader.dataset
+    )
     if not cfg.get("resume"):
         refuse_untrained(runner, cfg.model)
     if is_main_process():

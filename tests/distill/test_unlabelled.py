@@ -14,7 +14,13 @@ from lidistill.distill.audit import audit
 from lidistill.distill.connectors import Conv1x1
 from lidistill.distill.detectors.choices import Foreground, Gaussian, Score, TopK
 from lidistill.distill.detectors.labels import TeacherBoxes
-from lidistill.distill.unlabelled import is_labelled, labelled_rows, own_loss_on, with_empty_labels
+from lidistill.distill.unlabelled import (
+    is_labelled,
+    labelled_rows,
+    own_loss_on,
+    refuse_without_teacher,
+    with_empty_labels,
+)
 from lidistill.losses import feature
 from lidistill.methods.feature_kd import FeatureKD
 from lidistill.methods.pointdistiller import PointDistiller
@@ -169,3 +175,11 @@ def test_pointrcnn_is_refused_by_name():
         pass
     with own_loss_on(detector, [True, True]):
         assert detector.rpn_head is not None
+
+
+def test_a_detector_without_a_teacher_is_refused_by_name():
+    plain = torch.nn.Linear(1, 1)
+    refuse_without_teacher(plain, {"type": "SeededDetections", "labelled": None})
+    refuse_without_teacher(make({"fitnet": FITNET}), {"labelled": 2})
+    with pytest.raises(ValueError, match=r"(?s)a Distiller for data with labelled=2, got Linear"):
+        refuse_without_teacher(plain, {"labelled": 2})
