@@ -63,9 +63,9 @@ def refuse_without_teacher(model: nn.Module, dataset: Any) -> None:
     labelled = dataset.get("labelled") if isinstance(dataset, Mapping) else None
     if labelled is not None and not hasattr(model, "student"):
         raise ValueError(
-            f"expected a Distiller for data with labelled={labelled!r}, got {type(model).__name__}, "
-            "which has no teacher for the frames without labels; take `labelled` out, or leave "
-            "these frames out with `scenes`"
+            f"expected a Distiller for data with labelled={labelled!r}, got "
+            f"{type(model).__name__}, which has no teacher; take `labelled` out, or "
+            "leave those frames out with `scenes`"
         )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -23,7 +24,7 @@ from lidistill.interrupts import ASKED, Interrupted
 from lidistill.registry import HOOKS
 
 ECHO_S = 3.0  # torchrun hands on a signal that its processes have received already
-WORKER_GRACE_S = 30  # a data worker outlives its SIGTERM that long: the iteration needs it
+LOOK_S = 2  # a data worker that was told to end looks so often whether it still is needed
 
 
 class Stopped(Interrupted):
@@ -148,16 +149,41 @@ class StopHook(Hook):
         raise Stopped(f"iteration {done} of {runner.max_iters} is saved in {path}", number)
 
 
-def shield_workers(runner: Any) -> None:
+class Underway:
+    """Whether a training runs, told to its data workers through shared memory."""
+
+    def __init__(self) -> None:
+        self._flag = multiprocessing.RawValue("b", 0)
+
+    def __deepcopy__(self, _memo: object) -> Underway:
+        """A config that is copied still speaks of the same training."""
+        return self
+
+    def __bool__(self) -> bool:
+        return bool(self._flag.value)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """While the block runs, the training does."""
+        self._flag.value = 1
+        try:
+            yield
+        finally:
+            self._flag.value = 0
+
+
+def shield_workers(runner: Any, underway: Underway) -> None:
     """Let the data loader's processes live through a signal that is sent to all of a job's.
 
     Args:
         runner: mmengine's, before its training loop is built.
+        underway: says when they are needed no more.
     """
     loader = runner._train_dataloader
     if isinstance(loader, dict) and loader.get("num_workers") and "worker_init_fn" not in loader:
         loader["worker_init_fn"] = {
             "type": shielded_worker,
+            "underway": underway,
             "num_workers": loader["num_workers"],
             "rank": runner.rank,
             "seed": runner.seed,
@@ -165,8 +191,21 @@ def shield_workers(runner: Any) -> None:
         }
 
 
-def shielded_worker(worker_id: int, **settings: Any) -> None:
-    """mmengine's start of a data worker; then SIGINT is the parent's, and SIGTERM can wait."""
+def shielded_worker(worker_id: int, underway: Underway, **settings: Any) -> None:
+    """mmengine's start of a data worker; then SIGINT is the parent's, and SIGTERM can wait.
+
+    A running iteration, however long, needs its workers. They go when the training is over, which
+    ends them by SIGTERM too, or when its process is gone.
+    """
     worker_init_fn(worker_id, **settings)
+    parent = os.getppid()
+
+    def look(_number: int, _frame: FrameType | None) -> None:
+        if underway and os.getppid() == parent:
+            signal.alarm(LOOK_S)
+        else:
+            os._exit(0)  # another code would be an error to torch's loader
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: signal.alarm(WORKER_GRACE_S))
+    signal.signal(signal.SIGTERM, look)
+    signal.signal(signal.SIGALRM, look)

@@ -27,7 +27,14 @@ from lidistill.engine.configs.stages import (
     trained_values,
 )
 from lidistill.engine.distributed import from_rank_0, is_main_process, joined, wrap_for_cpu
-from lidistill.engine.stopping import StopHook, Stopped, StopRequest, at_once, shield_workers
+from lidistill.engine.stopping import (
+    StopHook,
+    Stopped,
+    StopRequest,
+    Underway,
+    at_once,
+    shield_workers,
+)
 from lidistill.engine.untrained import refuse_untrained
 from lidistill.hooks.run_folder import (
     NOTE,
@@ -245,9 +252,10 @@ def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
     if not any(isinstance(hook, FiniteLossHook) for hook in runner.hooks):
         runner.register_hook(FiniteLossHook())
     runner.register_hook(StopHook(request))
-    shield_workers(runner)
+    underway = Underway()
+    shield_workers(runner, underway)
     try:
-        with request.listening():
+        with request.listening(), underway.noted():
             runner.train()
     except Stopped:
         raise

@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import copy
+import multiprocessing
+import multiprocessing.synchronize
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from lidistill.engine.stopping import Stopped, StopRequest
+from lidistill.engine import stopping
+from lidistill.engine.stopping import Stopped, StopRequest, Underway, shielded_worker
 from lidistill.engine.train import train
 from lidistill.hooks.run_folder import latest_checkpoint
 from lidistill.interrupts import exit_code
@@ -89,6 +94,30 @@ def test_in_the_last_iteration_the_training_ends_by_itself(signals, undisturbed,
         train(CONFIG, tmp_path)
     assert read_json(tmp_path / "run.json")["checkpoint"] == "iter_40.pth"
     assert_same_weights(tmp_path / "iter_40.pth", undisturbed)
+
+
+def wait_in_a_worker(underway: Underway, ready: multiprocessing.synchronize.Event) -> None:
+    shielded_worker(0, underway, num_workers=1, rank=0, seed=0, disable_subprocess_warning=True)
+    ready.set()
+    for _ in range(600):
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("needed", [True, False])
+def test_a_data_worker_ends_when_the_training_needs_it_no_more(needed, monkeypatch):
+    monkeypatch.setattr(stopping, "LOOK_S", 1)
+    context = multiprocessing.get_context("fork")
+    underway, ready = Underway(), context.Event()
+    worker = context.Process(target=wait_in_a_worker, args=(copy.deepcopy(underway), ready))
+    with underway.noted() if needed else nullcontext():
+        worker.start()
+        assert ready.wait(30)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(worker.pid, number)
+        worker.join(2.5 if needed else 20)
+        assert worker.is_alive() == needed
+    worker.join(20)
+    assert worker.exitcode == 0
 
 
 def test_torchrun_sends_a_signal_twice(monkeypatch):
