@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lidistill object_bank``: the points of each object from all frames of its scene."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lidistill.io import DataError, available_cpus
+from lidistill.parallel import ENGINES
+
+if TYPE_CHECKING:
+    from lidistill.converters.object_bank.build import Plan
+    from lidistill.converters.object_bank.compose import ComposeOptions
+    from lidistill.converters.object_bank.options import BankOptions
+    from lidistill.converters.object_bank.tracks import TrackSource
+
+HELP = "gather the points of each object over its track, for object-complete frames"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds one sub-command a source, and one to export frames."""
+    commands = parser.add_subparsers(dest="command", required=True, metavar="SOURCE")
+    nuscenes = _source(commands, "nuscenes", "nuScenes, or any data set in its layout", 5)
+    nuscenes.add_argument("--version", metavar="NAME", help="folder of the tables")
+    nuscenes.add_argument("--lidar", metavar="CHANNEL", help="LIDAR_TOP, or the only one")
+    nuscenes.add_argument("--scenes", nargs="+", metavar="NAME", help="all where left out")
+    nuscenes.add_argument(
+        "--tracks",
+        type=Path,
+        metavar="JSON",
+        help="tracks in nuScenes' tracking format in place of the annotations",
+    )
+    tracking = _source(commands, "kitti_tracking", "KITTI's tracking benchmark", 4)
+    tracking.add_argument("--scenes", nargs="+", metavar="NNNN", help="all where left out")
+    _source(commands, "kitti_raw", "a raw drive of KITTI: --root names its folder", 4)
+    scans = _source(commands, "kitti_scans", "scans of one drive that a pattern names", 4)
+    scans.add_argument("--name", required=True, help="of the scene")
+    scans.add_argument(
+        "--scans", required=True, metavar="PATTERN", help="below --root: 'velodyne/05{frame}.bin'"
+    )
+    scans.add_argument("--poses", metavar="FILE", help="twelve numbers a line, line n of frame n")
+    scans.add_argument("--tracklets", metavar="XML", help="tracks of the raw drive")
+    scans.add_argument("--tracking-labels", metavar="TXT", help="or tracks of the benchmark")
+    scans.add_argument("--calib", metavar="TXT", help="calibration for --tracking-labels")
+    semantic = _source(commands, "semantickitti", "SemanticKITTI's instance labels", 4)
+    semantic.add_argument("--scenes", nargs="+", metavar="NN", help="all where left out")
+    arrays = _source(commands, "arrays", "plain arrays, boxes in the sensor's frame", 4)
+    arrays.add_argument("--intensity-max", type=float, default=1.0, help="the sensor's full scale")
+    _export(commands)
+
+
+def _source(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    text: str,
+    columns: int,
+) -> argparse.ArgumentParser:
+    parser = commands.add_parser(
+        name, help=text, description=text, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the data root")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the bank")
+    parser.add_argument(
+        "--columns", type=int, default=columns, help="float32 values a point in the files"
+    )
+    how = parser.add_argument_group("how objects are put together")
+    how.add_argument(
+        "--box-frame", action="store_true", help="fuse standing objects in their boxes too"
+    )
+    how.add_argument("--no-sweeps", action="store_true", help="annotated frames alone")
+    how.add_argument(
+        "--ground-margin", type=float, default=0.0, help="metres above a box's bottom left out"
+    )
+    how.add_argument(
+        "--refine", action="store_true", help="register views by ICP where that helps (open3d)"
+    )
+    how.add_argument("--mirror", action="store_true", help="add the mirror image of vehicles")
+    how.add_argument("--voxel", type=float, default=0.05, help="metres; 0 keeps every point")
+    how.add_argument("--no-caps", action="store_true", help="any number of points an object")
+    how.add_argument("--seed", type=int, default=0, help="of the draw where there are too many")
+    parser.add_argument("--jobs", type=int, default=available_cpus(), help="worker processes")
+    parser.add_argument(
+        "--engine",
+        choices=ENGINES,
+        default="loky",
+        help="loky: processes on this machine; ray, dask: an existing cluster",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="count the work, estimate time and disk, and stop"
+    )
+    return parser
+
+
+def _export(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "write object-complete frames as .bin files, with an info file"
+    parser = commands.add_parser(
+        "export",
+        help=text,
+        description=text,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("infos", type=Path, help="info file of lidistill create_data")
+    parser.add_argument("--bank", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--root", type=Path, required=True, metavar="DIR", help="the data root")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    add_window(parser)
+
+
+def add_window(parser: argparse.ArgumentParser) -> None:
+    """Arguments of :class:`ComposeOptions`."""
+    parser.add_argument(
+        "--window", default="all", help="all, past, or a number of keyframes on both sides"
+    )
+    parser.add_argument("--no-mirrored", action="store_true", help="leave mirrored points out")
+
+
+def compose_options(args: argparse.Namespace) -> ComposeOptions:
+    """Of these arguments."""
+    from lidistill.converters.object_bank.compose import ComposeOptions
+
+    window = args.window
+    return ComposeOptions(
+        window=int(window) if window.isdecimal() else window, mirrored=not args.no_mirrored
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Makes a bank, says how much work it is, or exports frames."""
+    from rich.console import Console
+
+    from lidistill.converters.object_bank.build import BankReader, build_bank, plan_bank
+
+    console = Console(soft_wrap=True)
+    if args.command == "export":
+        from lidistill.converters.object_bank.export import export_frames
+
+        written = export_frames(
+            BankReader(args.bank), args.infos, args.root, args.out, compose_options(args)
+        )
+        console.print(f"written: {written} and the frames that it names")
+        return 0
+    source, options = source_of(args), options_of(args)
+    if args.dry_run:
+        _show_plan(plan_bank(source, args.out, options), args.jobs)
+        return 0
+    report = build_bank(source, args.out, options, args.jobs, args.engine)
+    console.print(
+        f"{report.get('instances', 0):,} objects ({report.get('standing', 0):,} standing) of "
+        f"{report.get('boxes', 0):,} boxes, {report.get('stored_points', 0):,} points: {args.out}"
+    )
+    if report.get("differ"):
+        console.print(
+            f"{report['differ']:,} of {report['counted']:,} boxes hold another number of points "
+            f"than annotated (up to {report['largest_difference']} points)"
+        )
+    if report.get("missing_sweeps"):
+        console.print(f"{report['missing_sweeps']:,} sweeps are not there and were left out")
+    for scene, notes in report.get("notes", {}).items():
+        for note in notes[:5]:
+            console.print(f"{scene}: {note}")
+    return 0
+
+
+def options_of(args: argparse.Namespace) -> BankOptions:
+    """Of the arguments."""
+    from lidistill.converters.object_bank.options import BankOptions
+
+    options = BankOptions(
+        fuse_static=not args.box_frame,
+        sweeps=not args.no_sweeps,
+        ground_margin=args.ground_margin,
+        refine=args.refine,
+        mirror=args.mirror,
+        voxel=args.voxel,
+        seed=args.seed,
+    )
+    if args.no_caps:
+        from dataclasses import replace
+
+        options = replace(options, caps=None)
+    return options
+
+
+def source_of(args: argparse.Namespace) -> TrackSource:
+    """The source that the arguments name."""
+    if args.command == "nuscenes":
+        return _nuscenes(args)
+    if args.command == "semantickitti":
+        from lidistill.converters.object_bank.sources.semantic_kitti import SemanticKittiSource
+
+        return SemanticKittiSource(args.root, args.scenes, args.columns)
+    if args.command == "arrays":
+        from lidistill.converters.object_bank.sources.arrays import ArraySource
+
+        return ArraySource(args.root, args.columns, args.intensity_max)
+    from lidistill.converters.object_bank.sources import kitti
+
+    if args.command == "kitti_tracking":
+        return kitti.KittiSource(kitti.tracking_drives(args.root, args.scenes), args.columns)
+    if args.command == "kitti_raw":
+        return kitti.KittiSource([kitti.raw_drive(args.root)], args.columns)
+    drive = kitti.pattern_drive(
+        args.name,
+        str(args.root / args.scans),
+        _tracks(args),
+        None if args.poses is None else args.root / args.poses,
+    )
+    return kitti.KittiSource([drive], args.columns)
+
+
+def _nuscenes(args: argparse.Namespace) -> TrackSource:
+    from lidistill.converters.nuscenes.tables import find_versions
+    from lidistill.converters.object_bank.sources.nuscenes import NuScenesSource
+    from lidistill.io import read_json
+
+    versions = find_versions(args.root)
+    version = args.version or (versions[0] if len(versions) == 1 else None)
+    if version is None:
+        raise DataError(
+            f"Expected one version of nuScenes tables; found: {', '.join(versions) or 'none'}.",
+            path=args.root,
+            fix="name one with --version, or pass the folder that holds samples/ with --root.",
+        )
+    boxes = None if args.tracks is None else read_json(args.tracks)["results"]
+    return NuScenesSource(args.root, version, args.lidar, args.columns, args.scenes, boxes)
+
+
+def _tracks(args: argparse.Namespace) -> list:
+    from lidistill.converters.kitti.files import read_calibration
+    from lidistill.converters.object_bank.sources.tracklets import (
+        read_tracking_labels,
+        read_tracklets,
+    )
+
+    if args.tracklets is not None and args.tracking_labels is None:
+        return read_tracklets(args.root / args.tracklets)
+    if args.tracking_labels is None or args.calib is None or args.tracklets is not None:
+        raise DataError(
+            "Expected the objects' tracks.",
+            path=args.root,
+            fix="give --tracklets XML, or --tracking-labels TXT with --calib TXT.",
+        )
+    calibration = read_calibration(args.root / args.calib, args.name, with_camera=False)
+    return read_tracking_labels(args.root / args.tracking_labels, calibration.rectified_from_lidar)
+
+
+def _show_plan(plan: Plan, jobs: int) -> None:
+    from rich.console import Console
+
+    console = Console(soft_wrap=True)
+    console.print(f"{plan.scenes:,} scenes, {plan.done:,} of them done")
+    if not plan.measured:
+        return
+    console.print(
+        f"measured on {plan.measured}: {plan.frames:,} frames, {plan.instances:,} objects in "
+        f"{plan.boxes:,} boxes, {plan.points:,} points; {plan.seconds_each:.2f} s and "
+        f"{plan.bytes_each / 1e6:.2f} MB a scene"
+    )
+    left = plan.scenes - plan.done
+    hours = left * plan.seconds_each / max(1, jobs) / 3600
+    console.print(f"to do: about {hours:.2f} h with {jobs} processes")
+    console.print(
+        f"disk: {plan.bytes_more / 1e9:.3f} GB more; {plan.free_bytes / 1e9:.1f} GB are free"
+    )
+    if plan.bytes_more > plan.free_bytes:
+        console.print("[bold red]That does not fit[/]: give an --out folder on another disk.")

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tracks of nuScenes, or of any data set in its layout: keyframes, sweeps, annotations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lidistill.converters.infos import NUSCENES_CLASS_OF
+from lidistill.converters.nuscenes.tables import NuScenesTables, Record, SceneRecords
+from lidistill.converters.object_bank.tracks import UNKNOWN, Frame, SceneTracks, scene_tracks
+from lidistill.geometry.frames import compose, make_transform
+from lidistill.io import DataError
+
+Boxes = dict[str, list[dict[str, Any]]]
+
+
+class NuScenesSource:
+    """Scenes of a version; the tables are read once and cut by index.
+
+    Args:
+        root: data root.
+        version: folder of the tables.
+        lidar: channel; None takes LIDAR_TOP, or the only one.
+        columns: float32 values a point.
+        scenes: names; None takes all.
+        boxes: sample token -> boxes of tracks in nuScenes' tracking format, in place of the
+            annotations: ``lidistill object_bank tracks`` writes them.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        version: str,
+        lidar: str | None = None,
+        columns: int = 5,
+        scenes: list[str] | None = None,
+        boxes: Boxes | None = None,
+    ) -> None:
+        self.root, self.version, self.columns, self.boxes = root, version, columns, boxes
+        self.tables = NuScenesTables(root, version, lidar)
+        known = {scene["name"]: scene for scene in self.tables.scenes}
+        unknown = [name for name in scenes or [] if name not in known]
+        if unknown:
+            raise DataError(
+                f"Expected scenes of {version}, got {', '.join(unknown)}.",
+                path=root / version / "scene.json",
+                fix=f"name some of {', '.join(sorted(known)[:8])}, ...",
+            )
+        self._scenes = {name: known[name] for name in (scenes or known)}
+
+    def scenes(self) -> list[str]:
+        """Their names, in the tables' order."""
+        return list(self._scenes)
+
+    def recorded(self) -> dict[str, object]:
+        """What changes the content."""
+        return {
+            "layout": "nuscenes",
+            "version": self.version,
+            "lidar": self.tables.lidar,
+            "columns": self.columns,
+            "boxes": "annotations" if self.boxes is None else "tracks",
+        }
+
+    def read(self, scene: str) -> SceneTracks:
+        """One scene."""
+        records = self.tables.scene_records(self._scenes[scene])
+        data = sorted(records.lidar.values(), key=lambda record: int(record["timestamp"]))
+        frames = [self._frame(record, records) for record in data]
+        index = {
+            record["sample_token"]: place
+            for place, record in enumerate(data)
+            if record["is_key_frame"]
+        }
+        if self.boxes is not None:
+            rows = _tracked(self.boxes, index)
+            return scene_tracks(scene, frames, rows)
+        rows, moving = [], {}
+        for sample in records.samples:
+            for annotation in records.annotations[sample["token"]]:
+                if sample["token"] in index:
+                    rows.append(_row(annotation, index[sample["token"]]))
+                    if any(name.endswith(".moving") for name in annotation["attribute_names"]):
+                        moving[annotation["instance_token"]] = True
+        return scene_tracks(scene, frames, rows, moving)
+
+    def _frame(self, record: Record, records: SceneRecords) -> Frame:
+        pose = records.poses[record["ego_pose_token"]]
+        sensor = records.sensors[record["calibrated_sensor_token"]]
+        key = bool(record["is_key_frame"])
+        return Frame(
+            record["sample_token"] if key else record["token"],
+            record["timestamp"] / 1e6,
+            compose(
+                make_transform(pose["rotation"], pose["translation"]),
+                make_transform(sensor["rotation"], sensor["translation"]),
+            ),
+            self.root / record["filename"],
+            self.columns,
+            key,
+        )
+
+
+def _row(annotation: Record, frame: int) -> tuple[Any, ...]:
+    width, length, height = annotation["size"]
+    category = annotation["category_name"]
+    claimed = annotation["num_lidar_pts"]
+    return (
+        frame,
+        annotation["instance_token"],
+        NUSCENES_CLASS_OF.get(category, category),
+        make_transform(annotation["rotation"], annotation["translation"]),
+        [length, width, height],
+        UNKNOWN if claimed is None else int(claimed),
+    )
+
+
+def _tracked(boxes: Boxes, index: dict[str, int]) -> list[tuple[Any, ...]]:
+    """Boxes of tracks (nuScenes' tracking format, global frame)."""
+    rows: list[tuple[Any, ...]] = []
+    for token, frame in index.items():
+        for box in boxes.get(token, []):
+            width, length, height = box["size"]
+            pose = make_transform(box["rotation"], box["translation"])
+            name = box["tracking_name"]
+            rows.append((frame, box["tracking_id"], name, pose, [length, width, height], UNKNOWN))
+    return rows
