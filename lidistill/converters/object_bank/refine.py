@@ -3,7 +3,8 @@
 
 Source: the idea of X-Ray's registration strategies. Differs from the authors' release: theirs is a
 grid search that moves perfectly aligned views by half a metre on average and tests nothing; here
-open3d's point-to-plane ICP, whose result must improve both fitness and residual and be small.
+open3d's point-to-plane ICP, whose result must be small, match no fewer points, and leave less of
+the distance, points without a match counted at the full reach.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ MIN_POINTS = 30  # a view, and what it is registered to
 REACH = 0.3  # metres within which points correspond
 LONGEST_SHIFT = 0.5  # metres
 LARGEST_TURN = np.deg2rad(10.0)
-BETTER = 0.9  # of the residual before
+BETTER = 0.9  # of the distance before
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,13 @@ class Match:
 
     Attributes:
         fitness: share of its points with a neighbour within :data:`REACH`.
-        residual: root mean square distance of these, metres.
+        distance: root mean square distance to the neighbour's tangent plane, metres; a point
+            without a neighbour counts with the full reach. Distances between points would say how
+            densely the surface was seen.
     """
 
     fitness: float
-    residual: float
+    distance: float
 
 
 def refine_views(cloud: Clouds) -> tuple[Clouds, int]:
@@ -72,7 +75,6 @@ def accepted_step(view: NDArray, target: NDArray) -> NDArray[np.float64] | None:
     if min(len(view), len(target)) < MIN_POINTS:
         return None
     registration, view_cloud, target_cloud = _open3d(view, target)
-    before = registration.evaluate_registration(view_cloud, target_cloud, REACH, np.eye(4))
     found = registration.registration_icp(
         view_cloud,
         target_cloud,
@@ -82,12 +84,26 @@ def accepted_step(view: NDArray, target: NDArray) -> NDArray[np.float64] | None:
         registration.ICPConvergenceCriteria(max_iteration=30),
     )
     step = np.asarray(found.transformation)
-    old, new = (Match(r.fitness, r.inlier_rmse) for r in (before, found))
+    normals = np.asarray(target_cloud.normals)
+    old = match(view, target, normals)
+    new = match(view @ step[:3, :3].T + step[:3, 3], target, normals)
     return step if accepts(step, old, new) else None
 
 
+def match(view: NDArray, target: NDArray, normals: NDArray) -> Match:
+    """How a view (N, 3) lies on a target (M, 3) with unit normals (M, 3)."""
+    from scipy.spatial import cKDTree
+
+    distance, nearest = cKDTree(target).query(view, distance_upper_bound=REACH)
+    matched = np.isfinite(distance)
+    nearest = nearest[matched]
+    plane = ((view[matched] - target[nearest]) * normals[nearest]).sum(axis=1)
+    square = (plane**2).sum() + REACH**2 * (~matched).sum()
+    return Match(float(matched.mean()), float(np.sqrt(square / len(view))))
+
+
 def accepts(step: NDArray[np.float64], before: Match, after: Match) -> bool:
-    """Whether a motion is small and both its measures improve.
+    """Whether a motion is small, loses no match and comes closer.
 
     Args:
         step: (4, 4) rigid.
@@ -96,7 +112,7 @@ def accepts(step: NDArray[np.float64], before: Match, after: Match) -> bool:
     """
     turn = np.arccos(np.clip((np.trace(step[:3, :3]) - 1) / 2, -1.0, 1.0))
     small = np.linalg.norm(step[:3, 3]) < LONGEST_SHIFT and turn < LARGEST_TURN
-    better = after.fitness >= before.fitness and after.residual < BETTER * before.residual
+    better = after.fitness >= before.fitness and after.distance < BETTER * before.distance
     return bool(small and better)
 
 
@@ -113,4 +129,4 @@ def _open3d(view: NDArray, target: NDArray) -> tuple[Any, Any, Any]:
         cloud = open3d.geometry.PointCloud(open3d.utility.Vector3dVector(xyz))
         cloud.estimate_normals(open3d.geometry.KDTreeSearchParamHybrid(radius=0.5, max_nn=20))
         clouds.append(cloud)
-    return open3d.pipelines.registration, *clouds
+    return open3d.pipelines.registration, clouds[0], clouds[1]

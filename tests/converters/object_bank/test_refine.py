@@ -43,7 +43,7 @@ def test_what_is_accepted():
     assert not accepts(step(0.6, 0, 0), Match(0.8, 0.1), better)
     assert not accepts(step(0.1, 0, 12), Match(0.8, 0.1), better)
     assert not accepts(step(0.1, 0, 1), Match(0.95, 0.1), better)  # fewer points match
-    assert not accepts(step(0.1, 0, 1), Match(0.8, 0.051), better)  # hardly closer
+    assert not accepts(step(0.1, 0, 1), Match(0.8, 0.055), better)  # hardly closer
 
 
 def test_views_of_an_instance():
