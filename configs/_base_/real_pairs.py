@@ -14,7 +14,7 @@ with read_base():
 
 from lidistill.datasets.scan_transforms import LoadSemanticKittiLabels
 from lidistill.datasets.scans import LidarScans
-from lidistill.datasets.transforms import KeepPairedPoints
+from lidistill.datasets.transforms import KeepPairedPoints, ResizeImages
 from lidistill.geometry.voxels import CartesianVoxels
 
 data_root = "data/real"
@@ -70,3 +70,32 @@ test_dataloader["dataset"] = dict(
     data_root=data_root,
     pipeline=probe_pipeline,
 )
+
+# whole images with labelled points, for the probe of the image teacher
+teacher_pipeline = [
+    dict(type=LoadPoints),
+    dict(type=LoadSemanticKittiLabels),
+    dict(type=LoadImages),
+    dict(type=LoadSuperpixels),
+    dict(type=PairPoints),
+    dict(type=KeepPairedPoints),
+    dict(type=ResizeImages, size=crop_size),
+    voxelize,
+    dict(type=PackPairs),
+]
+teacher_dataloaders = {
+    split: dict(
+        batch_size=1,
+        num_workers=0,
+        sampler=dict(type=DefaultSampler, shuffle=False),
+        dataset=dict(
+            type=ImageLidarPairs,
+            ann_file=f"{fold}/{split}.pkl",
+            data_root=data_root,
+            superpixels_dir=superpixels_dir,
+            pipeline=teacher_pipeline,
+        ),
+        collate_fn=dict(type=collate_pairs),
+    )
+    for split in ("train", "val")
+}

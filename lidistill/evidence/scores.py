@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lidistill.distill.weights import load_weights
 from lidistill.engine.detection import Scores, evaluate_detector
 from lidistill.engine.loops.finetuning import OUTCOME
 from lidistill.engine.loops.probing import iou_by_class, probe_student
@@ -19,6 +20,8 @@ from lidistill.engine.test import drop_teacher_checkpoints, leave_teachers_out
 from lidistill.engine.train import console_log
 from lidistill.evaluation.kitti.ap import DIFFICULTIES, KittiScores
 from lidistill.evaluation.label_maps import NUSCENES_LABELS, LabelSet
+from lidistill.evaluation.probes.linear import linear_probe
+from lidistill.evaluation.probes.regions import Purity, region_features
 from lidistill.evaluation.probes.result import ProbeResult, ProbeSettings
 from lidistill.evidence import slidr_runs
 from lidistill.io import read_json
@@ -71,8 +74,6 @@ def segmentation(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
     """Points of a fine-tuned segmentor, by its config's test loop."""
     from mmengine.runner import Runner
 
-    from lidistill.distill.weights import load_weights
-
     if trained.checkpoint is None:
         raise ValueError("a segmentor with a random head says nothing; give it steps")
     cfg = copy.deepcopy(trained.cfg)
@@ -105,12 +106,46 @@ def own_probe(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
     model = slidr_runs.student_of(trained.cfg, trained.checkpoint, trained.seed)
     result = probe_student(
         model,
-        slidr_runs.batches_of(trained.cfg.test_cfg.train_dataloader, model),
-        slidr_runs.batches_of(trained.cfg.test_dataloader, model),
+        slidr_runs.batches_on(trained.cfg.test_cfg.train_dataloader, slidr_runs.device_of(model)),
+        slidr_runs.batches_on(trained.cfg.test_dataloader, slidr_runs.device_of(model)),
         ProbeSettings(**cfg.settings, seed=trained.seed),
         labels=labels,
     )
     return probe_outcome(result, labels)
+
+
+def teacher_regions(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
+    """Linear probe of the line's image teacher on superpixels, by the points that fall into them.
+
+    The line trains nothing; its config names the teacher and ``teacher_dataloaders``.
+    """
+    import torch
+
+    from lidistill.registry import MODELS
+
+    cfg, labels = trained.cfg, LabelSet(tuple(trained.cfg.test_cfg.classes))
+    torch.manual_seed(trained.seed)
+    teacher = MODELS.build(cfg.model.teacher.model).eval().requires_grad_(False)
+    if cfg.model.teacher.get("checkpoint") is not None:
+        load_weights(teacher, cfg.model.teacher.checkpoint)
+    purity = Purity()
+    parts = [
+        region_features(
+            slidr_runs.batches_on(cfg.teacher_dataloaders[split], "cpu"),
+            teacher,
+            len(labels.classes),
+            purity if split == "val" else None,
+        )
+        for split in ("train", "val")
+    ]
+    settings = ProbeSettings(**cfg.test_cfg.settings, seed=trained.seed)
+    outcome = probe_outcome(linear_probe(*parts, len(labels.classes), settings), labels)
+    words = "of an image network, mean over each superpixel, the class of most of its points"
+    return {
+        **outcome,
+        "protocol": f"{words}: {outcome['protocol']}",
+        "cost": {"purity": purity.share},
+    }
 
 
 def raw_inputs(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
@@ -123,6 +158,7 @@ SCORES: dict[str, Score] = {
     "segmentation": segmentation,
     "probe": probe,
     "own probe": own_probe,
+    "teacher regions": teacher_regions,
     "raw inputs": raw_inputs,
 }
 

@@ -126,13 +126,13 @@ def probe_batches(
     return Batches(Runner.build_dataloader(cfg[name], seed=0), device)
 
 
-def batches_of(loader: Any, model: torch.nn.Module) -> Any:
-    """Batches of a data loader's config on a model's device."""
+def batches_on(loader: Any, device: torch.device | str) -> Any:
+    """Batches of a data loader's config on a device."""
     from mmengine.runner import Runner
 
     from lidistill.engine.loops.probing import Batches
 
-    return Batches(Runner.build_dataloader(loader, seed=0), device_of(model))
+    return Batches(Runner.build_dataloader(loader, seed=0), device)
 
 
 def probe_checkpoint(
