@@ -229,6 +229,12 @@ def _teachers_as_built(model: Any, random_teachers: bool) -> list[str]:
     from lidistill.engine.test import teachers_of
 
     notes = []
+    for teacher in teachers_of(model) if random_teachers else ():
+        network = teacher.get("model")
+        weights = network.get("weights") if isinstance(network, dict) else None
+        if weights not in (None, RANDOM):
+            network["weights"] = RANDOM
+            notes.append(f"a teacher has random weights, not those of {weights}")
     for part in (model, *teachers_of(model)):
         checkpoint = part.get("checkpoint")
         if checkpoint == RANDOM:

@@ -153,6 +153,9 @@ def drop_teacher_checkpoints(cfg: Any) -> None:
     model.pop("checkpoint", None)
     for teacher in teachers_of(model):
         teacher.pop("checkpoint", None)
+        network = teacher.get("model")
+        if isinstance(network, dict) and network.get("weights") is not None:
+            network["weights"] = None
 
 
 def teachers_of(model: Any) -> list[Any]:

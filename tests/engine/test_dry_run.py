@@ -6,9 +6,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from mmengine.config import ConfigDict
 
 from lidistill import cli
-from lidistill.engine.dry_run import dry_run
+from lidistill.engine.dry_run import _teachers_as_built, dry_run
+from lidistill.engine.test import drop_teacher_checkpoints
 
 ROOT = Path(__file__).resolve().parents[2]
 SPARSEKD = ROOT / "configs/feature_kd/sparsekd_world.py"
@@ -72,3 +74,15 @@ def test_picture_of_the_graphs(tmp_path):
     assert out.read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(ValueError, match="PointDistiller's graphs, and this is a FeatureKD"):
         dry_run(SPARSEKD, picture=out, **made)
+
+
+def test_a_teacher_s_published_weights_are_not_needed_with_random_teachers():
+    model = {"teacher": {"model": {"type": "X", "weights": "package"}}}
+    notes = _teachers_as_built(model, random_teachers=True)
+    assert notes == ["a teacher has random weights, not those of package"]
+    assert model["teacher"]["model"]["weights"] == "random"
+    model = {"teacher": {"model": {"type": "X", "weights": "package"}}}
+    assert _teachers_as_built(model, random_teachers=False) == []
+    cfg = ConfigDict(model=model)
+    drop_teacher_checkpoints(cfg)
+    assert cfg.model.teacher.model.weights is None

@@ -27,6 +27,7 @@ SLOW = (
     "scalr/demo_pretrain",
     "slidr/demo_teacher",
     "downstream/minkunet_semantickitti",
+    "slidr/real_pretrain",
 )
 ALL = os.environ.get("LIDISTILL_PAPER_SIZES") == "all"
 
