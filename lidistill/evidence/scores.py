@@ -139,7 +139,7 @@ def teacher_regions(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]
         for split in ("train", "val")
     ]
     settings = ProbeSettings(**cfg.test_cfg.settings, seed=trained.seed)
-    outcome = probe_outcome(linear_probe(*parts, len(labels.classes), settings), labels)
+    outcome = probe_outcome(linear_probe(parts[0], parts[1], len(labels.classes), settings), labels)
     words = "of an image network, mean over each superpixel, the class of most of its points"
     return {
         **outcome,
