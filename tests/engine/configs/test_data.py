@@ -81,6 +81,15 @@ def test_plain_data_is_read(tmp_path):
     assert config.lr == 0.1
 
 
+@pytest.mark.parametrize("base", ["null", "1", "[base.yaml, null]", "{a: base.yaml}"])
+def test_bases_that_are_no_files(tmp_path, base):
+    (tmp_path / "base.yaml").write_text("x: 1\n")
+    path = tmp_path / "cfg.yaml"
+    path.write_text(f"_base_: {base}\n")
+    with pytest.raises(DataError, match=r"(?s)Expected bases in YAML or JSON.*cfg\.yaml"):
+        load_config(path)
+
+
 def test_its_own_base_and_a_missing_one(tmp_path):
     path = tmp_path / "cfg.yaml"
     path.write_text("_base_: cfg.yaml\n")

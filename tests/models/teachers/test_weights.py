@@ -118,6 +118,18 @@ class Exploit:
         return (print, ("code ran",))
 
 
+@pytest.mark.parametrize("wild", [float("nan"), float("inf"), 1j])
+def test_numbers_that_are_none_are_refused(wild, tmp_path):
+    state = source()
+    state["bn1.weight"] = state["bn1.weight"] * wild
+    path, model = tmp_path / "weights.pth", Tiny()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r"weights\.pth holds NaN, infinite or complex.*bn1\.weight"):
+        load_image_weights(model, path)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
 def test_files_that_run_code_or_are_broken_are_refused(tmp_path, capsys):
     torch.save({"conv1.weight": Exploit()}, tmp_path / "evil.pth")
     with pytest.raises(ValueError, match="read safely"):
