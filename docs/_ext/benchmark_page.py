@@ -59,6 +59,11 @@ GROUPS = (
         },
     ),
     Group(
+        "Bird's-eye views of cameras",
+        "The volume of all points, sorted and summed as LSS and BEVDet do, beside ours without it.",
+        {r"(gpu_)?BEV pooling, (.*)": r"BEV pooling, \2"},
+    ),
+    Group(
         "Points and boxes",
         "mmcv's way with a grid of the whole range, and SLidR's eight steps a camera, beside ours.",
         {
