@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """``lidistill bench``: run every benchmark, show the table, keep the numbers.
 
-Benchmarks are found by themselves: each module of this folder that has ``cases(size)``.
+Benchmarks are found by themselves: each module of this folder, or of a folder in it, that has
+``cases(size)``.
 """
 
 from __future__ import annotations
@@ -66,9 +67,18 @@ def run(args: argparse.Namespace) -> int:
 
 
 def benchmark_names() -> list[str]:
-    """Modules of this folder that are benchmarks, by name."""
-    found = (module.name for module in pkgutil.iter_modules(lidistill.bench.__path__))
-    return sorted(name for name in found if name not in NOT_BENCHMARKS and name[0] != "_")
+    """Modules of this folder and of its alcoves that are benchmarks, by name: ``bev.pooling``."""
+    prefix = f"{lidistill.bench.__name__}."
+    found = (
+        module.name.removeprefix(prefix)
+        for module in pkgutil.walk_packages(lidistill.bench.__path__, prefix)
+        if not module.ispkg
+    )
+    return sorted(
+        name
+        for name in found
+        if name not in NOT_BENCHMARKS and not name.rpartition(".")[2].startswith("_")
+    )
 
 
 def check_names(names: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -21,7 +21,7 @@ from lidistill.datasets.point_files import LoadCheckedPoints
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.geometry.cameras import Cameras
 from lidistill.geometry.frames import compose, invert, make_transform
-from lidistill.visualization.camera_sheet import camera_sheet
+from lidistill.visualization.cameras.sheet import camera_sheet
 
 compat.apply()
 

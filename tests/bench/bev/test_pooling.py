@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from lidistill.bench.bev_pooling import cases
+from lidistill.bench.bev.pooling import cases
 
 
 @pytest.mark.parametrize("case", cases("quick"), ids=lambda case: case.name)
