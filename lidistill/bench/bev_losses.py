@@ -20,7 +20,7 @@ from lidistill.geometry.bev_cells import gaussian_cells
 from lidistill.geometry.bev_grid import BEVGrid
 from lidistill.geometry.box_points import nine_points
 from lidistill.losses.bev import EPS, absolute, gram_relation, max_class_response
-from lidistill.ops.points.map_read import read_cells, read_points
+from lidistill.ops.points.map_read import PointReader, read_cells
 
 # samples, boxes a sample, cells a side, channels before and behind the BEV network
 FULL = (2, 40, 180, 256, 512)
@@ -124,18 +124,20 @@ class BoxScene:
         self.boxes = torch.cat(parts, 2).to(device)  # (B, M, 10), the last one label + 1
 
     # -- ours -------------------------------------------------------------------------------------
-    def _points(self) -> list[Tensor]:
-        return [self.grid.cells_from_metres(nine_points(one)).flatten(0, 1) for one in self.boxes]
+    def _reader(self) -> PointReader:
+        """Where the boxes' points lie; a loss reads both sides there."""
+        cells = self.grid.cells_from_metres(nine_points(self.boxes.flatten(0, 1))).flatten(0, 1)
+        return PointReader(cells, [9 * len(one) for one in self.boxes], self.grid.shape)
 
     def feature(self, student: Tensor, teacher: Tensor) -> Tensor:
         """L1 of nine points."""
-        cells = self._points()
-        return absolute(read_points(student, cells), read_points(teacher, cells), eps=9 * EPS)
+        read = self._reader()
+        return absolute(read(student), read(teacher), eps=9 * EPS)
 
     def relation(self, student: Tensor, teacher: Tensor) -> Tensor:
         """L1 of the points' cosines."""
-        cells = self._points()
-        return gram_relation(read_points(student, cells), read_points(teacher, cells), points=9)
+        read = self._reader()
+        return gram_relation(read(student), read(teacher), points=9)
 
     def mask(self) -> tuple[Tensor, ...]:
         """Cells and weights."""

@@ -158,6 +158,40 @@ def footprint_cells(
     return _listed(dense.view(len(boxes), *grid.shape))
 
 
+def cells_of(cells: Cells, grid: BEVGrid, other: BEVGrid, who: str) -> Cells:
+    """The same places in a map of another range; weight 0 where that does not reach.
+
+    Args:
+        cells: of maps on ``grid``.
+        grid: theirs.
+        other: the other map's, cells of the same size.
+        who: for the message.
+
+    Raises:
+        ValueError: cells of the two lie not one on one.
+    """
+    if grid == other:
+        return cells
+    start = ((other.x_range[0], grid.x_range[0]), (other.y_range[0], grid.y_range[0]))
+    shift = [(a - b) / size for (a, b), size in zip(start, grid.cell, strict=True)]
+    sizes = zip(grid.cell, other.cell, strict=True)
+    fits = all(abs(a - b) < 1e-4 * a for a, b in sizes)
+    if not fits or any(abs(step - round(step)) > 1e-3 for step in shift):
+        raise ValueError(
+            f"{who} compares cell by cell, but the cells do not lie one on one: the student's map "
+            f"is {grid}, the teacher's {other}; give both detectors the same voxel size and stride "
+            "and ranges that differ by whole cells, or compare what lies before the heads"
+        )
+    rows, columns = other.shape
+    place = cells.index % (cells.shape[1] * cells.shape[2])
+    row = place.div(cells.shape[2], rounding_mode="floor") - round(shift[1])
+    column = place % cells.shape[2] - round(shift[0])
+    inside = (row >= 0) & (row < rows) & (column >= 0) & (column < columns)
+    line = cells.sample() * rows + row.clamp(0, rows - 1)
+    index = line * columns + column.clamp(0, columns - 1)
+    return Cells(index, cells.weights * inside, (cells.shape[0], rows, columns))
+
+
 def whole_map(batch_size: int, grid: BEVGrid, device: torch.device | str = "cpu") -> Cells:
     """Every cell, weight 1."""
     rows, columns = grid.shape

@@ -8,6 +8,7 @@ and never wait for a GPU.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ def nine_points(boxes: Tensor) -> Tensor:
     Source: Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework
         for 3D Object Detection in Bird's-Eye View", CVPR 2023, section 3.2.
     """
-    return _placed(boxes, _unit_points(NINE, boxes))
+    return _placed(boxes, _template(NINE, boxes.dtype, str(boxes.device)))
 
 
 def lattice_points(boxes: Tensor, count: int) -> Tensor:
@@ -50,7 +51,7 @@ def lattice_points(boxes: Tensor, count: int) -> Tensor:
     """
     if count < 1:
         raise ValueError(f"expected at least one point a side, got {count}")
-    steps = (torch.arange(count, device=boxes.device) + 0.5) * (2.0 / count) - 1.0
+    steps = (torch.arange(count, device=boxes.device) + 0.5) / count - 0.5
     along, across = torch.meshgrid(steps, steps, indexing="ij")
     return _placed(boxes, torch.stack([along.flatten(), across.flatten()], 1).to(boxes.dtype))
 
@@ -117,18 +118,14 @@ def _velocity(boxes: Tensor, who: str) -> Tensor:
     return torch.nan_to_num(boxes[:, 7:9], 0.0, 0.0, 0.0)
 
 
-def _unit_points(points: Sequence[tuple[float, float]], boxes: Tensor) -> Tensor:
-    """(K, 2) a constant, made on the device number by number: a copy would wait for a GPU."""
-    if boxes.device.type == "cpu":
-        return torch.tensor(points, dtype=boxes.dtype)
-    rows = [torch.cat([boxes.new_full((1,), v) for v in point]) for point in points]
-    return torch.stack(rows)
+@lru_cache(maxsize=16)
+def _template(points: tuple[tuple[float, float], ...], like: torch.dtype, device: str) -> Tensor:
+    """(K, 2) in lengths and widths; copied to a device once, as a copy waits for it."""
+    return torch.tensor(points, dtype=like, device=device) / 2
 
 
 def _placed(boxes: Tensor, unit: Tensor) -> Tensor:
-    """(M, K, 2) points (K, 2) given in half lengths and half widths."""
-    half = unit * (boxes[:, None, 3:5] / 2)  # (M, K, 2) along, across
-    cos, sin = boxes[:, 6:7].cos(), boxes[:, 6:7].sin()
-    x = cos * half[..., 0] - sin * half[..., 1]
-    y = sin * half[..., 0] + cos * half[..., 1]
-    return torch.stack([x, y], -1) + boxes[:, None, :2]
+    """(M, K, 2) points (K, 2) given in lengths and widths of the boxes."""
+    cos, sin = boxes[:, 6].cos(), boxes[:, 6].sin()
+    turn = torch.stack([cos, sin, -sin, cos], 1).view(-1, 2, 2)
+    return torch.baddbmm(boxes[:, None, :2], unit * boxes[:, None, 3:5], turn)

@@ -19,12 +19,15 @@ from lidistill.losses.rows import (
     check_rows,
     check_temperature,
     directions,
+    divisor,
+    length_of,
     sample_sum,
     samples_of,
 )
 
 EPS = 1e-4
 """Added to counts and lengths in UniDistill's release."""
+TINY = 1e-30
 Distance = Literal["l1", "l2"]
 Relates = Literal["points", "channels"]
 
@@ -42,13 +45,15 @@ def weighted_mean(
             DistributedDataParallel then averages is the mean of the joined batch. Every rank must
             call this, also one without rows.
     """
+    if weights is None and not over_ranks:
+        return values.sum() / max(len(values) + eps, TINY)
     weights = torch.ones_like(values) if weights is None else weights.detach().to(values)
     if weights.shape != values.shape:
         raise ValueError(f"expected weights {tuple(values.shape)}, got {tuple(weights.shape)}")
     total = weights.sum()
     if over_ranks:
         total = total_over_ranks(total, "all") / world_size("all")
-    return (weights * values).sum() / (total + eps).clamp(min=torch.finfo(values.dtype).tiny)
+    return (weights * values).sum() / (total + eps).clamp(min=TINY)
 
 
 def absolute(
@@ -125,8 +130,10 @@ def gram_relation(
     def gram(rows: Tensor) -> Tensor:
         vectors = rows.unflatten(0, (-1, points)) if len(rows) else rows.new_zeros(0, points, 1)
         vectors = vectors if relates == "points" else vectors.transpose(1, 2)
-        vectors = directions(vectors, 2, eps)
-        return vectors @ vectors.transpose(1, 2)  # (M, K, K)
+        products = vectors @ vectors.transpose(1, 2)  # (M, K, K)
+        length = length_of(products.diagonal(dim1=1, dim2=2))
+        scale = (divisor(length) + eps).reciprocal()  # lengths cost less here than along the rows
+        return scale[:, :, None] * products * scale[:, None]
 
     gap = gram(student) - gram(teacher)
     gap = gap.abs() if distance == "l1" else gap.square()

@@ -7,5 +7,6 @@ from lidistill.methods.ppkt import PPKT
 from lidistill.methods.scalr import ScaLR
 from lidistill.methods.slidr import SLidR
 from lidistill.methods.stslidr import STSLidR
+from lidistill.methods.unidistill import UniDistill
 
-__all__ = ["PPKT", "FeatureKD", "PointDistiller", "SLidR", "STSLidR", "ScaLR"]
+__all__ = ["PPKT", "FeatureKD", "PointDistiller", "SLidR", "STSLidR", "ScaLR", "UniDistill"]

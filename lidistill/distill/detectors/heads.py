@@ -11,6 +11,7 @@ from torch import nn
 
 from lidistill import compat
 from lidistill.distill.distiller import Distiller
+from lidistill.distill.taps import Tap
 from lidistill.io.checkpoints import read_checkpoint
 
 HEADS = ("pts_bbox_head", "bbox_head", "rpn_head", "roi_head")
@@ -19,6 +20,30 @@ HEADS = ("pts_bbox_head", "bbox_head", "rpn_head", "roi_head")
 def in_head(path: str) -> bool:
     """Whether a tap takes what a detection head computes."""
     return path.partition(".")[0] in HEADS
+
+
+def branch_taps(model: nn.Module) -> dict[str, Tap]:
+    """A tap of every map that a CenterPoint head gives: ``task0_heatmap``, ``task0_reg``, ...
+
+    Heatmaps are copied: mmdet3d's ``clip_sigmoid`` overwrites the logits with probabilities.
+
+    Raises:
+        ValueError: the detector has no such head.
+    """
+    for name in HEADS:
+        tasks = getattr(getattr(model, name, None), "task_heads", None)
+        if tasks is not None:
+            return {
+                f"task{k}_{branch}": Tap(
+                    f"{name}.task_heads.{k}.{branch}", clone=branch == "heatmap"
+                )
+                for k, task in enumerate(tasks)
+                for branch in task.heads
+            }
+    raise ValueError(
+        f"expected a detector with CenterPoint's head (task_heads), got {type(model).__name__}; "
+        "for heads with anchors use FeatureKD with bernoulli_kd or pivotal_logits"
+    )
 
 
 def convention(model: nn.Module) -> dict[str, Any]:

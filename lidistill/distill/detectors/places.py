@@ -137,7 +137,8 @@ def _kind(output: Any) -> str:
     return type(output).__name__ + ("" if shape is None else f" {tuple(shape)}")
 
 
-def _grid_of(output: FeatureMap, covered: Range | None) -> BEVGrid | None:
+def grid_of(output: FeatureMap, covered: Range | None) -> BEVGrid | None:
+    """Where a map lies: as its tap says, else as many cells as it has over the range covered."""
     if output.grid is not None or covered is None:
         known: BEVGrid | None = output.grid
         return known
@@ -150,7 +151,7 @@ def _match_maps(
     student: FeatureMap, teacher: FeatureMap, ranges: tuple[Range | None, Range | None]
 ) -> Places:
     own, target = student.features, teacher.features.detach()
-    grids = _grid_of(student, ranges[0]), _grid_of(teacher, ranges[1])
+    grids = grid_of(student, ranges[0]), grid_of(teacher, ranges[1])
     if len(own) != len(target):
         raise ValueError(f"expected maps of one batch, got {len(own)} and {len(target)} samples")
     if grids[0] is not None and grids[1] is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read dense maps at points and cells: rows in, rows out, without waiting for a GPU.
+"""Read dense maps at points and cells: rows out of maps, without waiting for a GPU.
 
 A channels-last map is a table of rows: a bilinear read is a weighted bag of four of them, one
 ``embedding_bag``. Channel by channel ``grid_sample`` is faster; the memory format decides.
@@ -8,61 +8,77 @@ A channels-last map is a table of rows: a bilinear read is a weighted bag of fou
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property, lru_cache
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.nn.utils.rnn import pad_sequence
 
 
-def read_points(maps: Tensor, cells: Sequence[Tensor]) -> Tensor:
-    """Rows of points, read bilinearly; cells outside of the map count as zero.
+class PointReader:
+    """Reads maps of one size at the same points, bilinearly; cells outside of the map are zero.
 
     Args:
-        maps: (B, C, Y, X).
-        cells: per sample (P, 2) continuous row and column; cell k's centre is at k + 0.5.
-
-    Returns:
-        (sum of P, C), sample by sample, in the map's dtype; differentiable in the map.
-
-    Raises:
-        ValueError: not a map of as many samples.
+        cells: (P, 2) continuous row and column, sample by sample; cell k's centre is at k + 0.5.
+        counts: points of each sample.
+        shape: (Y, X) of the maps.
     """
-    if maps.dim() != 4 or len(maps) != len(cells):
-        raise ValueError(
-            f"expected a map (B, C, Y, X) of {len(cells)} samples, got {tuple(maps.shape)}"
-        )
-    if not sum(len(one) for one in cells):
-        return maps.new_zeros(0, maps.shape[1]) + maps.reshape(-1)[:0].sum()
-    if maps.is_contiguous(memory_format=torch.channels_last):
-        return _read_table(maps, cells)
-    size = (maps.shape[2], maps.shape[3])
-    padded = pad_sequence(list(cells), batch_first=True)  # (B, P, 2)
-    where = torch.stack([2 * padded[..., 1] / size[1] - 1, 2 * padded[..., 0] / size[0] - 1], -1)
-    read = F.grid_sample(maps, where[:, None].to(maps.dtype), align_corners=False)  # (B, C, 1, P)
-    rows = read[:, :, 0].transpose(1, 2)
-    return torch.cat([rows[sample, : len(one)] for sample, one in enumerate(cells)])
 
+    def __init__(self, cells: Tensor, counts: Sequence[int], shape: tuple[int, int]) -> None:
+        if cells.shape != (sum(counts), 2):
+            raise ValueError(
+                f"expected cells ({sum(counts)}, 2) for {list(counts)} points a sample, got "
+                f"{tuple(cells.shape)}"
+            )
+        self.cells, self.counts, self.shape = cells, list(counts), shape
 
-def _read_table(maps: Tensor, cells: Sequence[Tensor]) -> Tensor:
-    batch, channels, rows, columns = maps.shape
-    table = maps.permute(0, 2, 3, 1).reshape(batch * rows * columns, channels)  # a view
-    first = [torch.full((len(one),), i * rows, device=maps.device) for i, one in enumerate(cells)]
-    position = torch.cat(list(cells)) - 0.5
-    low = position.floor()
-    part = position - low  # (P, 2)
-    row = torch.stack([low[:, 0], low[:, 0] + 1], 1).long()  # (P, 2)
-    column = torch.stack([low[:, 1], low[:, 1] + 1], 1).long()
-    row_weight = torch.stack([1 - part[:, 0], part[:, 0]], 1)
-    column_weight = torch.stack([1 - part[:, 1], part[:, 1]], 1)
-    row_weight = row_weight * ((row >= 0) & (row < rows))
-    column_weight = column_weight * ((column >= 0) & (column < columns))
-    line = torch.cat(first)[:, None] + row.clamp(0, rows - 1)
-    index = line[:, :, None] * columns + column.clamp(0, columns - 1)[:, None]  # (P, 2, 2)
-    weights = row_weight[:, :, None] * column_weight[:, None]
-    return F.embedding_bag(
-        index.flatten(1), table, per_sample_weights=weights.flatten(1).to(table), mode="sum"
-    )
+    def __call__(self, maps: Tensor) -> Tensor:
+        """(P, C) rows of maps (B, C, Y, X), in their dtype; differentiable in the maps.
+
+        Raises:
+            ValueError: maps of another size, or of another number of samples.
+        """
+        if maps.dim() != 4 or (len(maps), *maps.shape[2:]) != (len(self.counts), *self.shape):
+            raise ValueError(
+                f"expected a map ({len(self.counts)}, C, {self.shape[0]}, {self.shape[1]}), got "
+                f"{tuple(maps.shape)}"
+            )
+        if not len(self.cells):
+            return maps.new_zeros(0, maps.shape[1]) + maps.reshape(-1)[:0].sum()
+        if maps.is_contiguous(memory_format=torch.channels_last):
+            index, weights = self._bags
+            table = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])  # a view
+            weights = weights.to(table)
+            return F.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
+        read = F.grid_sample(maps, self._where.to(maps.dtype), align_corners=False)  # (B, C, 1, P)
+        rows = read[:, :, 0].transpose(1, 2)
+        return torch.cat([rows[sample, :count] for sample, count in enumerate(self.counts)])
+
+    @cached_property
+    def _bags(self) -> tuple[Tensor, Tensor]:
+        """(P, 4) rows of the table, and their weights."""
+        rows, columns = self.shape
+        position = self.cells - 0.5
+        steps, low, high = _constants(rows, columns, position.device, position.dtype)
+        corner = position.floor()[:, None] + steps  # (P, 2, 2): lower and upper, row and column
+        inside = corner.clamp(low, high)
+        share = (1 - (position[:, None] - corner).abs()) * (inside == corner)
+        where = inside.long()
+        line, column = where[:, :, 0], where[:, :, 1]
+        if len(self.counts) > 1:
+            first = [line.new_full((count, 1), i * rows) for i, count in enumerate(self.counts)]
+            line = line + torch.cat(first)
+        index = line[:, :, None] * columns + column[:, None]  # (P, 2, 2)
+        weights = share[:, :, :1] * share[:, None, :, 1]
+        return index.flatten(1), weights.flatten(1)
+
+    @cached_property
+    def _where(self) -> Tensor:
+        """(B, 1, largest count, 2) normalised (x, y), padded."""
+        rows, columns = self.shape
+        where = torch.stack([2 * self.cells[:, 1] / columns - 1, 2 * self.cells[:, 0] / rows - 1], 1)
+        parts = list(where.split(self.counts))
+        return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)[:, None]
 
 
 def read_cells(maps: Tensor, index: Tensor) -> Tensor:
@@ -79,3 +95,13 @@ def read_cells(maps: Tensor, index: Tensor) -> Tensor:
     sample = index.div(cells, rounding_mode="floor")
     rows: Tensor = maps.flatten(2)[sample, :, index - sample * cells]
     return rows
+
+
+@lru_cache(maxsize=64)
+def _constants(
+    rows: int, columns: int, device: torch.device, dtype: torch.dtype
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Steps to the corners, first and last cell: copied to a device once."""
+    steps = torch.tensor([[0, 0], [1, 1]], device=device, dtype=dtype)
+    last = torch.tensor([rows - 1, columns - 1], device=device, dtype=dtype)
+    return steps, torch.zeros_like(last), last

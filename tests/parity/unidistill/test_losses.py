@@ -11,7 +11,7 @@ from lidistill.geometry.bev_cells import gaussian_cells
 from lidistill.geometry.bev_grid import BEVGrid
 from lidistill.geometry.box_points import nine_points
 from lidistill.losses.bev import EPS, absolute, gram_relation, max_class_response, surest
-from lidistill.ops.points.map_read import read_cells, read_points
+from lidistill.ops.points.map_read import PointReader, read_cells
 from tests.conftest import parity_files
 
 FORMATS = [torch.contiguous_format, torch.channels_last]
@@ -38,7 +38,8 @@ def test_feature_and_relation(path, form, memory):
     cells = [c.flip(1) for c in cells] if form == "released" else cells
     student = torch.from_numpy(data["student"]).to(memory_format=memory).requires_grad_()
     teacher = torch.from_numpy(data["teacher"]).to(memory_format=memory)
-    own, target = read_points(student, cells), read_points(teacher, cells)
+    read = PointReader(torch.cat(cells), [len(c) for c in cells], grid.shape)
+    own, target = read(student), read(teacher)
     expected = data[f"student_points_{form}"][data["gt_valid"]].reshape(-1, own.shape[1])
     np.testing.assert_allclose(own.detach(), expected, atol=5e-5)
     losses = dict(
