@@ -56,6 +56,7 @@ GROUPS = (
             r"point_infonce": "PPKT's contrast of single points",
             r"point_infonce_from_stride4": "the same, from the small feature map",
             r"(gpu_)?local_graph, (.*)": r"PointDistiller's local graphs, \2",
+            r"unidistill_(.*)": r"UniDistill's \1",
         },
     ),
     Group(

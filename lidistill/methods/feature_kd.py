@@ -10,11 +10,12 @@ FitNets (https://arxiv.org/abs/1412.6550), AT (1612.03928), RKD (1904.05068), SP
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from inspect import signature
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from lidistill.distill.connectors import check_widths
@@ -22,7 +23,7 @@ from lidistill.distill.detectors.choices import Choice, Scene
 from lidistill.distill.detectors.heads import check_heads, in_head
 from lidistill.distill.detectors.labels import TeacherBoxes, add_teacher_boxes, boxes_of
 from lidistill.distill.detectors.method import TapPair, as_tap, detector_pair
-from lidistill.distill.detectors.places import Places, match_places, point_range
+from lidistill.distill.detectors.places import Places, grid_of, match_places, point_range
 from lidistill.distill.distiller import Distiller
 from lidistill.distill.outputs import FeatureMap
 from lidistill.distill.schedules import Schedule, as_schedule
@@ -33,7 +34,8 @@ from lidistill.registry import MODELS
 
 PREDICTED = "_predicted"
 PLACED = "_predicted_places"
-ANY_WIDTH = ("attention_transfer", *(n for n in vars(relation) if not n.startswith("_")))
+HEAT = "_heat"
+ANY_WIDTH = ("attention_transfer", "gram_relation", *(n for n in vars(relation) if not n.startswith("_")))
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class FeatureKD(Distiller):
             Choices of places see the ground truth alone.
         unlabelled: the same, of boxes that choices of places take on frames without labels. Without
             it, terms whose places hang on boxes refuse such frames.
+        heatmaps: taps of the student's class heatmaps, for choices that ask where it is wrong.
 
     Differs from the authors' releases: every loss takes chosen places with weights; maps and voxels
     of unequal size are matched in metres; logits are copied before mmdet3d's in-place sigmoid.
@@ -87,6 +90,7 @@ class FeatureKD(Distiller):
         terms: Mapping[str, Term | dict],
         labels: TeacherBoxes | dict | None = None,
         unlabelled: TeacherBoxes | dict | None = None,
+        heatmaps: Sequence[str | Tap | dict] = (),
     ) -> None:
         boxes = {
             name: TeacherBoxes(**given) if isinstance(given, dict) else given
@@ -98,15 +102,19 @@ class FeatureKD(Distiller):
         taps: dict[str, TapPair] = {}
         for name, term in built.items():
             logits = losses[name].func.__module__ == response.__name__
-            tap = _cloned(term.tap) if logits else term.tap
+            overwritten = logits or in_head(Tap.parse(as_tap(term.tap)).path)
+            tap = _cloned(term.tap) if overwritten else term.tap
             taps[name] = (tap, term.teacher, term.teacher_tap)
         taps |= {name: (None, setting.teacher, "") for name, setting in boxes.items()}
+        pair = detector_pair(student, teachers, taps)
+        heat = {f"{HEAT}{k}": _cloned(tap) for k, tap in enumerate(heatmaps)}
+        pair["student_taps"] |= heat
         super().__init__(
-            **detector_pair(student, teachers, taps),
+            **pair,
             connectors={n: t.connector for n, t in built.items() if t.connector is not None},
             weights={name: as_schedule(term.weight) for name, term in built.items()},
         )
-        self.losses, self.boxes = losses, boxes
+        self.losses, self.boxes, self.heatmaps = losses, boxes, list(heat)
         heads = {n: t.teacher for n, t in built.items() if in_head(Tap.parse(as_tap(t.tap)).path)}
         for name, teacher in heads.items():
             check_heads(self.student, self.teachers[teacher].model, f"term {name!r}")
@@ -138,7 +146,7 @@ class FeatureKD(Distiller):
         self, student: Any, teachers: dict[str, Any], batch: Any
     ) -> dict[str, Tensor]:
         """For each term: match places, choose, adapt the student's width, compare."""
-        scene = self.scene_of(batch, teachers)
+        scene = replace(self.scene_of(batch, teachers), heat=self.heat_of(student))
         found = {}
         for name, loss in self.losses.items():
             teacher = self.teacher_of[name]
@@ -154,6 +162,14 @@ class FeatureKD(Distiller):
             self.observe(f"{name}_coverage", len(places) / max(everything, 1))
             found[name] = self.compare(name, loss, places, connector)
         return found
+
+    def heat_of(self, student: Any) -> FeatureMap | None:
+        """Where the student sees an object of any class, if that was asked for."""
+        maps: list[FeatureMap] = [getattr(student, name) for name in self.heatmaps]
+        if not maps:
+            return None
+        surest = torch.cat([one.features.detach() for one in maps], 1).amax(1, keepdim=True)
+        return FeatureMap(surest.sigmoid(), grid_of(maps[0], self.student_range))
 
     def compare(
         self, name: str, loss: partial[Tensor], places: Places, connector: nn.Module | None

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from lidistill.distill.detectors.places import Places
+from lidistill.distill.outputs import FeatureMap
 from lidistill.distill.unlabelled import is_labelled
 from lidistill.losses.local_graph import channel_maximum, top_places
 
@@ -28,10 +29,12 @@ class Scene:
         points: per sample (N, 3+) xyz metres; None if the batch has none.
         boxes: per sample (M, 7+) x, y, z, l, w, h, yaw, metres and radians, or None for a frame
             without labels; None for a batch without any.
+        heat: (B, 1, Y, X) how sure the student is of an object of any class; None = not asked for.
     """
 
     points: Sequence[Tensor] | None
     boxes: Sequence[Tensor | None] | None
+    heat: FeatureMap | None = None
 
     @classmethod
     def of(cls, batch: Any) -> Scene:
