@@ -15,9 +15,9 @@ from torch import Tensor
 
 # Corners, centre, midpoints of the edges, in half lengths and half widths: UniDistill's order.
 NINE = (
-    ((-1.0, -1.0), (-1.0, 1.0), (1.0, 1.0), (1.0, -1.0))
-    + ((0.0, 0.0),)
-    + ((-1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, -1.0))
+    *((-1.0, -1.0), (-1.0, 1.0), (1.0, 1.0), (1.0, -1.0)),
+    (0.0, 0.0),
+    *((-1.0, 0.0), (0.0, 1.0), (1.0, 0.0), (0.0, -1.0)),
 )
 
 
@@ -103,9 +103,7 @@ def along_trajectory(boxes: Tensor, seconds: Sequence[float]) -> Tensor:
         earlier frames; a box's own velocity needs no other frame.
     """
     velocity = _velocity(boxes, "a trajectory")
-    moved = [
-        torch.cat([boxes[:, :2] + velocity * moment, boxes[:, 2:]], 1) for moment in seconds
-    ]
+    moved = [torch.cat([boxes[:, :2] + velocity * moment, boxes[:, 2:]], 1) for moment in seconds]
     return torch.cat(moved) if moved else boxes[:0]
 
 

@@ -271,9 +271,7 @@ def surest(logits: Tensor, temperature: float = 1.0, clamp: float = 1e-4) -> Ten
     return (logits.max(1).values / temperature).sigmoid().clamp(clamp, 1 - clamp)
 
 
-def _attention(
-    rows: Tensor, ids: Tensor, count: int, temperature: float
-) -> tuple[Tensor, Tensor]:
+def _attention(rows: Tensor, ids: Tensor, count: int, temperature: float) -> tuple[Tensor, Tensor]:
     """(R,) of places, their mean 1 in each sample, and (samples, C) of channels, mean 1."""
     loud = rows.abs()
     logits = loud.mean(1) / temperature

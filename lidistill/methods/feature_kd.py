@@ -35,7 +35,11 @@ from lidistill.registry import MODELS
 PREDICTED = "_predicted"
 PLACED = "_predicted_places"
 HEAT = "_heat"
-ANY_WIDTH = ("attention_transfer", "gram_relation", *(n for n in vars(relation) if not n.startswith("_")))
+ANY_WIDTH = (
+    "attention_transfer",
+    "gram_relation",
+    *(n for n in vars(relation) if not n.startswith("_")),
+)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UniDistill: a detector learns from one of another sensor what lies at the same place seen from above.
+"""UniDistill: a detector learns from one of another sensor, at the same places seen from above.
 
 Zhou et al., "UniDistill: A Universal Cross-Modality Knowledge Distillation Framework for 3D Object
 Detection in Bird's-Eye View", CVPR 2023, https://arxiv.org/abs/2303.15083.
@@ -47,8 +47,7 @@ class UniDistill(Distiller):
         teacher: ``dict(model=..., checkpoint=...)``, see :class:`lidistill.distill.Teacher`.
         low: map before the BEV network, in the student; feature loss.
         high: map behind it, in the student; relation loss.
-        teacher_low: the same in the teacher; None = as in the student.
-        teacher_high: the same in the teacher; None = as in the student.
+        teacher_taps: ``"low"`` and ``"high"`` in the teacher, where they are not the student's.
         adapters: ``"low"`` and ``"high"`` -> module on the student's map (Adapt1 and Adapt2); the
             paper has them where the teacher is the weaker one, the release nowhere.
         temperatures: what the student's and the teacher's heatmap logits are divided by.
@@ -69,8 +68,7 @@ class UniDistill(Distiller):
         teacher: dict,
         low: str | Tap = "bev_low",
         high: str | Tap = "bev_high",
-        teacher_low: str | Tap | None = None,
-        teacher_high: str | Tap | None = None,
+        teacher_taps: Mapping[str, str | Tap] | None = None,
         adapters: Mapping[str, nn.Module | dict] | None = None,
         temperatures: tuple[float, float] = (1.0, 2.0),
         overlap: float = 0.7,
@@ -82,8 +80,8 @@ class UniDistill(Distiller):
         student = MODELS.build(student) if isinstance(student, dict) else student
         branches = branch_taps(student)
         taps: dict[str, TapPair] = {n: (tap, "teacher", None) for n, tap in branches.items()}
-        taps["low"] = low, "teacher", teacher_low
-        taps["high"] = high, "teacher", teacher_high
+        for name, tap in (("low", low), ("high", high)):
+            taps[name] = tap, "teacher", (teacher_taps or {}).get(name)
         super().__init__(
             **detector_pair(student, {"teacher": teacher}, taps),
             connectors=adapters,

@@ -23,7 +23,10 @@ GRID = BEVGrid((-4.0, 12.0), (-3.0, 7.0), (0.5, 0.25))  # 40 rows, 32 columns; n
 
 def drawn(count, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    low, high = torch.tensor([-5.0, -4.0, 0, 0.3, 0.3, 1, -4]), torch.tensor([13.0, 8, 0, 9, 3, 2, 4])
+    low, high = (
+        torch.tensor([-5.0, -4.0, 0, 0.3, 0.3, 1, -4]),
+        torch.tensor([13.0, 8, 0, 9, 3, 2, 4]),
+    )
     return low + (high - low) * torch.rand(count, 7, generator=generator)
 
 

@@ -103,8 +103,8 @@ def nine(box):
     x, y, _, length, width, _, yaw = box[:7]
     corner = [(-1, -1), (-1, 1), (1, 1), (1, -1)]
     placed = []
-    for a, b in [*corner, (0, 0), (-1, 0), (0, 1), (1, 0), (0, -1)]:
-        a, b = a * length / 2, b * width / 2
+    for i, j in [*corner, (0, 0), (-1, 0), (0, 1), (1, 0), (0, -1)]:
+        a, b = i * length / 2, j * width / 2
         placed.append(
             (
                 x + math.cos(yaw) * a - math.sin(yaw) * b,
@@ -288,7 +288,7 @@ def test_response_of_a_teacher_whose_range_is_shifted():
 
 def test_response_of_other_cells_is_refused():
     other = BEVGrid((-3.0, 9.0), (-2.4, 4.8), (0.3, 0.3))
-    with pytest.raises(ValueError, match="do not lie one on one.*same voxel size"):
+    with pytest.raises(ValueError, match=r"do not lie one on one.*same voxel size"):
         make().distill_losses(outputs(), {"teacher": outputs(other, seed=1)}, batch_of(*BOXES))
 
 
@@ -369,9 +369,7 @@ def test_the_guard_sees_waits():
 def test_no_synchronisation_on_a_gpu(memory):
     def on_gpu(output):
         maps = {n: m.features.detach().cuda() for n, m in vars(output).items()}
-        return SimpleNamespace(
-            **{n: FeatureMap(m.requires_grad_(), GRID) for n, m in maps.items()}
-        )
+        return SimpleNamespace(**{n: FeatureMap(m.requires_grad_(), GRID) for n, m in maps.items()})
 
     student, teacher = on_gpu(outputs(memory=memory)), on_gpu(outputs(seed=1, memory=memory))
     batch = batch_of(*BOXES)
@@ -438,7 +436,6 @@ def test_real_detectors():
 
 def test_paths_have_the_papers_weights():
     assert set(PATHS) == {
-        f"{a}_to_{b}"
-        for a, b in (("lidar", "camera"), ("camera", "lidar"), ("fusion", "lidar"))
+        f"{a}_to_{b}" for a, b in (("lidar", "camera"), ("camera", "lidar"), ("fusion", "lidar"))
     } | {"fusion_to_camera"}
     assert all(set(weights) == TERMS for weights in PATHS.values())

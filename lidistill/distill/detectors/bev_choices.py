@@ -98,9 +98,7 @@ class BoxPoints(_OnBoxes):
             maps = side.view(places.batch_size, *grid.shape, side.shape[1])
             return read(maps.permute(0, 3, 1, 2))  # channels last as it lies
 
-        sample = torch.cat(
-            [places.sample.new_full((count,), b) for b, count in enumerate(counts)]
-        )
+        sample = torch.cat([places.sample.new_full((count,), b) for b, count in enumerate(counts)])
         own, target = rows(places.student), rows(places.teacher)
         return replace(
             places, student=own, teacher=target, sample=sample, form="point", xy=xy, grid=None
@@ -111,7 +109,7 @@ class CentreGaussian(_OnBoxes):
     """Cells under CenterNet's Gaussian of each box, weighed by it.
 
     Args:
-        overlap: IoU that sets the radius: 0.1 in CenterPoint, BEVDistill and VCD, 0.7 in UniDistill.
+        overlap: IoU that sets the radius: 0.1 in CenterPoint, BEVDistill, VCD; 0.7 in UniDistill.
         min_radius: cells; 2 in VCD, 1 in BEVDistill.
         boxes: :class:`Changed` or its fields; VCD: ``dict(seconds=(0, -0.5, -1, -1.5, -2))``.
     """

@@ -76,7 +76,9 @@ class PointReader:
     def _where(self) -> Tensor:
         """(B, 1, largest count, 2) normalised (x, y), padded."""
         rows, columns = self.shape
-        where = torch.stack([2 * self.cells[:, 1] / columns - 1, 2 * self.cells[:, 0] / rows - 1], 1)
+        where = torch.stack(
+            [2 * self.cells[:, 1] / columns - 1, 2 * self.cells[:, 0] / rows - 1], 1
+        )
         parts = list(where.split(self.counts))
         return torch.nn.utils.rnn.pad_sequence(parts, batch_first=True)[:, None]
 

@@ -127,6 +127,6 @@ def test_what_is_missing_is_named():
             choice(TopK(5)(places, scene_of()), scene_of())
         with pytest.raises(ValueError, match="needs ground-truth boxes"):
             choice(places, Scene(None, None))
+    short = replace(scene_of(), boxes=[each[:, :7] for each in BOXES])
     with pytest.raises(ValueError, match="needs velocities"):
-        short = replace(scene_of(), boxes=[each[:, :7] for each in BOXES])
         CentreGaussian(boxes=dict(seconds=(1.0,)))(places, short)

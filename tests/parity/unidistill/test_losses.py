@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UniDistill's three losses, in aligned form and as released, against the authors' own functions."""
+"""UniDistill's three losses, aligned and as released, against the authors' own functions."""
 
 from __future__ import annotations
 

@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UniDistill on the embedded world: a detector of LiDAR learns from one of cameras.
+
+Weights are the paper's, section 4.1; adapters, as the teacher is the weaker one.
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.bev_detectors_world import *
+    from .._base_.bev_world import *
+
+from lidistill.distill.connectors import Conv3x3
+from lidistill.methods import UniDistill
+
+model = dict(
+    type=UniDistill,
+    student=lidar_detector,
+    teacher=dict(
+        model=camera_detector, checkpoint=f"work_dirs/bev_camera_world/iter_{max_iters}.pth"
+    ),
+    adapters=dict(
+        low=dict(type=Conv3x3, in_channels=bev_channels, out_channels=bev_channels),
+        high=dict(type=Conv3x3, in_channels=96, out_channels=96),  # of the neck
+    ),
+    weights=dict(feature=10.0, relation=5.0, response=1.0),
+)
