@@ -4,7 +4,7 @@
 import numpy as np
 import pytest
 
-from lidistill.bench.bev_losses import cases
+from lidistill.bench.bev.losses import cases
 
 
 @pytest.mark.parametrize("case", cases("quick"), ids=lambda case: case.name)
