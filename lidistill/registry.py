@@ -38,6 +38,7 @@ TRANSFORMS = Registry(
         "lidistill.datasets.bev.cameras",
         "lidistill.datasets.bev.depths",
         "lidistill.datasets.bev.pack",
+        "lidistill.datasets.bev.paste",
         "lidistill.datasets.loading",
         "lidistill.datasets.point_files",
         "lidistill.datasets.transforms",

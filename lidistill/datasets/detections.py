@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from lidistill.converters.infos import command_for, load_infos
+from lidistill.datasets.balance import balanced_rows
 from lidistill.datasets.labelled import Labelled, Scenes, choose_scenes, labelled_mask
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.geometry.frames import apply_transform
@@ -50,6 +51,8 @@ class SeededDetections(Dataset):
         labelled: see :func:`lidistill.datasets.labelled.labelled_mask`: frames outside of it are
             kept without their labels, for a Distiller whose teacher knows them; None keeps all
             labels.
+        balanced: repeat frames so that every class is drawn equally often, see
+            :func:`lidistill.datasets.balance.balanced_rows`. Changes the number of frames.
     """
 
     def __init__(
@@ -57,6 +60,7 @@ class SeededDetections(Dataset):
         dataset: Dataset | Mapping[str, Any],
         scenes: Scenes | None = None,
         labelled: Labelled | None = None,
+        balanced: bool = False,
     ) -> None:
         if isinstance(dataset, Mapping):
             from mmengine.registry import DefaultScope
@@ -72,6 +76,16 @@ class SeededDetections(Dataset):
         if labelled is not None:
             infos = [self._info(index) for index in self.indices]
             self.labelled = labelled_mask(infos, labelled)
+        if balanced:
+            rows = balanced_rows([self._classes(row) for row in range(len(self.indices))])
+            self.indices = [self.indices[row] for row in rows]
+            self.labelled = [self.labelled[row] for row in rows]
+
+    def _classes(self, row: int) -> set[int] | None:
+        """Classes of a frame's boxes that are taught; None for a frame without labels."""
+        if not self.labelled[row]:
+            return None
+        return {label for label in self.dataset.get_cat_ids(self.indices[row]) if label >= 0}
 
     def _indices(self, scenes: Scenes | None) -> list[int]:
         everything = list(range(len(self.dataset)))

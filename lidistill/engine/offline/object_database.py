@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lidistill object_database``: the points in each labelled box, in files, to be pasted elsewhere.
+
+Written in mmdet3d's form (``*_dbinfos_train.pkl`` beside a folder of objects), so that its
+``ObjectSample`` and our :class:`lidistill.datasets.bev.paste.PasteObjects` both read it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lidistill import compat, io
+from lidistill.datasets.detections import SeededDetections, seeded
+from lidistill.engine.configs.read import add_config_arguments, load_config
+from lidistill.geometry.boxes import points_in_boxes
+from lidistill.progress import track
+
+HELP = "cut the points of every labelled box out of a config's frames, for pasting"
+LOADERS = (
+    "LoadCheckedPoints",
+    "LoadCheckedSweeps",
+    "LoadPointsFromFile",
+    "LoadPointsFromMultiSweeps",
+    "LoadAnnotations3D",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of ``lidistill object_database``."""
+    add_config_arguments(parser)
+    parser.add_argument(
+        "--data-root", help="use the dataset here instead of the config's data_root"
+    )
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE.pkl")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Entry of the verb."""
+    from rich.console import Console
+
+    cfg = load_config(args.config, args.cfg_options, args.data_root)
+    counts = make_database(cfg.train_dataloader["dataset"], args.out, str(args.config))
+    words = ", ".join(f"{count} {name}" for name, count in counts.items())
+    Console().print(f"{args.out}: {words or 'no boxes with points'}")
+    return 0
+
+
+def make_database(dataset: Mapping[str, Any], out: Path, source: str) -> dict[str, int]:
+    """Write the database of a training set.
+
+    A frame whose objects are all there is not read again, so an interrupted run goes on.
+
+    Args:
+        dataset: config of the data set of a training; of its pipeline only the steps that load
+            points and boxes are taken.
+        out: file to write; the objects go into a folder of its name beside it.
+        source: what it is made from, for the manifest.
+
+    Returns:
+        Class -> number of objects.
+
+    Raises:
+        ValueError: a file name without ``.pkl``; a pipeline that loads no points or no boxes.
+    """
+    if out.suffix != ".pkl":
+        raise ValueError(f"expected --out FILE.pkl, got {out}")
+    frames, classes = _open(dataset)
+    folder = out.with_suffix("")
+    parameters = _same_as_before(folder, frames, _loading(dataset), source)
+    objects: dict[str, list[dict[str, Any]]] = {name: [] for name in classes}
+    for row in track(range(len(frames)), "Objects of frames"):
+        part = folder / f"{row:06d}.pkl"
+        if not part.is_file():
+            io.dump_pickle(part, _cut(frames, row, folder, classes))
+        for record in io.load_pickle(part):
+            objects[record["name"]].append(record)
+    io.dump_pickle(out, objects)
+    counts = {name: len(found) for name, found in objects.items() if found}
+    io.write_manifest(out, "object_database", parameters, sum(counts.values()), source)
+    return counts
+
+
+def _same_as_before(folder: Path, frames: Any, steps: list[Any], source: str) -> dict[str, Any]:
+    """What decides the objects, noted in their folder; objects of other data are not gone on with.
+
+    Raises:
+        DataError: the folder holds objects of another data set or pipeline.
+    """
+    parameters = {
+        "infos": str(frames.dataset.ann_file),
+        "classes": list(frames.metainfo["classes"]),
+        "steps": [{key: str(value) for key, value in step.items()} for step in steps],
+    }
+    if (folder / "manifest.json").is_file():
+        before = io.read_manifest(folder)["parameters"]
+        if before != parameters:
+            differ = [key for key in parameters if before.get(key) != parameters[key]]
+            raise io.DataError(
+                f"This folder holds objects of other data ({', '.join(differ)} differ).",
+                path=folder,
+                fix="give another --out, or remove this folder and the file beside it.",
+            )
+        return parameters
+    folder.mkdir(parents=True, exist_ok=True)
+    io.write_manifest(folder, "object_database", parameters, 0, source)
+    return parameters
+
+
+def _loading(dataset: Mapping[str, Any]) -> list[Any]:
+    inner = dataset.get("dataset", dataset)
+    steps = [step for step in inner["pipeline"] if _name(step) in LOADERS]
+    names = {_name(step) for step in steps}
+    if "LoadAnnotations3D" not in names or len(names) < 2:
+        raise ValueError(
+            f"expected a training pipeline that loads points and boxes, got {sorted(names)}; give "
+            "a detection config"
+        )
+    return steps
+
+
+def _open(dataset: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    compat.apply()
+    inner = copy.deepcopy(dict(dataset.get("dataset", dataset)))
+    inner["pipeline"] = _loading(dataset)
+    frames = SeededDetections(inner)
+    return frames, tuple(frames.metainfo["classes"])
+
+
+def _cut(frames: Any, row: int, folder: Path, classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Write the objects of a frame; their records, with paths relative to the database."""
+    with seeded(row):
+        sample = frames.dataset.pipeline(frames.dataset.get_data_info(frames.indices[row]))
+    boxes, labels = sample["gt_bboxes_3d"], sample["gt_labels_3d"]
+    rows = boxes.tensor.numpy()
+    centred = np.concatenate([boxes.gravity_center.numpy(), rows[:, 3:7]], axis=1)
+    points = sample["points"].tensor.numpy()
+    inside = points_in_boxes(points, centred)  # (N, M)
+    records = []
+    for k, label in enumerate(labels):
+        own = points[inside[:, k]].copy()
+        if label < 0 or not len(own):
+            continue
+        own[:, :3] -= rows[k, :3]
+        path = folder / f"{row:06d}_{classes[label]}_{k}.bin"
+        with io.atomic_write(path, sync=False) as temporary:
+            own.astype(np.float32).tofile(temporary)
+        records.append(
+            {
+                "name": classes[label],
+                "path": f"{folder.name}/{path.name}",
+                "image_idx": row,
+                "gt_idx": k,
+                "box3d_lidar": rows[k],
+                "num_points_in_gt": len(own),
+                "difficulty": 0,
+                "group_id": k,
+            }
+        )
+    return records
+
+
+def _name(step: Mapping[str, Any]) -> str:
+    kind = step["type"]
+    return str(getattr(kind, "__name__", kind)).rsplit(".", 1)[-1]

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Objects cut out of frames and pasted into others."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lidistill import compat, io
+from lidistill.datasets.bev.paste import PasteObjects
+from lidistill.datasets.detections import SeededDetections, seeded
+from lidistill.engine.configs.read import load_config
+from lidistill.engine.offline.object_database import make_database
+from lidistill.geometry.boxes import points_in_boxes
+from lidistill.ops.boxes.rotated_iou import rotated_overlap
+from tests.conftest import ROOT
+
+compat.apply()
+
+
+@pytest.fixture(scope="module")
+def dataset(converted_world):
+    cfg = load_config(
+        ROOT / "configs/detection/centerpoint_pillar_world.py",
+        data_root=str(converted_world / "nuscenes"),
+    )
+    return cfg.train_dataloader["dataset"]
+
+
+@pytest.fixture(scope="module")
+def database(dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("objects") / "dbinfos_train.pkl"
+    counts = make_database(dataset, out, "test")
+    assert counts["car"] > 20
+    return out
+
+
+def frame(dataset, row=0):
+    inner = dict(dataset["dataset"])
+    inner["pipeline"] = inner["pipeline"][:2]  # points, boxes
+    frames = SeededDetections(inner)
+    return frames.dataset.pipeline(frames.dataset.get_data_info(row)), frames.metainfo["classes"]
+
+
+def test_a_database_holds_what_is_in_the_boxes(dataset, database):
+    sample, classes = frame(dataset)
+    boxes = sample["gt_bboxes_3d"]
+    centred = torch.cat([boxes.gravity_center, boxes.tensor[:, 3:7]], 1).numpy()
+    held = points_in_boxes(sample["points"].tensor.numpy(), centred).sum(0)
+    objects = io.load_pickle(database)
+    mine = {item["gt_idx"]: item for items in objects.values() for item in items
+            if item["image_idx"] == 0}  # fmt: skip
+    assert {k: mine[k]["num_points_in_gt"] for k in mine} == {
+        k: int(held[k]) for k in range(len(held)) if held[k] and sample["gt_labels_3d"][k] >= 0
+    }
+    for k, item in mine.items():
+        assert item["name"] == classes[sample["gt_labels_3d"][k]]
+        points = np.fromfile(database.parent / item["path"], np.float32).reshape(-1, 4)
+        assert len(points) == item["num_points_in_gt"]
+        box = centred[k : k + 1].copy()
+        box[0, :3] = [0, 0, box[0, 5] / 2]  # the files count from the middle of the bottom
+        box[0, 3:6] += 1e-3
+        assert points_in_boxes(points, box).all()
+    assert io.read_manifest(database)["count"] == sum(map(len, objects.values()))
+
+
+def test_an_interrupted_run_goes_on(dataset, database):
+    parts = sorted(database.with_suffix("").glob("[0-9]*[0-9].pkl"))
+    before = [part.stat().st_mtime_ns for part in parts]
+    (database.with_suffix("") / parts[-1].name).unlink()
+    make_database(dataset, database, "test")
+    after = [part.stat().st_mtime_ns for part in parts]
+    assert after[:-1] == before[:-1]
+    assert after[-1] != before[-1]
+
+
+def test_objects_of_other_data_are_not_mixed(dataset, database):
+    other = {"dataset": {**dataset["dataset"], "ann_file": "lidistill_infos_val.pkl"}}
+    with pytest.raises(io.DataError, match="infos differ"):
+        make_database(other, database, "test")
+
+
+def paste(database, classes, counts, **options):
+    return PasteObjects(database, classes, counts, columns=4, use_dim=[0, 1, 2, 3], **options)
+
+
+def test_pasted_objects_stand_free_with_their_points(dataset, database):
+    sample, classes = frame(dataset)
+    before = sample["gt_bboxes_3d"].tensor.clone()
+    labels = sample["gt_labels_3d"].copy()
+    step = paste(database, classes, {"car": 60, "pedestrian": 60})
+    with seeded(3):
+        done = step(sample)
+    boxes = done["gt_bboxes_3d"]
+    assert len(boxes) > len(before) + 5
+    assert torch.equal(boxes.tensor[: len(before)], before)
+    assert done["gt_labels_3d"][: len(labels)].tolist() == labels.tolist()
+    added = boxes[len(before) :]
+    area = rotated_overlap(added.bev, boxes.bev)
+    area[torch.arange(len(added)), torch.arange(len(before), len(boxes))] = 0
+    assert area.max() == 0
+    centred = torch.cat([added.gravity_center, added.dims, added.tensor[:, 6:7]], 1).numpy()
+    centred[:, 3:6] += 1e-3
+    counts = points_in_boxes(done["points"].tensor.numpy(), centred).sum(0)
+    assert counts.min() >= 5
+    for name in ("car", "pedestrian"):
+        assert (done["gt_labels_3d"] == classes.index(name)).sum() <= 60
+    again, _ = frame(dataset)
+    with seeded(3):
+        again = step(again)  # whatever was drawn before
+    assert torch.equal(again["gt_bboxes_3d"].tensor, boxes.tensor)
+    assert torch.equal(again["points"].tensor, done["points"].tensor)
+
+
+def test_enough_objects_and_no_room_change_nothing(dataset, database):
+    sample, classes = frame(dataset)
+    points = sample["points"].tensor.clone()
+    for counts in ({"car": 0}, {}):
+        assert torch.equal(paste(database, classes, counts)(sample)["points"].tensor, points)
+    none = paste(database, classes, {"car": 60}, min_points=10**6)
+    assert torch.equal(none(sample)["points"].tensor, points)
+
+
+def test_a_frame_without_boxes_is_filled(dataset, database):
+    sample, classes = frame(dataset)
+    sample["gt_bboxes_3d"] = sample["gt_bboxes_3d"][:0]
+    sample["gt_labels_3d"] = sample["gt_labels_3d"][:0]
+    with seeded(0):
+        done = paste(database, classes, {"car": 3})(sample)
+    assert 1 <= len(done["gt_bboxes_3d"]) <= 3
+
+
+def test_mistakes_are_named(dataset, database, tmp_path):
+    sample, classes = frame(dataset)
+    with pytest.raises(ValueError, match="not among the classes"):
+        PasteObjects(database, classes, {"tram": 1})
+    with pytest.raises(ValueError, match="points have 4 columns, use_dim of PasteObjects names 5"):
+        PasteObjects(database, classes, {"car": 1})(sample)
+    with pytest.raises(io.DataError, match="lidistill object_database"):
+        paste(tmp_path / "none.pkl", classes, {"car": 60})(sample)
+    with pytest.raises(ValueError, match=r"FILE\.pkl"):
+        make_database(dataset, tmp_path / "x", "test")
+    with pytest.raises(ValueError, match="loads points and boxes"):
+        make_database({"pipeline": []}, tmp_path / "x.pkl", "test")
