@@ -10,6 +10,7 @@ from typing import Any
 
 from lidistill.converters.folds import FOLDER, make_folds
 from lidistill.converters.kitti.convert import convert_kitti
+from lidistill.converters.kitti.splits import BY_DRIVE
 from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
 from lidistill.engine.configs.read import map_strings
 from lidistill.evidence.worlds import World
@@ -58,7 +59,7 @@ class RealFolds(World):
         """Folder of the data, converted, with superpixels and folds."""
         from lidistill.converters.superpixels.make import make_superpixels
 
-        home = Path(os.environ.get(VARIABLE, "data/real"))
+        home = real_home()
         if not (home / "semantic_kitti" / "sequences").is_dir():
             raise DataError(
                 "Expected semantic_kitti/sequences/ below this folder: SemanticKITTI's scans, "
@@ -84,4 +85,48 @@ class RealFolds(World):
         map_strings(cfg._cfg_dict, lambda text: text.replace(WRITTEN, fold))
 
 
+@dataclass(frozen=True)
+class RealDrives(World):
+    """Labelled frames of four KITTI drives: 0005 and 0001 to train on, 0009 and 0052 to score."""
+
+    layout: str = "kitti"
+
+    @property
+    def words(self) -> str:
+        """For the record."""
+        return (
+            "real: KITTI drives 0005 and 0001 (train), 0009 and 0052 (val); no street is in both; "
+            "four places in all, one of them nearly one view"
+        )
+
+    @property
+    def key(self) -> str:
+        """Folder of trainings."""
+        return "real_drives"
+
+    def for_choices(self) -> RealDrives:
+        """There is no second real world; settings are those chosen on the embedded one."""
+        return self
+
+    def root(self) -> Path:
+        """Folder in KITTI's object layout, converted."""
+        root = real_home() / "kitti_drives"
+        if not (root / "training" / "label_2").is_dir():
+            raise DataError(
+                "Expected kitti_drives/training/label_2: labelled frames of four KITTI drives.",
+                path=root,
+                fix=f"put or link them there (docs/real_data.md), or name the folder above it in "
+                f"{VARIABLE}",
+            )
+        with exclusive(root / ".converted", "converts"):
+            convert_kitti(root, split=None if (root / "ImageSets").is_dir() else BY_DRIVE)
+        return root
+
+
+def real_home() -> Path:
+    """Folder above the real data sets."""
+    return Path(os.environ.get(VARIABLE, "data/real"))
+
+
 FOLDS = RealFolds()
+DRIVES = RealDrives()

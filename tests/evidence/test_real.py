@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from lidistill.engine.configs.read import load_config
-from lidistill.evidence.plans import real_segmentation
-from lidistill.evidence.real import FOLDS, VARIABLE, RealFolds
+from lidistill.evidence.plans import real_detection, real_segmentation
+from lidistill.evidence.real import DRIVES, FOLDS, VARIABLE, RealFolds
 from lidistill.io import DataError
 from tests.kitti_roots import semantic_root
 
@@ -51,3 +51,17 @@ def test_the_root_is_made_ready_once(
     ]
     assert len(list((root / "superpixels/slic_150").glob("*.png"))) == 2
     assert folds.root() == root
+
+
+def test_drives_are_converted_with_their_own_lists(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, converted_world: Path
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path))
+    with pytest.raises(DataError, match="four KITTI drives"):
+        DRIVES.root()
+    home = tmp_path / "kitti_drives"
+    home.mkdir()
+    for part in ("training", "testing", "ImageSets"):
+        (home / part).symlink_to(converted_world / "kitti" / part)
+    assert (DRIVES.root() / "kitti_infos_val.pkl").is_file()
+    assert real_detection.table().world is DRIVES
