@@ -30,7 +30,7 @@ VERBS = {
     "superpixels": "lidistill.converters.superpixels.cli",
     "object_bank": "lidistill.converters.object_bank.cli",
     "object_database": "lidistill.engine.offline.object_database",
-    "pairs": "lidistill.visualization.pairs_cli",
+    "pairs": "lidistill.visualization.cameras.pairs_cli",
     "teacher_regions": "lidistill.engine.offline.teacher_regions",
     "cache_teacher": "lidistill.engine.offline.cache_teacher",
     "train": "lidistill.engine.train",

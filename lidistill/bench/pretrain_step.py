@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bench of one SLidR pretraining step on the demo config: reading a batch, and training on it.
+"""Bench of SLidR pretraining steps: reading a batch, and training on it.
 
-The authors' release cannot run these on a CPU, so there is no reference. The data are the embedded
-world; weights of the image teacher are random, which costs the same.
+The authors' release cannot run these on a CPU, so there is no reference. The demo's data are the
+embedded world; weights of the image teacher are random, which costs the same.
 """
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from lidistill.bench.case import Case
 from lidistill.provenance import CHECKOUT
 
 CONFIG = CHECKOUT / "configs" / "slidr" / "demo_pretrain.py"
+KITTI_CONFIG = CHECKOUT / "configs" / "slidr" / "real_pretrain.py"
 WORLD = Path("work_dirs/bench/world")
 _SCRATCH: list[tempfile.TemporaryDirectory[str]] = []  # lives as long as the process
 
@@ -26,8 +30,13 @@ def cases(size: str) -> list[Case]:
         size: "full" = the demo's world; "quick" = the tiny one, in a temporary folder.
 
     Returns:
-        Reading one batch, and one training step.
+        Of the demo: reading one batch, and one training step; and :func:`kitti_cases`.
     """
+    return [*demo_cases(size), *kitti_cases(size)]
+
+
+def demo_cases(size: str) -> list[Case]:
+    """Reading one batch of the demo, and one training step."""
     from mmengine.optim import build_optim_wrapper
     from mmengine.runner import Runner, set_random_seed
 
@@ -68,3 +77,82 @@ def _scratch_folder() -> Path:
 def _describe(batch: Any) -> str:
     images = " x ".join(map(str, batch.images.shape))
     return f"{images} images, {len(batch.voxel_coords)} voxels, {len(batch.pair_point)} pairs"
+
+
+def kitti_cases(size: str) -> list[Case]:
+    """Where the time of a step on KITTI's pairs goes: reading, teacher, student, the rest.
+
+    The data are real where ``LIDISTILL_REAL_ROOT`` names them (docs/real_data.md), and otherwise a
+    tiny embedded world in KITTI's layout. What the whole step takes more than teacher and student
+    is regions, heads, loss and optimizer.
+
+    Args:
+        size: "full" = the config's batch of four; "quick" = two frames of the tiny world.
+
+    Returns:
+        Reading one batch; the whole training step; its teacher; its student, forward and backward.
+    """
+    from mmengine.optim import build_optim_wrapper
+    from mmengine.runner import Runner, set_random_seed
+
+    from lidistill import compat
+    from lidistill.datasets.sampler import Draw
+    from lidistill.distill.calls import call_model
+    from lidistill.distill.image_to_lidar import VOXEL_INPUTS
+    from lidistill.engine.configs.read import load_config
+    from lidistill.engine.test import drop_teacher_checkpoints
+    from lidistill.evidence.real import FOLDS, VARIABLE
+    from lidistill.registry import MODELS
+
+    compat.apply()
+    real = size == "full" and VARIABLE in os.environ
+    words = "real pairs" if real else "embedded world tiny"
+    config = load_config(KITTI_CONFIG, data_root=str(FOLDS.root() if real else _tiny_root()))
+    if not real:
+        config.train_dataloader.dataset.ann_file = "kitti_infos_train.pkl"
+        config.train_dataloader.batch_size = 4 if size == "full" else 2
+    drop_teacher_checkpoints(config)
+    set_random_seed(0)
+    loader = Runner.build_dataloader(config.train_dataloader, seed=0)
+    model = MODELS.build(config.model).train()
+    optimizer = build_optim_wrapper(model, config.optim_wrapper)
+    spread = max(1, len(loader.dataset) // loader.batch_size)
+
+    def read() -> Any:
+        draws = [Draw(k * spread, seed=k) for k in range(loader.batch_size)]
+        return loader.collate_fn([loader.dataset[draw] for draw in draws])
+
+    data = read()
+    batch = data["inputs"]
+
+    def student() -> torch.Tensor:
+        features = call_model(model.student, batch, VOXEL_INPUTS, "tensor", training=True)
+        torch.autograd.backward(features.sum())
+        model.zero_grad()
+        return features.detach()
+
+    images = " x ".join(map(str, batch.images.shape))
+    words = (
+        f"{words}, {images} images, {len(batch.voxel_coords)} voxels, {len(batch.pair_point)} pairs"
+    )
+    return [
+        Case("slidr_kitti_read_batch", words, None, read),
+        Case("slidr_kitti_train_step", words, None, lambda: model.train_step(data, optimizer)),
+        Case("slidr_kitti_teacher", words, None, lambda: model.teachers["image"](batch)),
+        Case("slidr_kitti_student", words, None, student),
+    ]
+
+
+def _tiny_root() -> Path:
+    """A tiny world in KITTI's layout with superpixels."""
+    from lidistill.converters.kitti.convert import convert_kitti
+    from lidistill.converters.superpixels.make import make_superpixels
+    from lidistill.evidence.real import SIGMA, SUPERPIXELS
+    from lidistill.world import generate
+
+    folder = _scratch_folder()
+    generate(folder, layout="kitti", preset="tiny", seed=0)
+    root = folder / "kitti"
+    infos = convert_kitti(root)["train"]
+    make_superpixels(infos, root, root / SUPERPIXELS, sigma=SIGMA, jobs=1)
+    return root

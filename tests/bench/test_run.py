@@ -155,7 +155,7 @@ def test_discovery_leaves_the_machinery_out():
 
 
 def benchmark_params() -> list:
-    slow = dict.fromkeys(("pretrain_step", "kitti_step"), pytest.mark.slow)  # make worlds
+    slow = {"pretrain_step": pytest.mark.slow}  # makes worlds of its own
     return [pytest.param(name, marks=slow.get(name, ())) for name in bench.benchmark_names()]
 
 

@@ -11,7 +11,7 @@ import pytest
 from lidistill.cli import main
 from lidistill.datasets.loading import LoadImages, LoadPoints
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
-from lidistill.visualization.pairs_cli import WIDE, chosen_rows, frame_picture
+from lidistill.visualization.cameras.pairs_cli import WIDE, chosen_rows, frame_picture
 
 
 @pytest.fixture
