@@ -12,6 +12,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -60,7 +61,7 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        part: ``packages``, ``device``, ``bridges`` or ``data``.
+        part: ``packages``, ``device``, ``bridges``, ``data`` or ``ops``.
         name: What was looked at.
         state: ``ok``; ``note`` for what may be missing; ``missing`` for what is needed.
         detail: Version, place or reason.
@@ -80,6 +81,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--imports", action="store_true", help=f"import these too: {', '.join(sorted(SLOW))}"
     )
+    parser.add_argument(
+        "--ops", action="store_true", help="list mmcv's compiled ops one by one: what answers each"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 
@@ -92,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
     sys.stderr.write(f"importing {words}\n")
     sys.stderr.flush()
     findings = examine(args.data, imports=args.imports)
+    findings += find_ops(one_by_one=args.ops)
     if args.json:
         console.print_json(data=[asdict(finding) for finding in findings])
     else:
@@ -123,6 +128,40 @@ def examine(data: Path, imports: bool = True) -> list[Finding]:
         for bridge in compat.bridges()
     ]
     return [*found, *find_data(data)]
+
+
+def find_ops(one_by_one: bool = False) -> list[Finding]:
+    """What answers where mmcv's Python half asks for its compiled one.
+
+    Args:
+        one_by_one: A finding for each op, grouped by mmcv's modules; else only their number.
+
+    Returns:
+        ``ok`` for ops that are there; a ``note`` about those that are not: nothing of lidistill's
+        needs them.
+    """
+    from lidistill.ops.mmcv import ext
+
+    try:
+        every = ext.ops()
+    except ImportError as error:
+        return [Finding("ops", "mmcv", "missing", str(error), "pip install mmcv-lite==2.1.0")]
+    missing = "not here: fails when called, saying who asked"
+    if one_by_one:
+        return [
+            Finding(
+                "ops",
+                f"{op.layer.removeprefix('mmcv.ops.')}: {op.name}",
+                "ok" if op.answer else "note",
+                op.answer or missing,
+            )
+            for op in every
+        ]
+    answers = Counter(op.answer.partition(":")[0] for op in every)
+    detail = ", ".join(f"{count} by {who}" for who, count in answers.items() if who)
+    detail += f", {answers['']} {missing}" if answers[""] else ""
+    detail = f"{detail}; one by one: lidistill doctor --ops"
+    return [Finding("ops", f"mmcv's {len(every)} compiled ops", "ok", detail)]
 
 
 def _packages(imports: bool) -> Iterator[Finding]:

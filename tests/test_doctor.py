@@ -169,8 +169,37 @@ def test_this_environment_is_healthy(tmp_path, capsys):
     findings = json.loads(capsys.readouterr().out)
     missing = [finding for finding in findings if finding["state"] == "missing"]
     assert (code, missing) == (0, [])
-    assert {finding["part"] for finding in findings} == {"packages", "device", "bridges", "data"}
+    assert {finding["part"] for finding in findings} == {
+        "packages",
+        "device",
+        "bridges",
+        "data",
+        "ops",
+    }
     assert "spconv-cpu" in {finding["name"] for finding in findings}
+
+
+def test_ops_are_counted_and_listed_one_by_one():
+    (total,) = doctor.find_ops()
+    every = {finding.name: finding for finding in doctor.find_ops(one_by_one=True)}
+    assert total.state == "ok"
+    assert f"{len(every)} compiled ops" in total.name
+    assert every["roi_align: roi_align_forward"].state == "ok"
+    assert all(finding.part == "ops" and not finding.fix for finding in every.values())
+    ours = [finding for finding in every.values() if finding.detail.startswith("lidistill: ")]
+    if ours:  # over compiled mmcv there are none
+        assert every["roi_align: roi_align_forward"].detail.endswith("mmcv.image_functions")
+        assert every["tin_shift: tin_shift_forward"].state == "note"
+        assert f"{len(ours)} by lidistill" in total.detail
+
+
+def test_without_mmcv_its_ops_are_missing(monkeypatch):
+    from lidistill.ops.mmcv import ext
+
+    monkeypatch.delitem(sys.modules, ext.MODULE, raising=False)
+    monkeypatch.setattr(ext.importlib.util, "find_spec", lambda name: None)
+    (found,) = doctor.find_ops()
+    assert (found.state, found.fix) == ("missing", "pip install mmcv-lite==2.1.0")
 
 
 def test_what_nothing_needs_is_only_noted(monkeypatch):

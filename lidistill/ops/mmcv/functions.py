@@ -70,8 +70,7 @@ def dynamic_voxelize_forward(
 def _expect_3d(dimensions: int) -> None:
     if dimensions != 3:
         raise NotImplementedError(
-            f"expected voxels of NDim=3, got {dimensions}; lidistill's stand-in has only these: "
-            "build compiled mmcv into an environment of its own with: make mmcv"
+            f"expected voxels of NDim=3, got {dimensions}; lidistill's stand-in has only these"
         )
 
 

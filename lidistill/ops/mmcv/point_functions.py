@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from lidistill.ops.points import point_sets
+from lidistill.ops.points import point_sets, stacked
 
 
 def furthest_point_sampling_forward(
@@ -173,6 +173,57 @@ def roipoint_pool3d_forward(
     pooled_empty_flag.copy_(empty)
 
 
+# --- samples one behind the other -----------------------------------------------------------------
+
+
+def stack_ball_query_forward(
+    new_xyz_tensor: Tensor,
+    new_xyz_batch_cnt: Tensor,
+    xyz_tensor: Tensor,
+    xyz_batch_cnt: Tensor,
+    idx_tensor: Tensor,
+    max_radius: float,
+    nsample: int,
+) -> None:
+    """Fill ``idx_tensor`` (M, K)."""
+    sets = (xyz_tensor, xyz_batch_cnt, new_xyz_tensor, new_xyz_batch_cnt)
+    idx_tensor.copy_(stacked.stacked_ball_query(*sets, max_radius, nsample))
+
+
+def stack_group_points_forward(
+    features_tensor: Tensor,
+    features_batch_cnt_tensor: Tensor,
+    idx_tensor: Tensor,
+    idx_batch_cnt_tensor: Tensor,
+    out_tensor: Tensor,
+    b: int,
+    m: int,
+    c: int,
+    nsample: int,
+) -> None:
+    """Fill ``out_tensor`` (M, C, K)."""
+    counts, rows = features_batch_cnt_tensor, idx_tensor
+    taken = stacked.stacked_gather(features_tensor, counts, rows, idx_batch_cnt_tensor)
+    out_tensor.copy_(taken)
+
+
+def stack_group_points_backward(
+    grad_out_tensor: Tensor,
+    idx_tensor: Tensor,
+    idx_batch_cnt_tensor: Tensor,
+    features_batch_cnt_tensor: Tensor,
+    grad_features_tensor: Tensor,
+    b: int,
+    c: int,
+    m: int,
+    n: int,
+    nsample: int,
+) -> None:
+    """Fill ``grad_features_tensor`` (N, C)."""
+    counts = (features_batch_cnt_tensor, idx_tensor, idx_batch_cnt_tensor)
+    grad_features_tensor.copy_(stacked.stacked_scatter(grad_out_tensor, n, *counts))
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (
@@ -188,5 +239,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
         group_points_forward,
         group_points_backward,
         roipoint_pool3d_forward,
+        stack_ball_query_forward,
+        stack_group_points_forward,
+        stack_group_points_backward,
     )
 }
