@@ -134,7 +134,7 @@ def find_ops(one_by_one: bool = False) -> list[Finding]:
     """What answers where mmcv's Python half asks for its compiled one.
 
     Args:
-        one_by_one: A finding for each op, grouped by mmcv's modules; else only their number.
+        one_by_one: A finding for each op, in the order of mmcv's modules; else only their number.
 
     Returns:
         ``ok`` for ops that are there; a ``note`` about those that are not: nothing of lidistill's
@@ -146,20 +146,19 @@ def find_ops(one_by_one: bool = False) -> list[Finding]:
         every = ext.ops()
     except ImportError as error:
         return [Finding("ops", "mmcv", "missing", str(error), "pip install mmcv-lite==2.1.0")]
-    missing = "not here: fails when called, saying who asked"
     if one_by_one:
         return [
             Finding(
                 "ops",
-                f"{op.layer.removeprefix('mmcv.ops.')}: {op.name}",
+                op.name,
                 "ok" if op.answer else "note",
-                op.answer or missing,
+                op.answer or f"not here: {op.layer} fails when called",
             )
             for op in every
         ]
     answers = Counter(op.answer.partition(":")[0] for op in every)
     detail = ", ".join(f"{count} by {who}" for who, count in answers.items() if who)
-    detail += f", {answers['']} {missing}" if answers[""] else ""
+    detail += f", {answers['']} not here (fail when called)" if answers[""] else ""
     detail = f"{detail}; one by one: lidistill doctor --ops"
     return [Finding("ops", f"mmcv's {len(every)} compiled ops", "ok", detail)]
 
