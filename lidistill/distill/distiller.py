@@ -113,6 +113,10 @@ class Distiller(BaseModel):
         """What the student is trained on: the batch, unless a method changes its labels."""
         return batch
 
+    def teacher_batch(self, _name: str, batch: Any) -> Any:
+        """What a teacher sees: the batch, unless a method shows it more than the student."""
+        return batch
+
     def observe(self, name: str, value: float) -> None:
         """Log a number beside the losses and in the audit (regions kept, pairs used, ...)."""
         self.observations[name] = float(value)
@@ -143,7 +147,10 @@ class Distiller(BaseModel):
         Under autocast the student alone is half; what is tapped comes as float32, and connectors
         and losses compute in it. A teacher has a type of its own.
         """
-        teachers = {name: teacher(batch) for name, teacher in self.teachers.items()}
+        teachers = {
+            name: teacher(self.teacher_batch(name, batch))
+            for name, teacher in self.teachers.items()
+        }
         seen = self.student_batch(batch, teachers)
         labelled = labelled_rows(seen)
         if not all(labelled):

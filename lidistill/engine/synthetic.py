@@ -64,6 +64,7 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
     from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
     from mmengine.structures import InstanceData
 
+    from lidistill.datasets.object_complete import TEACHER_POINTS, SplitObjectComplete
     from lidistill.distill.detectors.heads import class_count
     from lidistill.distill.detectors.places import point_range
 
@@ -99,6 +100,8 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
         )
         samples.append(sample)
     batch = {"inputs": {"points": clouds}, "data_samples": samples}
+    if has_step(cfg.get("train_dataloader"), SplitObjectComplete):
+        batch["inputs"][TEACHER_POINTS] = clouds
     return with_cameras(batch, cfg.get("train_dataloader"), model)
 
 
@@ -114,3 +117,10 @@ def point_numbers(node: Any) -> int:
     if isinstance(node, list | tuple):
         return max((point_numbers(item) for item in node), default=4)
     return 4
+
+
+def has_step(node: Any, step: type) -> bool:
+    """Whether a pipeline, somewhere in a config, has a transform."""
+    if isinstance(node, Mapping):
+        return node.get("type") is step or any(has_step(item, step) for item in node.values())
+    return isinstance(node, list | tuple) and any(has_step(item, step) for item in node)

@@ -23,12 +23,14 @@ class World:
         folder: of both layouts.
         seed: it is made with.
         superpixels: whether image-to-LiDAR pretraining needs them.
+        bank: whether a teacher sees object-complete frames (nuScenes layout).
     """
 
     layout: str
     folder: Path = Path("data/evidence_world")
     seed: int = 0
     superpixels: bool = False
+    bank: bool = False
 
     @property
     def words(self) -> str:
@@ -62,9 +64,20 @@ class World:
                 convert_kitti(root)
             else:
                 convert_nuscenes(root, slidr_runs.version_of(root))
+                if self.bank:
+                    _make_bank(root)
         return root
+
+
+def _make_bank(root: Path) -> None:
+    """Objects of all frames, where every line of a table looks for them."""
+    from lidistill.converters.object_bank.build import build_bank
+    from lidistill.converters.object_bank.sources.nuscenes import NuScenesSource
+
+    build_bank(NuScenesSource(root, slidr_runs.version_of(root)), root / "object_bank")
 
 
 KITTI = World("kitti")
 NUSCENES = World("nuscenes")
 PAIRS = World("nuscenes", superpixels=True)
+COMPLETE = World("nuscenes", bank=True)

@@ -112,7 +112,7 @@ def draw(model: Distiller, batch: PairBatch) -> Any:
     batch = batch.to(next(model.parameters()).device)
     with model.student_taps.capture(model.student) as student:
         call_model(model.student, batch, model.student_inputs, "tensor", training=False)
-    teachers = {name: teacher(batch) for name, teacher in model.teachers.items()}
+    teachers = {n: teacher(model.teacher_batch(n, batch)) for n, teacher in model.teachers.items()}
     view: View = next(iter(views(model.connectors, student, teachers).values()))
     seen = batch.point_to_voxel >= 0
     rows = view.points[batch.point_to_voxel[seen]]

@@ -184,6 +184,24 @@ def pivotal_logits(
     return (mask * gap).sum() / (mask.sum() + eps)
 
 
+def confident_boxes(student: Tensor, teacher: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Box regressions where a teacher is confident: their mean absolute difference.
+
+    Args:
+        student: (R, n) numbers of a box, as the head gives them.
+        teacher: (R, n) of the same head.
+        weights: (R,) the teacher's confidence; None = 1.
+
+    Returns:
+        Scalar, the sum over numbers, the mean over places; zero with gradient if there are none.
+    """
+    student, teacher = check_rows(student, teacher, same_width=True)
+    shares = row_weights(student, weights)
+    if shares is None:
+        return zero_loss(student, teacher)
+    return (shares * (student - teacher).abs().sum(1)).sum()
+
+
 def pivotal_weights(teacher: Tensor, target_heatmap: Tensor) -> Tensor:
     """The shipped mask of the above: the teacher's confidence times the ground truth's Gaussian.
 

@@ -8,5 +8,15 @@ from lidistill.methods.scalr import ScaLR
 from lidistill.methods.slidr import SLidR
 from lidistill.methods.stslidr import STSLidR
 from lidistill.methods.unidistill import UniDistill
+from lidistill.methods.xray import XRay
 
-__all__ = ["PPKT", "FeatureKD", "PointDistiller", "SLidR", "STSLidR", "ScaLR", "UniDistill"]
+__all__ = [
+    "PPKT",
+    "FeatureKD",
+    "PointDistiller",
+    "SLidR",
+    "STSLidR",
+    "ScaLR",
+    "UniDistill",
+    "XRay",
+]

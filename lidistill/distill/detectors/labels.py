@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lidistill.datasets.detections import NO_LABELS
 from lidistill.distill.unlabelled import is_labelled
 from lidistill.ops.boxes.rotated_iou import rotated_iou
 
@@ -80,6 +81,46 @@ def add_teacher_boxes(
         labelled.append(changed)
         added += len(rows)
     return labelled, added
+
+
+def pseudo_labels(
+    samples: Sequence[Any], predictions: Sequence[Any], setting: TeacherBoxes
+) -> tuple[list[Any], int]:
+    """Samples whose frames without labels take a teacher's boxes for them.
+
+    Args:
+        samples: mmdet3d's data samples; labelled ones pass as they are.
+        predictions: the same samples with ``pred_instances_3d``, in the same frame.
+        setting: see there; ``known`` has no meaning.
+
+    Returns:
+        New samples, all of them labelled now, and how many boxes were given.
+    """
+    found, added = [], 0
+    for sample, prediction in zip(samples, predictions, strict=True):
+        if is_labelled(sample):
+            found.append(sample)
+            continue
+        empty, given = sample.get(NO_LABELS), prediction.pred_instances_3d
+        _check(empty, given)
+        rows = sure_boxes(
+            (empty.bboxes_3d.tensor, empty.labels_3d),
+            (given.bboxes_3d.tensor, given.labels_3d, given.scores_3d),
+            setting,
+        )
+        changed = sample.clone()
+        delattr(changed, NO_LABELS)
+        instances = empty.new()
+        for name in list(instances.keys()):
+            delattr(instances, name)  # an InstanceData keeps one length
+        device = empty.labels_3d.device
+        chosen = given.bboxes_3d[rows.to(given.bboxes_3d.tensor.device)].to(device)
+        instances.bboxes_3d = chosen
+        instances.labels_3d = given.labels_3d[rows].to(device)
+        changed.gt_instances_3d = instances
+        found.append(changed)
+        added += len(rows)
+    return found, added
 
 
 def boxes_of(predictions: Sequence[Any], setting: TeacherBoxes) -> list[Tensor]:
