@@ -99,9 +99,10 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
             labels_3d=torch.arange(6) % classes,
         )
         samples.append(sample)
-    batch = {"inputs": {"points": clouds}, "data_samples": samples}
+    inputs = {"points": clouds}
     if has_step(cfg.get("train_dataloader"), SplitObjectComplete):
-        batch["inputs"][TEACHER_POINTS] = clouds
+        inputs[TEACHER_POINTS] = clouds
+    batch = {"inputs": inputs, "data_samples": samples}
     return with_cameras(batch, cfg.get("train_dataloader"), model)
 
 
