@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """X-Ray's transforms and taps for a CenterPoint of two tasks."""
 
-from lidistill.datasets.object_complete import ComposeObjectComplete, SplitObjectComplete
+from lidistill.datasets.object_complete.transforms import ComposeObjectComplete, SplitObjectComplete
 
 both = dict(type=ComposeObjectComplete, bank="object_bank", view="both")
 split = dict(type=SplitObjectComplete)

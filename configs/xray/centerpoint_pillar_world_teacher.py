@@ -6,7 +6,7 @@ from mmengine.config import read_base
 with read_base():
     from ..detection.centerpoint_pillar_world import *
 
-from lidistill.datasets.object_complete import ComposeObjectComplete
+from lidistill.datasets.object_complete.transforms import ComposeObjectComplete
 
 complete = dict(type=ComposeObjectComplete, bank=f"{data_root}/object_bank")
 train_dataloader["dataset"]["dataset"].update(

@@ -64,7 +64,7 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
     from mmdet3d.structures import Det3DDataSample, LiDARInstance3DBoxes
     from mmengine.structures import InstanceData
 
-    from lidistill.datasets.object_complete import TEACHER_POINTS, SplitObjectComplete
+    from lidistill.datasets.object_complete.transforms import TEACHER_POINTS, SplitObjectComplete
     from lidistill.distill.detectors.heads import class_count
     from lidistill.distill.detectors.places import point_range
 

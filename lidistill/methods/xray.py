@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from lidistill.datasets.object_complete import TEACHER_POINTS
+from lidistill.datasets.object_complete.transforms import TEACHER_POINTS
 from lidistill.distill.connectors import check_widths
 from lidistill.distill.detectors.choices import Foreground, Scene
 from lidistill.distill.detectors.heads import check_heads

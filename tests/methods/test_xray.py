@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from lidistill.datasets.detections import strip_labels
-from lidistill.datasets.object_complete import TEACHER_POINTS
+from lidistill.datasets.object_complete.transforms import TEACHER_POINTS
 from lidistill.distill.audit import audit
 from lidistill.methods.xray import XRay
 from tests.methods import small_detectors

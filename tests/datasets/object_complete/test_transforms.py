@@ -15,7 +15,7 @@ from lidistill.converters.object_bank.compose import compose
 from lidistill.converters.object_bank.export import export_frames
 from lidistill.converters.object_bank.options import BankOptions
 from lidistill.converters.object_bank.sources.nuscenes import NuScenesSource
-from lidistill.datasets.object_complete import (
+from lidistill.datasets.object_complete.transforms import (
     TEACHER_POINTS,
     ComposeObjectComplete,
     SplitObjectComplete,
