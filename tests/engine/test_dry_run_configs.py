@@ -26,6 +26,7 @@ SLOW = (
     "pointdistiller/pointrcnn_world",
     "scalr/demo_pretrain",
     "slidr/demo_teacher",
+    "unidistill/lidar_to_camera_world",
     "downstream/minkunet_semantickitti",
     "slidr/real_pretrain",
 )
