@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lidistill.export.cli import add_output, output_of, written
 
-HELP = "read weights of SLidR, OpenPCDet, mmdet3d or torchsparse into a student"
+HELP = "read weights of SLidR, OpenPCDet, mmdet3d, torchsparse or BEVDet into ours"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,6 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="who wrote tensors called kernel; auto knows MinkowskiEngine",
     )
+    parser.add_argument(
+        "--config", type=Path, help="of a BEV detector: the checkpoint is read into it"
+    )
+    parser.add_argument(
+        "--boxes",
+        choices=("auto", "mmdet3d-1", "mmdet3d-0"),
+        default="auto",
+        help="with --config: how the head counts yaw and sizes, where the file does not say",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -35,6 +44,12 @@ def run(args: argparse.Namespace) -> int:
     from lidistill.export.importing import import_weights
 
     out = output_of(args)
+    if args.config is not None:
+        from lidistill.export.bev_detectors import import_bev_detector
+
+        report = import_bev_detector(args.checkpoint, args.config, out, args.boxes)
+        sys.stdout.write(report.text() + written(out))
+        return 0
     report = import_weights(args.checkpoint, out, args.head, args.kernels)
     sys.stdout.write(report.text() + written(out))
     return 0

@@ -66,7 +66,7 @@ class CameraAwareDepthNet(nn.Module):
     ) -> None:
         super().__init__()
         self.bins, self.channels = bins, channels
-        self.reduce_conv = _conv(in_channels, mid_channels, 3)
+        self.reduce_conv = _conv(in_channels, mid_channels, 3, bias=True)  # as published weights
         self.bn = nn.BatchNorm1d(CAMERA_NUMBERS)
         self.depth_mlp, self.depth_se = _Mlp(mid_channels), _Gate(mid_channels)
         self.context_mlp, self.context_se = _Mlp(mid_channels), _Gate(mid_channels)
@@ -91,10 +91,12 @@ class CameraAwareDepthNet(nn.Module):
         return self.depth_conv(depth), self.context_conv(context)
 
 
-def _conv(inputs: int, outputs: int, kernel: int, dilation: int = 1) -> nn.Sequential:
+def _conv(
+    inputs: int, outputs: int, kernel: int, dilation: int = 1, bias: bool = False
+) -> nn.Sequential:
     padding = dilation * (kernel // 2)
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation, bias=bias),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     )
