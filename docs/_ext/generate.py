@@ -30,6 +30,7 @@ def write_pages(docs: Path) -> None:
     for name in ("benchmarks", "benchmarks_gpu"):
         pages[f"{name}.md"] = benchmarks(docs / f"{name}.json")
     pages["cli.md"] = verbs()
+    pages["first_real_run.md"] = commands(docs / "first_real_run.json")
     for name, text in pages.items():
         path = folder / name
         if not path.exists() or path.read_text(encoding="utf-8") != text:
@@ -59,6 +60,16 @@ def benchmarks(path: Path) -> str:
         command = "lidistill bench gpu --out" if path.stem.endswith("gpu") else "make bench"
         return f"Not run yet: `{command}` writes this table.\n"
     return benchmark_page.page(read_json(path))
+
+
+def commands(path: Path) -> str:
+    """Seconds of each command of a record, or that there is none yet."""
+    if not path.exists():
+        return "Not timed yet.\n"
+    record = read_json(path)
+    rows = [f"| `{row['command']}` | {row['seconds']:.0f} |" for row in record["rows"]]
+    table = "\n".join(["| command | seconds |", "| --- | ---: |", *rows])
+    return f"{record['words']}\n\n{table}\n"
 
 
 def verbs() -> str:
