@@ -35,6 +35,7 @@ VERBS = {
     "cache_teacher": "lidistill.engine.offline.cache_teacher",
     "train": "lidistill.engine.train",
     "test": "lidistill.engine.test",
+    "eval": "lidistill.engine.scoring.cli",
     "import_weights": "lidistill.export.import_cli",
     "export": "lidistill.export.cli",
     "show_config": "lidistill.engine.configs.show",

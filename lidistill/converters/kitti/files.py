@@ -23,6 +23,7 @@ from lidistill.io import DataError, read_text
 AGAIN = "mend this file; if it is KITTI's own, extract it again from its archive."
 DONT_CARE = "DontCare"
 UNKNOWN_ALPHA = -10.0
+UNKNOWN_BOX = (-1.0, -1.0, -1.0, -1000.0, -1000.0, -1000.0)  # height width length x y z
 LABEL_FIELDS = (
     *("truncated", "occluded", "alpha", "x1", "y1", "x2", "y2", "height", "width", "length"),
     *("x", "y", "z", "rotation_y", "score"),
@@ -101,6 +102,13 @@ class Labels:
     rotation_y: NDArray[np.float64]
     score: NDArray[np.float64]
 
+    @property
+    def table(self) -> NDArray[np.float64]:
+        """(M, 15) numbers in the file's order, score last."""
+        size = self.size[:, [1, 2, 0]]
+        columns = [self.truncated, self.occluded, self.alpha, self.bbox, size, self.location]
+        return np.column_stack([*columns, self.rotation_y, self.score])
+
 
 def read_calibration(path: Path, token: str, with_camera: bool = True) -> Calibration:
     """Reads ``calib/<frame>.txt``; entries are found by name, in any order.
@@ -117,12 +125,12 @@ def read_calibration(path: Path, token: str, with_camera: bool = True) -> Calibr
             no rotation, transform or camera matrix.
     """
     found: dict[str, NDArray[np.float64]] = {}
-    for number, line in _lines(path, token):
+    for number, line in text_lines(path, token):
         written, _, rest = line.replace(":", " ", 1).partition(" ")
         name = _TRACKING_WORDS.get(written, written)
         if name not in (*_PROJECTIONS, "R0_rect", *_TRANSFORMS):
             continue
-        values = _floats(rest.split(), [written] * len(rest.split()), path, token, number, AGAIN)
+        values = numbers(rest.split(), [written] * len(rest.split()), path, token, number, AGAIN)
         fault = "it is there twice" if name in found else _matrix_fault(name, np.array(values))
         if fault:
             raise DataError(
@@ -160,8 +168,13 @@ def _matrix_fault(name: str, values: NDArray[np.float64]) -> str | None:
     return rotation_fault(matrix[:, :3])
 
 
-def read_labels(path: Path, token: str) -> Labels:
+def read_labels(path: Path, token: str, unknown_boxes: bool = False) -> Labels:
     """Reads ``label_2/<frame>.txt``: 15 fields a line, 16 with a score.
+
+    Args:
+        path: The file.
+        token: Of the sample, for the error message.
+        unknown_boxes: Whether objects may be without a box in space: size -1, place -1000.
 
     Raises:
         DataError: The file is missing, or a line is not of that form or cannot be meant; names the
@@ -169,7 +182,7 @@ def read_labels(path: Path, token: str) -> Labels:
     """
     names: list[str] = []
     rows: list[list[float]] = []
-    for number, line in _lines(path, token):
+    for number, line in text_lines(path, token):
         fields = line.split()
         if len(fields) not in (15, 16) or _is_two_words(fields):
             raise DataError(
@@ -180,14 +193,19 @@ def read_labels(path: Path, token: str) -> Labels:
                 token=token,
                 fix=MEND_LABEL,
             )
-        values = _floats(fields[1:], LABEL_FIELDS, path, token, number, MEND_LABEL)
+        values = numbers(fields[1:], LABEL_FIELDS, path, token, number, MEND_LABEL)
         values = values if len(values) == 15 else [*values, 0.0]
-        fault = _label_fault(fields[0], values)
+        placed = not (unknown_boxes and tuple(values[7:13]) == UNKNOWN_BOX)
+        fault = _label_fault(fields[0], values, placed)
         if fault:
             raise DataError(f"Line {number}, {fault}.", path=path, token=token, fix=MEND_LABEL)
         names.append(fields[0])
         rows.append(values)
-    table = np.array(rows).reshape(-1, 15)
+    return labels_of(names, np.array(rows).reshape(-1, 15))
+
+
+def labels_of(names: Sequence[str], table: NDArray[np.float64]) -> Labels:
+    """Labels from their class names and the (M, 15) numbers in the file's order, score last."""
     return Labels(
         names=tuple(names),
         truncated=table[:, 0],
@@ -205,8 +223,11 @@ def _is_two_words(fields: Sequence[str]) -> bool:
     return len(fields) > 1 and fields[1][:1].isalpha() and fields[1].lower() not in ("nan", "inf")
 
 
-def _label_fault(name: str, values: Sequence[float]) -> str | None:
-    """What cannot be meant in one line, ``field: why``; a DontCare has a rectangle only."""
+def _label_fault(name: str, values: Sequence[float], placed: bool = True) -> str | None:
+    """What cannot be meant in one line, ``field: why``; a DontCare has a rectangle only.
+
+    ``placed``: whether there is a box in space to look at.
+    """
     for field, value in zip(LABEL_FIELDS, values, strict=True):
         fault = finite_fault(value)
         if fault:
@@ -226,6 +247,7 @@ def _label_fault(name: str, values: Sequence[float]) -> str | None:
                 "radians, or -10 where it is unknown",
             ),
         ]
+    if placed and not is_dont_care(name):
         checks += [
             ((field, size), 0 <= size < MAX_BOX_METRES, f"0 to {MAX_BOX_METRES:g} m")
             for field, size in zip(LABEL_FIELDS[7:10], sizes, strict=True)
@@ -253,9 +275,9 @@ def read_plane(path: Path, token: str) -> list[float]:
         DataError: The file is missing, or that line holds no plane: a normal of length 1 and a
             distance within a kilometre.
     """
-    lines = _lines(path, token)
+    lines = text_lines(path, token)
     fields = lines[3][1].split() if len(lines) > 3 else []
-    values = _floats(fields, ["plane"] * len(fields), path, token, 4, AGAIN)
+    values = numbers(fields, ["plane"] * len(fields), path, token, 4, AGAIN)
     fault = None if len(values) == 4 else f"got {len(values)}"
     if fault is None:
         length = float(np.linalg.norm(values[:3]))
@@ -272,7 +294,7 @@ def read_plane(path: Path, token: str) -> list[float]:
     return values
 
 
-def _lines(path: Path, token: str | None) -> list[tuple[int, str]]:
+def text_lines(path: Path, token: str | None) -> list[tuple[int, str]]:
     """Number and text of each line that is not blank."""
     if not path.is_file():
         raise missing("File", path, token)
@@ -280,7 +302,7 @@ def _lines(path: Path, token: str | None) -> list[tuple[int, str]]:
     return [(number, line.strip()) for number, line in lines if line.strip()]
 
 
-def _floats(
+def numbers(
     fields: Sequence[str],
     names: Sequence[str],
     path: Path,
@@ -288,6 +310,7 @@ def _floats(
     number: int,
     fix: str,
 ) -> list[float]:
+    """Fields of one line as numbers; one that is none raises an error with its name."""
     values = []
     for field, name in zip(fields, names, strict=False):
         try:

@@ -9,36 +9,27 @@ and its float32 overlaps give 0 for identical boxes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.converters.kitti.files import DONT_CARE, UNKNOWN_ALPHA, Labels
-from lidistill.evaluation.kitti._match import (
-    COUNTS,
-    IGNORED,
-    OTHER,
-    box_overlaps,
-    count_matches,
-    image_overlaps,
-    true_positive_scores,
-)
+from lidistill.converters.kitti.files import DONT_CARE, Labels
+from lidistill.evaluation.kitti.class_table import DIFFICULTIES, ClassTable, Curve, class_table
+from lidistill.evaluation.kitti.columns import Columns, stack
 
 CLASSES = ("Car", "Pedestrian", "Cyclist")
 METRICS = ("bbox", "bev", "3d", "aos")
-DIFFICULTIES = ("easy", "moderate", "hard")
 RECALLS = {"R40": slice(1, 41), "R11": slice(0, 41, 4)}
 """Which of the 41 sampled recalls are averaged: 1/40 .. 1 since 2019, 0, 0.1 .. 1 before."""
+FEW = 41
+"""With fewer objects not every sampled recall can be reached: a perfect result is below 100."""
 
-MIN_HEIGHT, MAX_OCCLUSION, MAX_TRUNCATION = (40, 25, 25), (0, 1, 2), (0.15, 0.3, 0.5)
 STRICT = {"Car": 0.7, "Pedestrian": 0.5, "Cyclist": 0.5}
 """The benchmark's minimum overlaps, for bbox, bev and 3d alike."""
 LOOSE = {"Car": 0.5, "Pedestrian": 0.25, "Cyclist": 0.25}
 """For bev and 3d, what mmdet3d prints beside them; bbox keeps the strict ones."""
-_NEIGHBOURS = {"Car": "van", "Pedestrian": "person_sitting"}
-_SAMPLES = 41
 
 
 @dataclass(frozen=True)
@@ -52,6 +43,7 @@ class KittiScores:
         objects: class -> objects that count, by difficulty. Where none does, AP is NaN.
         frames: evaluated.
         protocol: in words, with what could not be scored and why; print it beside the numbers.
+        tables: class -> what overlaps with what, for a breakdown.
     """
 
     ap: dict[str, dict[str, dict[str, tuple[float, ...]]]]
@@ -59,6 +51,7 @@ class KittiScores:
     objects: dict[str, tuple[int, ...]]
     frames: int
     protocol: str
+    tables: dict[str, ClassTable] = field(default_factory=dict, repr=False, compare=False)
 
     def mean(self, metric: str = "3d", recalls: str = "R40", difficulty: str = "moderate") -> float:
         """Mean AP over the classes that have objects of that difficulty; NaN where none has."""
@@ -85,26 +78,28 @@ class KittiScores:
 
 
 @dataclass(frozen=True)
-class _Frame:
-    """One frame's arrays for one class: overlaps of each metric, and who takes part how."""
+class _Known:
+    """What the files say of the labels and of the detections."""
 
-    overlaps: Mapping[str, NDArray[np.float64]]
-    on_dont_care: NDArray[np.float64]
-    scores: NDArray[np.float64]
-    turns: NDArray[np.float64]
-    truth_roles: NDArray[np.int64]  # (3, G)
-    found_roles: NDArray[np.int64]  # (3, D)
-    alpha_known: bool  # of the objects and detections that count
+    rectangles: tuple[bool, bool]
+    boxes: tuple[bool, bool]
+
+    def missing(self, metric: str) -> bool:
+        return not all(self.rectangles if metric in ("bbox", "aos") else self.boxes)
 
 
 def kitti_ap(
-    truth: Sequence[Labels],
-    found: Sequence[Labels],
+    truth: Sequence[Labels] | Columns,
+    found: Sequence[Labels] | Columns,
     classes: Sequence[str] = CLASSES,
     min_overlap: Mapping[str, float] = STRICT,
     with_images: bool = True,
+    official: bool = False,
 ) -> KittiScores:
     """Average precision of detections by KITTI's protocol.
+
+    Where no label or no detection at all has a rectangle (a LiDAR's) or a box in space (an image
+    detector's), the metrics that need it are NaN.
 
     Args:
         truth: labels of each frame, DontCare included.
@@ -114,6 +109,7 @@ def kitti_ap(
         min_overlap: class -> overlap in bev and 3d that a match must exceed; an own class's holds
             for bbox, too.
         with_images: False: rectangles mean nothing, so bbox and aos are NaN.
+        official: leave classes out that nothing was detected of, as the official program does.
 
     Returns:
         AP in percent; NaN where no object counts, and 0 where objects were not found.
@@ -121,171 +117,103 @@ def kitti_ap(
     Raises:
         ValueError: a class without an overlap, or unequal numbers of frames.
     """
+    truth = truth if isinstance(truth, Columns) else stack(truth)
+    found = found if isinstance(found, Columns) else stack(found)
     unknown = [name for name in classes if name not in min_overlap]
-    if len(truth) != len(found) or unknown:
+    if truth.frames != found.frames or unknown:
         raise ValueError(
             f"expected as many frames of truth as of detections and an overlap for each class "
-            f"({', '.join(min_overlap)} have one), got {len(truth)}, {len(found)} and "
+            f"({', '.join(min_overlap)} have one), got {truth.frames}, {found.frames} and "
             f"{tuple(classes)}"
         )
-    ap, precisions, objects = {}, {}, {}
-    without_alpha = []
-    for name in classes:
-        frames = [_frame(*pair, name) for pair in zip(truth, found, strict=True)]
-        counts = [_count(frames, level) for level in range(3)]
-        if not all(frame.alpha_known for frame in frames):
-            without_alpha.append(name)
-        curves = {}
-        for metric in ("bbox", "bev", "3d"):
-            minimum = STRICT.get(name, min_overlap[name]) if metric == "bbox" else min_overlap[name]
-            levels = [_curve(frames, metric, level, minimum, counts[level]) for level in range(3)]
-            curves[metric] = np.stack([precision for precision, _ in levels])
-            if metric == "bbox":
-                curves["aos"] = np.stack([similarity for _, similarity in levels])
-        for metric in ("bbox", "aos") if not with_images else ("aos",) * (name in without_alpha):
-            curves[metric][:] = np.nan
-        precisions[name] = curves
-        ap[name] = {
+    absent = [name for name in classes if official and not found.of(name).any()]
+    known = _known(truth, found, with_images)
+    tables = {}
+    for name in (name for name in classes if name not in absent):
+        minimum = dict.fromkeys(("bev", "3d"), min_overlap[name])
+        minimum["bbox"] = STRICT.get(name, min_overlap[name])
+        tables[name] = class_table(truth, found, name, minimum, known.rectangles)
+    precision = {name: _precision(table, known) for name, table in tables.items()}
+    ap = {
+        name: {
             metric: {
                 recalls: tuple(float(100 * v) for v in curve[:, places].mean(axis=1))
                 for recalls, places in RECALLS.items()
             }
             for metric, curve in curves.items()
         }
-        objects[name] = tuple(counts)
-    words = _protocol(objects, min_overlap, len(truth), with_images, without_alpha)
-    return KittiScores(ap, precisions, objects, len(truth), words)
+        for name, curves in precision.items()
+    }
+    objects = {name: table.objects for name, table in tables.items()}
+    words = _protocol(tables, min_overlap, truth.frames, known, with_images)
+    if absent:
+        words += f"; nothing was detected of {', '.join(absent)}: left out, as officially"
+    return KittiScores(ap, precision, objects, truth.frames, words, tables)
+
+
+def _known(truth: Columns, found: Columns, with_images: bool) -> _Known:
+    """Nothing at all is no reason to call it unknown: an empty result is a score of 0."""
+    labels = ~truth.of(DONT_CARE)
+    rectangles = (truth.has_rectangle[labels], found.has_rectangle)
+    boxes = (truth.has_box[labels], found.has_box)
+
+    def some(flags: NDArray[np.bool_]) -> bool:
+        return bool(flags.any() or not flags.size)
+
+    return _Known(
+        (some(rectangles[0]) and with_images, some(rectangles[1]) and with_images),
+        (some(boxes[0]), some(boxes[1])),
+    )
+
+
+def _precision(table: ClassTable, known: _Known) -> dict[str, NDArray[np.float64]]:
+    """Metric -> (3, 41)."""
+    curves: dict[str, NDArray[np.float64]] = {}
+    for metric in ("bbox", "bev", "3d"):
+        levels: list[Curve] = [table.level(metric, level) for level in range(3)]
+        curves[metric] = np.stack([one.precision for one in levels])
+        if metric == "bbox":
+            curves["aos"] = np.stack([one.similarity for one in levels])
+    if not table.alpha_known:
+        curves["aos"][:] = np.nan
+    for metric, values in curves.items():
+        if known.missing(metric):
+            values[:] = np.nan
+    return curves
 
 
 def _protocol(
-    objects: Mapping[str, tuple[int, ...]],
+    tables: Mapping[str, ClassTable],
     min_overlap: Mapping[str, float],
     frames: int,
+    known: _Known,
     with_images: bool,
-    without_alpha: Sequence[str],
 ) -> str:
     """The protocol in words, and all that could not be scored, with the reason."""
-    overlaps = ", ".join(f"{name} {min_overlap[name]}" for name in objects)
+    overlaps = ", ".join(f"{name} {min_overlap[name]}" for name in tables)
     words = [f"KITTI object detection AP (bev and 3d overlap: {overlaps}), {frames} frames"]
-    if not objects:
+    if not tables:
         words.append("no class to score, so every number is NaN")
     for level, difficulty in enumerate(DIFFICULTIES):
-        absent = [name for name, counts in objects.items() if counts[level] == 0]
+        absent = [name for name, table in tables.items() if table.objects[level] == 0]
         if absent:
             words.append(
                 f"no {difficulty} object of {', '.join(absent)} counts: NaN, and not in the mean"
             )
+    without_alpha = [name for name, table in tables.items() if not table.alpha_known]
+    by = "the difficulties go by occlusion and truncation alone, not by the height in the image"
     if not with_images:
+        words.append(f"without images there are no rectangles: bbox and aos are NaN, and {by}")
+    elif not known.rectangles[0]:
+        words.append(f"no label has a rectangle: bbox and aos are NaN, and {by}")
+    elif not known.rectangles[1]:
         words.append(
-            "without images there are no rectangles: bbox and aos are NaN, and the difficulties go "
-            "by occlusion and truncation alone, not by the height in the image"
+            "no detection has a rectangle: bbox and aos are NaN, and no detection is left out as "
+            "too low in the image"
         )
     elif without_alpha:
         words.append(f"alpha is unknown (-10) in {', '.join(without_alpha)}: aos is NaN")
+    for side, has in zip(("label", "detection"), known.boxes, strict=True):
+        if not has:
+            words.append(f"no {side} has a box in space: bev and 3d are NaN")
     return "; ".join(words)
-
-
-def _frame(truth: Labels, found: Labels, name: str) -> _Frame:
-    """Only objects and detections that can take part are compared."""
-    truth_roles = np.stack([_truth_roles(truth, name, level) for level in range(3)])
-    found_roles = np.stack([_found_roles(found, name, level) for level in range(3)])
-    kept_truth = np.flatnonzero((truth_roles != OTHER).any(axis=0))
-    kept_found = np.flatnonzero((found_roles != OTHER).any(axis=0))
-    images = found.bbox[kept_found]
-    boxes, objects = _boxes(found)[kept_found], _boxes(truth)[kept_truth]
-    dont_care = np.array([label == DONT_CARE for label in truth.names], dtype=bool)
-    excused = image_overlaps(images, truth.bbox[dont_care], True)
-    return _Frame(
-        overlaps={
-            "bbox": image_overlaps(images, truth.bbox[kept_truth], False),
-            "bev": box_overlaps(boxes, objects, False),
-            "3d": box_overlaps(boxes, objects, True),
-        },
-        on_dont_care=excused.max(axis=1, initial=0.0),
-        scores=found.score[kept_found],
-        turns=truth.alpha[kept_truth][None, :] - found.alpha[kept_found][:, None],
-        truth_roles=np.ascontiguousarray(truth_roles[:, kept_truth]),
-        found_roles=np.ascontiguousarray(found_roles[:, kept_found]),
-        alpha_known=not (
-            (truth.alpha[(truth_roles == COUNTS).any(axis=0)] == UNKNOWN_ALPHA).any()
-            or (found.alpha[(found_roles == COUNTS).any(axis=0)] == UNKNOWN_ALPHA).any()
-        ),
-    )
-
-
-def _boxes(labels: Labels) -> NDArray[np.float64]:
-    """(M, 7) x, y bottom, z, l, h, w, rotation_y."""
-    return np.concatenate([labels.location, labels.size, labels.rotation_y[:, None]], axis=1)
-
-
-def _truth_roles(labels: Labels, name: str, level: int) -> NDArray[np.int64]:
-    lower = [label.lower() for label in labels.names]
-    same = np.array([label == name.lower() for label in lower], dtype=bool)
-    near = np.array([label == _NEIGHBOURS.get(name) for label in lower], dtype=bool)
-    hard = (
-        (labels.occluded > MAX_OCCLUSION[level])
-        | (labels.truncated > MAX_TRUNCATION[level])
-        | (labels.bbox[:, 3] - labels.bbox[:, 1] <= MIN_HEIGHT[level])
-    )
-    return np.where(same & ~hard, COUNTS, np.where(near | (same & hard), IGNORED, OTHER))
-
-
-def _found_roles(labels: Labels, name: str, level: int) -> NDArray[np.int64]:
-    """A detection that is too low in the image is ignored whatever its class, as officially."""
-    same = np.array([label.lower() == name.lower() for label in labels.names], dtype=bool)
-    low = np.abs(labels.bbox[:, 3] - labels.bbox[:, 1]) < MIN_HEIGHT[level]
-    return np.where(low, IGNORED, np.where(same, COUNTS, OTHER))
-
-
-def _count(frames: Sequence[_Frame], level: int) -> int:
-    return int(sum((frame.truth_roles[level] == COUNTS).sum() for frame in frames))
-
-
-def _curve(
-    frames: Sequence[_Frame], metric: str, level: int, minimum: float, objects: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Interpolated precision and orientation similarity, each (41,), at the sampled recalls.
-
-    NaN without objects: then there is no recall.
-    """
-    if objects == 0:
-        return np.full(_SAMPLES, np.nan), np.full(_SAMPLES, np.nan)
-    precision, similarity = np.zeros(_SAMPLES), np.zeros(_SAMPLES)
-    scores = [
-        true_positive_scores(
-            f.overlaps[metric], f.scores, f.truth_roles[level], f.found_roles[level], minimum
-        )
-        for f in frames
-    ]
-    thresholds = _thresholds(np.concatenate(scores) if scores else np.zeros(0), objects)
-    for index, threshold in enumerate(thresholds):
-        right = wrong = 0
-        alike = 0.0
-        for f in frames:
-            excused = f.on_dont_care if metric == "bbox" else np.zeros_like(f.on_dont_care)
-            counted = count_matches(
-                f.overlaps[metric], excused, f.scores, f.turns, f.truth_roles[level],
-                f.found_roles[level], minimum, threshold,
-            )  # fmt: skip
-            right, wrong, alike = right + counted[0], wrong + counted[1], alike + counted[2]
-        if right + wrong:
-            precision[index] = right / (right + wrong)
-            similarity[index] = alike / (right + wrong)
-    falling: Callable = np.maximum.accumulate
-    return falling(precision[::-1])[::-1], falling(similarity[::-1])[::-1]
-
-
-def _thresholds(scores: NDArray[np.float64], objects: int) -> list[float]:
-    """Scores at which recall comes nearest to 0, 1/40, .. 1."""
-    ordered = np.sort(scores)[::-1]
-    thresholds: list[float] = []
-    recall = 0.0
-    for index, score in enumerate(ordered):
-        left = (index + 1) / objects
-        last = index == len(ordered) - 1
-        right = left if last else (index + 2) / objects
-        if right - recall < recall - left and not last:
-            continue
-        thresholds.append(float(score))
-        recall += 1 / (_SAMPLES - 1)
-    return thresholds

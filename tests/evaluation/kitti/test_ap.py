@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import tarfile
 import zipfile
 from dataclasses import replace
 from functools import cache
@@ -12,13 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from lidistill.converters.kitti.files import Labels, read_labels
 from lidistill.evaluation.kitti import ap as module
-from lidistill.evaluation.kitti.ap import LOOSE, kitti_ap
+from lidistill.evaluation.kitti.ap import LOOSE, STRICT, kitti_ap
+from lidistill.evaluation.kitti.folders import read_folders
 from tests.conftest import parity_dir
-
-CASES = ("case_mono", "case_lidar", "case_identity")
+from tests.evaluation.kitti import reference
 
 
 @cache
@@ -42,64 +45,24 @@ def read_case(folder: Path):
     ]
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_official_numbers(case, cases):
-    folder = next(cases.rglob(case))
-    truth, found = read_case(folder)
+def test_official_numbers(cases):
+    """Every case that is there, from labels in memory and from the files at once."""
     expected = json.loads((parity_dir("monotakd") / "kitti_ap_expected.json").read_text())
-    wanted = expected["cases"][case]["ap"]
-    scores = kitti_ap(truth, found)
-    compared = 0
-    for name, metrics in wanted.items():
-        ours = {key.lower(): value for key, value in scores.ap.items()}[name.lower()]
-        for metric, values in metrics.items():
-            for recalls in ("R40", "R11"):
-                np.testing.assert_allclose(ours[metric][recalls], values[recalls], atol=1e-6)
-                compared += 1
-    assert compared >= 8
-
-
-def naive(truth, found, name, minimum, level):
-    """AP (3d, R40) as the protocol reads, one object and one detection at a time."""
-    from lidistill.evaluation.kitti._match import box_overlaps
-
-    def run(threshold, with_scores):
-        scores, right, wrong = [], 0, 0
-        for labels, detections in zip(truth, found, strict=True):
-            overlaps = box_overlaps(module._boxes(detections), module._boxes(labels), True)
-            roles = module._truth_roles(labels, name, level)
-            found_roles = module._found_roles(detections, name, level)
-            free = {
-                d
-                for d, role in enumerate(found_roles)
-                if role >= 0 and (with_scores or detections.score[d] >= threshold)
-            }
-            for g, role in enumerate(roles):
-                if role < 0:
-                    continue
-                near = sorted(d for d in free if overlaps[d, g] > minimum)
-                if not near:
-                    continue
-                if with_scores:
-                    best = max(near, key=lambda d: (detections.score[d], -d))
-                else:
-                    valid = [d for d in near if found_roles[d] == 0]
-                    best = max(valid, key=lambda d: (overlaps[d, g], -d)) if valid else near[0]
-                free.discard(best)
-                if role == 0 and found_roles[best] == 0:
-                    right += 1
-                    scores.append(detections.score[best])
-            wrong += sum(found_roles[d] == 0 for d in free)
-        return scores, right, wrong
-
-    objects = sum((module._truth_roles(labels, name, level) == 0).sum() for labels in truth)
-    if not objects:
-        return math.nan
-    precision = np.zeros(41)
-    for i, threshold in enumerate(module._thresholds(np.array(run(0, True)[0]), objects)):
-        _, right, wrong = run(threshold, False)
-        precision[i] = right / (right + wrong)
-    return 100 * np.mean([precision[i:].max() for i in range(1, 41)])
+    for case, wanted in expected["cases"].items():
+        folder = next(cases.rglob(case))
+        both = read_folders(folder, folder / "pred")
+        for scores in (kitti_ap(*read_case(folder)), kitti_ap(both.truth, both.found)):
+            for name, metrics in wanted["ap"].items():
+                kind = name.capitalize()
+                counts = wanted["num_valid_gt"].get(name)
+                assert counts is None or list(scores.objects[kind]) == counts
+                for metric, values in metrics.items():
+                    for recalls in ("R40", "R11"):
+                        ours = np.nan_to_num(scores.ap[kind][metric][recalls])
+                        np.testing.assert_allclose(
+                            ours, values[recalls], atol=1e-6, err_msg=f"{case} {name} {metric}"
+                        )
+    assert len(expected["cases"]) >= 3
 
 
 def random_labels(rng, names, count, near=None):
@@ -136,12 +99,122 @@ def test_naive_loop(seed):
     truth[0], found[1] = random_labels(rng, kinds, 0), random_labels(rng, ["Car"], 0)
     scores = kitti_ap(truth, found, ("Car", "Pedestrian"), LOOSE)
     for name in ("Car", "Pedestrian"):
-        for level in range(3):
-            expected = naive(truth, found, name, LOOSE[name], level)
-            assert scores.ap[name]["3d"]["R40"][level] == pytest.approx(
-                expected, abs=1e-9, nan_ok=True
-            )
+        for metric in ("bbox", "bev", "3d"):
+            minimum = STRICT[name] if metric == "bbox" else LOOSE[name]
+            for level in range(3):
+                precision, similarity = reference.curves(truth, found, name, metric, level, minimum)
+                ours = scores.precision[name]
+                np.testing.assert_allclose(ours[metric][level], precision, atol=1e-12)
+                if metric == "bbox":
+                    np.testing.assert_allclose(ours["aos"][level], similarity, atol=1e-12)
     assert scores.ap["Car"]["3d"]["R40"][2] > 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 2**32 - 1), st.integers(0, 6), st.integers(0, 8))
+def test_scores_do_not_depend_on_order(seed, objects, detections):
+    """Ties apart, neither the order of frames nor of lines changes anything; ties break alike."""
+    rng = np.random.default_rng(seed)
+    truth = [random_labels(rng, ["Car", "Van", "DontCare"], objects) for _ in range(5)]
+    found = [random_labels(rng, ["Car"], detections, t if objects else None) for t in truth]
+    found = [replace(f, score=rng.permutation(len(f.score)) + rng.random()) for f in found]
+    first = kitti_ap(truth, found, ("Car",), LOOSE)
+    order = rng.permutation(5)
+    lines = [rng.permutation(len(f.score)) for f in found]
+    moved = [shuffled(found[k], lines[k]) for k in order]
+    second = kitti_ap([truth[k] for k in order], moved, ("Car",), LOOSE)
+    for metric in ("bbox", "3d"):
+        for level in range(3):
+            expected = reference.curves(truth, found, "Car", metric, level, STRICT_OR_LOOSE[metric])
+            np.testing.assert_allclose(first.precision["Car"][metric][level], expected[0])
+            np.testing.assert_allclose(
+                second.precision["Car"][metric][level], expected[0], atol=1e-12
+            )
+    assert first.objects == second.objects
+
+
+STRICT_OR_LOOSE = {"bbox": STRICT["Car"], "3d": LOOSE["Car"]}
+
+
+def shuffled(labels: Labels, order) -> Labels:
+    values = {key: value[order] for key, value in vars(labels).items() if key != "names"}
+    return Labels(names=tuple(labels.names[k] for k in order), **values)
+
+
+def test_all_scores_equal():
+    """One score: one point of the curve, all detections there or none."""
+    rng = np.random.default_rng(5)
+    truth = [random_labels(rng, ["Car"], 6) for _ in range(8)]
+    found = [replace(random_labels(rng, ["Car"], 9, t), score=np.full(9, 0.5)) for t in truth]
+    precision = kitti_ap(truth, found, ("Car",), LOOSE).precision["Car"]["3d"]
+    for level in range(3):
+        expected, _ = reference.curves(truth, found, "Car", "3d", level, LOOSE["Car"])
+        np.testing.assert_allclose(precision[level], expected, atol=1e-12)
+
+
+def test_official_mode_leaves_absent_classes_out():
+    truth, found = plain(["Car", "Cyclist"]), plain(["Car"])
+    scores = kitti_ap([truth], [found], official=True)
+    assert list(scores.ap) == ["Car"]
+    assert "nothing was detected of Pedestrian, Cyclist" in scores.protocol
+    assert kitti_ap([truth], [found]).ap["Cyclist"]["3d"]["R40"][1] == 0.0
+
+
+def test_labels_or_detections_without_rectangles_or_boxes():
+    none = np.full((1, 4), -1.0)
+    flat = {"location": np.full((1, 3), -1000.0), "size": np.full((1, 3), -1.0)}
+    cases = (
+        (plain(["Car"], bbox=none), plain(["Car"]), "no label has a rectangle", "3d"),
+        (plain(["Car"]), plain(["Car"], bbox=none), "no detection has a rectangle", "3d"),
+        (plain(["Car"], **flat), plain(["Car"]), "no label has a box in space", "bbox"),
+        (plain(["Car"]), plain(["Car"], **flat), "no detection has a box in space", "bbox"),
+    )
+    for truth, found, words, known in cases:
+        scores = kitti_ap([truth], [found], ("Car",))
+        assert words in scores.protocol
+        other = "3d" if known == "bbox" else "bbox"
+        assert scores.precision["Car"][known][0, 0] == 1.0
+        assert math.isnan(scores.ap["Car"][other]["R40"][0])
+
+
+@pytest.mark.slow
+def test_the_whole_label_set(realdata_dir, tmp_path):
+    """7,481 real label files against perturbed copies: the reference in every digit."""
+    archive = realdata_dir / "kitti_labels" / "kitti_training_label_2_calib_7481.tar.xz"
+    if not archive.is_file():
+        pytest.skip(f"no {archive}")
+    with tarfile.open(archive) as tar:
+        members = [m for m in tar.getmembers() if "label_2/" in m.name and m.name.endswith(".txt")]
+        tar.extractall(tmp_path, members, filter="data")
+    folder = next(tmp_path.rglob("label_2"))
+    truth = [read_labels(path, path.stem) for path in sorted(folder.glob("*.txt"))]
+    found = [perturbed(np.random.default_rng(k), labels) for k, labels in enumerate(truth)]
+    scores = kitti_ap(truth, found)
+    assert scores.frames == 7481
+    for name, metric, level in (("Car", "3d", 1), ("Pedestrian", "bev", 0), ("Cyclist", "bbox", 2)):
+        expected = reference.curves(truth, found, name, metric, level, STRICT[name])
+        ours = scores.precision[name]
+        np.testing.assert_allclose(ours[metric][level], expected[0], atol=1e-12)
+        if metric == "bbox":
+            np.testing.assert_allclose(ours["aos"][level], expected[1], atol=1e-12)
+
+
+def perturbed(rng, labels):
+    """Detections near the objects, some left out, scores with two decimals."""
+    rows = [
+        k for k, name in enumerate(labels.names) if name in module.CLASSES and rng.random() < 0.9
+    ]
+    kept = shuffled(labels, rows)
+    count = len(rows)
+    shift = rng.normal(0, 0.12, (count, 3)) * (1, 0.3, 1)
+    return replace(
+        kept,
+        location=kept.location + shift,
+        bbox=kept.bbox + rng.normal(0, 3, (count, 4)),
+        rotation_y=kept.rotation_y + rng.normal(0, 0.05, count),
+        alpha=kept.alpha + rng.normal(0, 0.3, count),
+        score=np.round(rng.random(count), 2),
+    )
 
 
 def test_dont_care_excuses_false_positives():
