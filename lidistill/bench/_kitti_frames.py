@@ -167,7 +167,7 @@ def _class_curves(truth: Sequence[Labels], found: Sequence[Labels], name: str) -
     return out
 
 
-def _frame(truth: Labels, found: Labels, name: str) -> tuple:  # type: ignore[type-arg]
+def _frame(truth: Labels, found: Labels, name: str) -> tuple:
     """Overlaps of each metric, excuses, scores, turns, and who takes part how by difficulty."""
     lower = np.array([label.lower() for label in truth.names])
     same, near = lower == name.lower(), lower == NEIGHBOURS.get(name, "")
@@ -200,7 +200,7 @@ def _frame(truth: Labels, found: Labels, name: str) -> tuple:  # type: ignore[ty
     )
 
 
-def _curve(frames: Sequence[tuple], metric: int, level: int, minimum: float) -> tuple[Array, Array]:  # type: ignore[type-arg]
+def _curve(frames: Sequence[tuple], metric: int, level: int, minimum: float) -> tuple[Array, Array]:
     precision, similarity = np.zeros(SAMPLES), np.zeros(SAMPLES)
     scores = [
         true_positive_scores(overlaps[metric], score, truth[level], roles[level], minimum)

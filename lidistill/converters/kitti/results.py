@@ -18,7 +18,8 @@ from lidistill.io import DataError, atomic_write
 
 MEND_RESULT = (
     "write one detection a line: class (one word) truncated occluded alpha x1 y1 x2 y2 height "
-    "width length x y z rotation_y score, split by blanks; -1 (and -1000 for x y z) for what is unknown"
+    "width length x y z rotation_y score, split by blanks; -1 (and -1000 for x y z) for what is "
+    "unknown"
 )
 
 

@@ -18,7 +18,7 @@ NEAR_SPACE, NEAR_IMAGE = 0.1, 0.5  # overlaps from which on a detection means th
 
 
 @njit
-def _overlap(which: int, pair: Array, d: int, g: int, found: tuple, truth: tuple) -> float:  # type: ignore[type-arg]
+def _overlap(which: int, pair: Array, d: int, g: int, found: tuple, truth: tuple) -> float:
     if which == BBOX:
         return image_overlap(found[0][d], truth[0][g], False)
     return space_overlap(found[1][d], truth[1][g], which == VOLUME, pair)
