@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lidistill import cli
-from lidistill.bench.kitti_evaluator import made_up
+from lidistill.bench.kitti.evaluator import made_up
 from lidistill.converters.kitti.results import write_results
 from lidistill.evaluation.kitti.ap import kitti_ap
 from lidistill.evaluation.kitti.folders import read_folders

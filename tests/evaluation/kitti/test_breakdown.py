@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lidistill.bench.kitti_evaluator import made_up
+from lidistill.bench.kitti.evaluator import made_up
 from lidistill.evaluation.kitti.ap import kitti_ap
 from lidistill.evaluation.kitti.breakdown import (
     FAULTS,

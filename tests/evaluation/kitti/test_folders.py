@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidistill.bench.kitti_evaluator import made_up
+from lidistill.bench.kitti.evaluator import made_up
 from lidistill.converters.kitti.results import read_results, write_results
 from lidistill.evaluation.kitti import folders as module
 from lidistill.evaluation.kitti.folders import read_folders

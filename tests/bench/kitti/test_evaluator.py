@@ -3,7 +3,7 @@
 
 import numpy as np
 
-from lidistill.bench.kitti_evaluator import cases
+from lidistill.bench.kitti.evaluator import cases
 
 
 def test_reference_and_ours_agree():
