@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.bench.kitti._frames import curves_by_frames
 from lidistill.bench.case import Case
+from lidistill.bench.kitti._frames import curves_by_frames
 from lidistill.converters.kitti.files import Labels
 from lidistill.converters.kitti.results import write_results
 from lidistill.evaluation.kitti.ap import CLASSES, kitti_ap
