@@ -16,6 +16,7 @@ from lidistill.compat import (
     checkpoints,
     info_files,
     lazy_packages,
+    minkunet,
     mmcv_points,
     noise,
     pillars,
@@ -94,6 +95,12 @@ def _pillars() -> bool:
     return True
 
 
+def _minkunet() -> bool:
+    name = "mmdet3d.models.data_preprocessors.data_preprocessor"
+    when_imported(name, minkunet.patch_voxelize)
+    return True
+
+
 def _startup() -> bool:
     import_without(startup.OPTIMIZERS, "transformers")
     when_imported(startup.OPTIMIZERS, startup.late_adafactor)
@@ -133,6 +140,10 @@ _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
     "mmcv-points": (
         "mmcv's point sampling, neighbours and points in boxes ask for CUDA on CPU tensors too",
         _mmcv_points,
+    ),
+    "minkunet": (
+        "mmdet3d moves MinkUNet's index tables to CUDA, whatever the points are on",
+        _minkunet,
     ),
     "lazy-packages": (
         "mmengine, mmdet and mmdet3d import every module that they have, and so transformers, "
