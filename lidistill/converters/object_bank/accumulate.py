@@ -208,9 +208,9 @@ def _compact(
     frame, found = tracks.frames[seen.frame], seen.found
     instance = np.repeat(seen.instances, found.counts)
     values = seen.points[found.rows, 3:]  # (K, C - 3)
-    fits = np.abs(found.xyz).max(axis=1, initial=0.0) <= MAX_METRES
     xyz = found.xyz
-    if not fits.all():
+    if np.abs(xyz).max(initial=0.0) > MAX_METRES:
+        fits = (np.abs(xyz) <= MAX_METRES).all(axis=1)
         tally.cut += int((~fits).sum())
         instance, values, xyz = instance[fits], values[fits], xyz[fits]
     level = values[:, 0] if values.shape[1] else np.zeros(len(xyz), dtype=np.float32)
@@ -227,7 +227,9 @@ def _compact(
 
 
 def _bytes(values: NDArray) -> NDArray[np.uint8]:
-    return np.rint(np.nan_to_num(values)).clip(0, 255).astype(np.uint8)
+    if not np.isfinite(values.sum(dtype=np.float64)):
+        values = np.nan_to_num(values)
+    return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
 def _by_instance(parts: dict[str, list[NDArray]], count: int) -> Clouds:

@@ -11,7 +11,7 @@ it deleted what had been pasted before, in an order that changed from run to run
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,24 +53,53 @@ class Composed:
 
     Attributes:
         removed: (N,) bool which of the given points were taken out.
-        pasted: (Q, C) float32 what was put in, columns as the given cloud has.
-        instance: (Q,) instance of each.
-        seconds: (Q,) how long before this frame each was seen; negative for later ones.
-        flags: (Q,) uint8 as in the bank.
+        cloud: (kept + Q, C) float32: what was kept, in order, then what was put in.
+        starts: (P,) first row in the bank of each object put in.
+        counts: (P,) its rows.
+        instances: (P,) which objects.
+        seen: (sum of counts,) which of these rows were put in; None = all.
+        frame: index in the bank.
+        bank: of the scene.
     """
 
     removed: NDArray[np.bool_]
-    pasted: NDArray[np.float32]
-    instance: NDArray[np.int64]
-    seconds: NDArray[np.float64]
-    flags: NDArray[np.uint8]
+    cloud: NDArray[np.float32]
+    starts: NDArray[np.int64]
+    counts: NDArray[np.int64]
+    instances: NDArray[np.int64]
+    seen: NDArray[np.bool_] | None
+    frame: int
+    bank: SceneBank
 
-    def cloud(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
-        """The whole cloud (kept + pasted, C)."""
-        kept = points[~self.removed]
-        out = np.empty((len(kept) + len(self.pasted), points.shape[1]), dtype=np.float32)
-        out[: len(kept)], out[len(kept) :] = kept, self.pasted
-        return out
+    @property
+    def pasted(self) -> NDArray[np.float32]:
+        """(Q, C) what was put in, columns as the given cloud has; a part of ``cloud``."""
+        return self.cloud[len(self.removed) - np.count_nonzero(self.removed) :]
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        """(Q,) rows of the bank that were put in."""
+        first = np.repeat(self.starts - np.cumsum(self.counts) + self.counts, self.counts)
+        return self._chosen(first + np.arange(len(first)))
+
+    @property
+    def instance(self) -> NDArray[np.int64]:
+        """(Q,) instance of each."""
+        return self._chosen(np.repeat(self.instances, self.counts))
+
+    @property
+    def seconds(self) -> NDArray[np.float64]:
+        """(Q,) how long before this frame each was seen; negative for later ones."""
+        times = self.bank.frame_seconds
+        return times[self.frame] - times[self.bank.source[self.rows]]
+
+    @property
+    def flags(self) -> NDArray[np.uint8]:
+        """(Q,) as in the bank."""
+        return self.bank.flags[self.rows]
+
+    def _chosen(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        return values if self.seen is None else values[self.seen]
 
 
 def compose(
@@ -95,29 +124,28 @@ def compose(
     starts, counts = _window(bank, instances, frame, options.window)
     used = counts >= options.min_points
     instances, starts, counts = instances[used], starts[used], counts[used]
+    sizes = bank.box_sizes[boxes][used]
     found = points_by_box(
         points,
         inverses(bank.sensor_from_box[boxes][used]),
-        np.where(bank.box_sizes[boxes][used] > 0, bank.box_sizes[boxes][used] / 2, -1.0),
+        np.where(sizes > 0, sizes / 2, -1.0),
         float(bank.ground_margin[0]),
     )
-    total = int(counts.sum())
-    pasted = np.zeros((total, points.shape[1]), dtype=np.float32)
-    paste_objects(
-        bank.xyz, starts, counts, bank.sensor_from_object[boxes][used], MILLIMETRE, pasted
-    )
-    rows = np.repeat(starts - np.cumsum(counts) + counts, counts) + np.arange(total)
-    flags = bank.flags[rows]
-    if points.shape[1] > 3:
-        pasted[:, 3] = bank.intensity[rows] * np.float32(bank.intensity_max[0] / 255.0)
+    removed = membership(found, len(points))
+    kept, total = len(points) - np.count_nonzero(removed), int(counts.sum())
+    cloud = np.empty((kept + total, points.shape[1]), dtype=np.float32)
+    np.compress(~removed, points, axis=0, out=cloud[:kept])
+    values = [(3, bank.intensity, float(bank.intensity_max[0]) / 255.0)]
     if ring_column is not None and len(bank.ring):
-        pasted[:, ring_column] = bank.ring[rows]
-    instance = np.repeat(instances, counts)
-    seconds = bank.frame_seconds[frame] - bank.frame_seconds[bank.source[rows]]
-    if not options.mirrored:
-        seen = (flags & MIRRORED) == 0
-        pasted, instance, seconds, flags = pasted[seen], instance[seen], seconds[seen], flags[seen]
-    return Composed(membership(found, len(points)), pasted, instance, seconds, flags)
+        values.append((ring_column, bank.ring, 1.0))
+    placed = bank.sensor_from_object[boxes][used]
+    paste_objects(bank.xyz, starts, counts, placed, MILLIMETRE, cloud[kept:], values)
+    made = Composed(removed, cloud, starts, counts, instances, None, frame, bank)
+    if options.mirrored or not len(bank.flags):
+        return made
+    seen = (made.flags & MIRRORED) == 0
+    cloud = np.concatenate([cloud[:kept], cloud[kept:][seen]])
+    return replace(made, cloud=cloud, seen=seen)
 
 
 def _window(

@@ -86,9 +86,7 @@ def _export_one(
     points = io.read_points(source, columns, frame_token(info), nonfinite="drop")
     if place is not None:
         scene, frame = place
-        points = compose(points, bank.scene(scene), frame, options, ring_column(columns)).cloud(
-            points
-        )
+        points = compose(points, bank.scene(scene), frame, options, ring_column(columns)).cloud
     if not target.is_file():
         with io.atomic_write(target) as temporary:
             points.astype("<f4").tofile(temporary)

@@ -80,7 +80,7 @@ class ComposeObjectComplete:
         points = results["points"].tensor.numpy()
         composed = self._compose(points, results)
         if self.view == "complete":
-            rows = points if composed is None else composed.cloud(points)
+            rows = points if composed is None else composed.cloud
         else:
             rows = _marked(points, composed)
         results["points"] = _like(results["points"], rows)

@@ -8,6 +8,7 @@ boxes with a negative side or such numbers, hold nothing.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +109,7 @@ def paste_objects(
     sensor_from_object: NDArray,
     unit: float,
     out: NDArray[np.float32],
+    values: Sequence[tuple[int, NDArray, float]] = (),
 ) -> None:
     """Write clouds of objects, moved to the sensor's frame, one behind the other.
 
@@ -117,12 +119,20 @@ def paste_objects(
         counts: (P,) its rows.
         sensor_from_object: (P, 4, 4) float64.
         unit: metres of one number of ``xyz``.
-        out: (sum of counts, 3+) float32; its first three columns are written.
+        out: (sum of counts, 3+) float32; columns that nothing is given for become 0.
+        values: (column of ``out``, (K,) numbers, their unit) of further columns.
     """
     total = int(counts.sum())
     if len(out) != total:
         raise ValueError(f"expected room for {total} points, got {len(out)}")
     _paste(xyz, starts, counts, np.ascontiguousarray(sensor_from_object, np.float64), unit, out)
+    given = {column: (numbers, step) for column, numbers, step in values}
+    for column in range(3, out.shape[1]):
+        if column in given:
+            numbers, step = given[column]
+            _paste_values(numbers, starts, counts, np.float32(step), column, out)
+        else:
+            out[:, column] = 0.0
 
 
 def _outlines(boxes: NDArray[np.float64], half: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -242,4 +252,13 @@ def _paste(xyz, starts, counts, frames, unit, out):  # type: ignore[no-untyped-d
             z = np.float64(xyz[k, 2]) * unit
             for axis in range(3):
                 out[at, axis] = t[axis, 0] * x + t[axis, 1] * y + t[axis, 2] * z + t[axis, 3]
+            at += 1
+
+
+@njit
+def _paste_values(numbers, starts, counts, step, column, out):  # type: ignore[no-untyped-def]
+    at = 0
+    for p in range(len(starts)):
+        for k in range(starts[p], starts[p] + counts[p]):
+            out[at, column] = np.float32(numbers[k]) * step
             at += 1

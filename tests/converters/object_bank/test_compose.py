@@ -34,7 +34,7 @@ def test_take_out_first_put_in_after(tracks):
     boxes = np.array([box_at(name, 1.0) for name in tracks.tokens])
     inside = points_in_boxes(world(tracks, frame, points), boxes)
     np.testing.assert_array_equal(found.removed, inside.any(axis=1))
-    cloud = found.cloud(points)
+    cloud = found.cloud
     kept = len(points) - found.removed.sum()
     np.testing.assert_array_equal(cloud[:kept], points[~found.removed])
     assert len(found.pasted) == len(bank.xyz)
@@ -93,7 +93,7 @@ def test_an_object_without_points_stays_as_it_is(tracks):
     points = tracks.frames[0].read()
     few = ComposeOptions(min_points=10_000)
     found = compose(points, bank, 0, few)
-    np.testing.assert_array_equal(found.cloud(points), points)
+    np.testing.assert_array_equal(found.cloud, points)
 
 
 def test_standing_objects_keep_their_place(tracks):
@@ -109,7 +109,7 @@ def test_a_frame_without_boxes(tracks):
     bank = make_bank(tracks, BankOptions())
     points = tracks.frames[1].read()
     found = compose(points, bank, 1)  # a sweep
-    np.testing.assert_array_equal(found.cloud(points), points)
+    np.testing.assert_array_equal(found.cloud, points)
     assert found.pasted.shape == (0, 5)
 
 

@@ -69,7 +69,7 @@ def test_both_clouds_come_out_again(tracks, bank):
     points = tracks.frames[4].read()
     np.testing.assert_array_equal(out["points"].numpy(), points)
     reader = BankReader(bank)
-    expected = compose(points, reader.scene("scene"), 4).cloud(points)
+    expected = compose(points, reader.scene("scene"), 4).cloud
     np.testing.assert_array_equal(out[TEACHER_POINTS].numpy(), expected)
     complete = ComposeObjectComplete(str(bank))(sample(tracks))["points"].tensor.numpy()
     np.testing.assert_array_equal(complete, expected)

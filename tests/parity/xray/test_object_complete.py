@@ -110,7 +110,7 @@ def test_patched_frames(global_scene, path):
         kept = int(data["kept_count"][place])
         points = global_scene.frames[frame].read()
         composed = compose(points, bank, int(frame), ring_column=4)
-        cloud = composed.cloud(points)
+        cloud = composed.cloud
         np.testing.assert_array_equal(cloud[:kept], points[~composed.removed])
         np.testing.assert_array_equal(cloud[:kept, :4], own[:kept])
         # intensity weighs as much as a metre, so that each point finds its own
@@ -141,7 +141,7 @@ def test_boxes_in_the_sensor_frame(path, tmp_path):
     for frame in range(count):
         own = data["patched_points"][slice(*data["patched_offsets"][frame : frame + 2])]
         points = frames[frame].read()
-        cloud = compose(points, bank, frame).cloud(points)
+        cloud = compose(points, bank, frame).cloud
         assert len(cloud) == len(own)
         same_set(cloud[:, :3], own[:, :3], 2e-5)  # both rounded to float32, 50 m away
 
@@ -177,7 +177,7 @@ def test_overlapping_boxes_keep_all_their_points(path, tmp_path):
             flags=np.zeros(count, np.uint8),
         )
         points = frame.read()
-        assert len(compose(points, bank, 0).cloud(points)) == expected == 445
+        assert len(compose(points, bank, 0).cloud) == expected == 445
 
 
 @pytest.mark.parametrize("path", parity_files("xray", "points_in_box.npz"))
