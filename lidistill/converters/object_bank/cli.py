@@ -49,6 +49,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     arrays = _source(commands, "arrays", "plain arrays, boxes in the sensor's frame", 4)
     arrays.add_argument("--intensity-max", type=float, default=1.0, help="the sensor's full scale")
     _export(commands)
+    _follow(commands)
+    text = "how well the views of each object lie on one another, by class"
+    quality = commands.add_parser("quality", help=text, description=text)
+    quality.add_argument("--bank", type=Path, required=True, metavar="DIR")
+
+
+def _follow(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    text = "link a detector's boxes into tracks, for frames without labels"
+    parser = commands.add_parser(
+        "tracks",
+        help=text,
+        description=text,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("results", type=Path, help="detections in nuScenes' results format")
+    parser.add_argument("--infos", type=Path, required=True, help="info file of their samples")
+    parser.add_argument("--out", type=Path, required=True, help="JSON file of the tracks")
+    parser.add_argument(
+        "--score", nargs="+", default=["0.3"], help="smallest: 0.3, or car=0.4 pedestrian=0.2"
+    )
+    parser.add_argument("--max-gap", type=int, default=3, help="frames that are filled in")
+    parser.add_argument("--min-length", type=int, default=3, help="boxes of a track")
 
 
 def _source(
@@ -141,6 +163,10 @@ def run(args: argparse.Namespace) -> int:
         )
         console.print(f"written: {written} and the frames that it names")
         return 0
+    if args.command == "tracks":
+        return _run_tracks(args)
+    if args.command == "quality":
+        return _run_quality(args)
     source, options = source_of(args), options_of(args)
     if args.dry_run:
         _show_plan(plan_bank(source, args.out, options), args.jobs)
@@ -160,6 +186,60 @@ def run(args: argparse.Namespace) -> int:
     for scene, notes in report.get("notes", {}).items():
         for note in notes[:5]:
             console.print(f"{scene}: {note}")
+    return 0
+
+
+def _run_tracks(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from lidistill.converters.object_bank.follow import FollowOptions
+    from lidistill.converters.object_bank.follow_files import follow_results
+
+    options = FollowOptions(
+        score=scores_of(args.score), max_gap=args.max_gap, min_length=args.min_length
+    )
+    report = follow_results(args.results, args.infos, args.out, options)
+    console = Console(soft_wrap=True)
+    console.print(
+        f"{report['tracks']:,} tracks of {report['boxes']:,} boxes, {report['filled']:,} filled "
+        f"in: {args.out}"
+    )
+    for name, found in sorted(report["classes"].items()):
+        console.print(
+            f"{name}: {found['tracks']:,} tracks of {found['boxes']:,} boxes, median length "
+            f"{found['median_length']:g}"
+        )
+    return 0
+
+
+def scores_of(words: list[str]) -> float | dict[str, float]:
+    """``["0.3"]`` as 0.3, ``["car=0.4", "0.2"]`` as one for each class and one for the others.
+
+    Raises:
+        ValueError: a word of another form.
+    """
+    try:
+        pairs = [word.rpartition("=")[::2] for word in words]
+        found = {name: float(value) for name, value in pairs}
+    except ValueError as error:
+        raise ValueError(f"--score: expected 0.3 or car=0.4 ..., got {words}") from error
+    return found[""] if set(found) == {""} else found
+
+
+def _run_quality(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from lidistill.converters.object_bank.build import BankReader
+    from lidistill.converters.object_bank.quality import bank_quality
+
+    reader = BankReader(args.bank)
+    table = Table("class", "objects", "views", "points", "distance of a view to the others (m)")
+    found = bank_quality([reader.scene(name) for name in reader.scenes])
+    for name, one in found.items():
+        row = (one.objects, one.views, one.points)
+        table.add_row(name, *(f"{number:,}" for number in row), f"{one.distance:.3f}")
+    Console().print(table)
     return 0
 
 
