@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
+from typing import IO, Any
 
 from mmengine.logging import MMLogger
 from mmengine.runner import Runner
@@ -34,6 +34,14 @@ def hush(logger: logging.Logger) -> None:
         on_screen = not isinstance(handler, logging.FileHandler)
         if on_screen and not any(isinstance(one, _Short) for one in handler.filters):
             handler.addFilter(_Short())
+
+
+def forget_stream(stream: IO[str]) -> None:
+    """Take a stream that is about to be closed from mmengine's loggers, which outlive it."""
+    for logger in list(MMLogger._instance_dict.values()):
+        for handler in list(logger.handlers):
+            if getattr(handler, "stream", None) is stream:
+                logger.removeHandler(handler)
 
 
 class _Short(logging.Filter):

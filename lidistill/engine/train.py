@@ -301,5 +301,11 @@ def _begin(
 @contextmanager
 def console_log(work_dir: Path) -> Iterator[None]:
     """What mmengine would print goes to ``console.log``."""
-    with (work_dir / "console.log").open("a") as log, redirect_stdout(log):
-        yield
+    from lidistill.engine.quiet import forget_stream
+
+    with (work_dir / "console.log").open("a") as log:
+        try:
+            with redirect_stdout(log):
+                yield
+        finally:
+            forget_stream(log)

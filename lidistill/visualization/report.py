@@ -46,7 +46,8 @@ class Report:
     def html(self) -> str:
         """The whole document."""
         sections = [self.pictures(key) for key in ("superpixels", "teacher", "pairs")]
-        sections += [self.pictures("features"), self.curves(), self.numbers(), self.again()]
+        sections += [self.pictures(key) for key in ("features", "detections", "regions")]
+        sections += [self.curves(), self.numbers(), self.again()]
         title = escape(self.data.title)
         return (
             '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -115,8 +116,8 @@ class Report:
             body += f'<p class="small">Protocol: {escape(data.protocol)}.</p>'
         return _section(
             "What it is worth",
-            f"{_sentence(data.metric)} on {data.dataset or 'the validation frames'}, beside what "
-            "the same network gives without pretraining and beside the controls.",
+            f"{_sentence(data.metric)} on {data.dataset or 'the validation frames'}, beside "
+            f"{data.beside}.",
             body,
         )
 

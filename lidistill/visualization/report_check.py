@@ -43,7 +43,7 @@ _SCORES = _every(lambda score: score is None or _number(score))
 _COLOUR = _every(lambda level: WHOLE.test(level) and 0 <= level <= 255)
 RECORD: Schema = {
     "title": TEXT,
-    **dict.fromkeys(("lead?", "dataset?", "metric?", "method?", "protocol?"), TEXT),
+    **dict.fromkeys(("lead?", "dataset?", "metric?", "method?", "protocol?", "beside?"), TEXT),
     **dict.fromkeys(("rows?", "pictures?"), list),
     **dict.fromkeys(("commands?", "notes?"), TEXTS),
     "facts?": Rule("texts by name", _values(_text)),

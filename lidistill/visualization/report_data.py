@@ -58,6 +58,14 @@ SECTIONS: dict[str, tuple[str, str]] = {
         "Point features from above, their three main directions as colours, on a frame that was "
         "not trained on. The network sees the LiDAR alone.",
     ),
+    "detections": (
+        "What it finds",
+        "Frames that were not trained on: truth, then each detector.",
+    ),
+    "regions": (
+        "Where the student learned",
+        "How far the student's map is from its teacher's at each true box: blue is near, red far.",
+    ),
 }
 """Known sections of pictures, in the page's order: key -> (title, lead)."""
 
@@ -94,6 +102,7 @@ class ReportData:
         method: name of the row that the page is about; its twin is the row it is compared with.
         rows: of the table, in order: baseline, method, controls.
         protocol: of the metric, in words.
+        beside: what the method is compared with, in words.
         commands: exact, in order; run again, they make this page.
         facts: label -> value: seeds, commit, hardware, wall time, versions.
         notes: what a reader must know, for instance limits of what is shown.
@@ -110,6 +119,7 @@ class ReportData:
     method: str = ""
     rows: list[ResultRow] = field(default_factory=list)
     protocol: str = ""
+    beside: str = "what the same network gives without pretraining and beside the controls"
     commands: list[str] = field(default_factory=list)
     facts: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)

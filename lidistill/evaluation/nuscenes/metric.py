@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lidistill.converters.infos import NUSCENES_CLASSES, InfoFile, load_infos
 from lidistill.evaluation.detections import boxes_of_sample, check_finite, frame_of, frames_by_file
+from lidistill.io import write_json
 from lidistill.registry import METRICS
 
 CONFIG = "detection_cvpr_2019"
@@ -285,6 +286,7 @@ class NuScenesDetection(BaseMetric):
         super().__init__(prefix=prefix)
         self.ann_file, self.data_root = ann_file, data_root
         self.scores: DetectionScores | None = None
+        self.entries: dict[str, list[dict[str, Any]]] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the boxes of each sample."""
@@ -301,6 +303,7 @@ class NuScenesDetection(BaseMetric):
             )
             for name, boxes, scores, labels in results
         }
+        self.entries = entries
         version, split = infos.metainfo["version"], infos.metainfo["split"]
         scores = evaluate_nuscenes(self.data_root, version, split, entries)
         left = [name for name in classes if name not in NUSCENES_CLASSES]
@@ -308,3 +311,15 @@ class NuScenesDetection(BaseMetric):
         self.scores = replace(scores, protocol=scores.protocol + (words if left else ""))
         print_log(self.scores.protocol, "current")
         return self.scores.metrics()
+
+    def write_submission(self, path: Path, sensors: Sequence[str]) -> Path:
+        """The boxes of the last split that was scored, in the form that nuScenes' server takes.
+
+        Args:
+            path: the ``.json`` file.
+            sensors: that the detector saw, of ``lidar`` and ``camera``.
+        """
+        meta = {f"use_{name}": name in sensors for name in ("camera", "lidar", "radar", "map")}
+        meta["use_external"] = False
+        write_json(path, {"meta": meta, "results": self.entries})
+        return path
