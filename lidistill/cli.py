@@ -41,7 +41,7 @@ VERBS = {
     "show_config": "lidistill.engine.configs.show",
     "dry_run": "lidistill.engine.dry_run",
     "demo": "lidistill.demo",
-    "report": "lidistill.engine.report",
+    "report": "lidistill.engine.reporting.cli",
     "bench": "lidistill.bench.run",
     "completion": "lidistill.completion",
     "evidence": "lidistill.evidence.cli",

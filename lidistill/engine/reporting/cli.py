@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     if (args.config is None) != (args.checkpoint is None):
         raise ValueError("a detector's report needs both --config and --checkpoint")
     if args.config is not None:
-        from lidistill.engine.detection_report import Subject, fill_report
+        from lidistill.engine.reporting.detection import Subject, fill_report
 
         named = {} if args.baseline is None else {"baseline": args.baseline}
         subject = Subject(args.config, {**named, "detector": args.checkpoint}, args.data_root)
