@@ -104,6 +104,25 @@ GROUPS = (
         {r"(gpu_)?teacher, (.*)": r"\2"},
     ),
     Group(
+        "KITTI's evaluation",
+        "Each frame's overlaps in full, and each frame again for every one of the 41 scores, as "
+        "the official program does (compiled, one frame's pairs only), beside ours, which keeps "
+        "the pairs that can match; the second row includes reading the text files.",
+        {
+            r"KITTI evaluator": "scores of a validation split, from memory",
+            r"KITTI evaluator with its files": "the same, with its files",
+        },
+    ),
+    Group(
+        "Voxels out of one image",
+        "The volume of features times depth distribution, read trilinearly (CaDDN), beside ours "
+        "that reads at the voxels' pixels.",
+        {
+            r"frustum": "to a map, heights mixed",
+            r"frustum, voxels alone": "to voxels",
+        },
+    ),
+    Group(
         "The embedded world and superpixels",
         "Rays cast by testing every object and its primitives, beside ours; superpixels of the "
         "whole image beside those made at half its size.",

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""MonoTAKD's two modules on bird's-eye-view maps: spatial alignment and feature fusion."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lidistill.ops.images.deform_conv import Geometry, deform_conv
+from lidistill.registry import MODELS
+
+_SAME = Geometry(padding=(1, 1))
+
+
+class _Dilations(nn.Module):
+    """Reaches of 1, 6 and 12 cells and the map's mean, side by side, mixed again."""
+
+    def __init__(self, channels: int, mid_channels: int) -> None:
+        super().__init__()
+        self.conv_1x1_1 = nn.Conv2d(channels, mid_channels, 1)
+        self.bn_conv_1x1_1 = nn.BatchNorm2d(mid_channels)
+        self.conv_3x3_1 = nn.Conv2d(channels, mid_channels, 3, padding=6, dilation=6)
+        self.bn_conv_3x3_1 = nn.BatchNorm2d(mid_channels)
+        self.conv_3x3_2 = nn.Conv2d(channels, mid_channels, 3, padding=12, dilation=12)
+        self.bn_conv_3x3_2 = nn.BatchNorm2d(mid_channels)
+        self.conv_1x1_2 = nn.Conv2d(channels, mid_channels, 1)
+        self.bn_conv_1x1_2 = nn.BatchNorm2d(mid_channels)
+        self.conv_1x1_3 = nn.Conv2d(4 * mid_channels, channels, 1)
+        self.bn_conv_1x1_3 = nn.BatchNorm2d(channels)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Same shape."""
+        mean = maps.mean((2, 3), keepdim=True)
+        parts = [
+            self.bn_conv_1x1_1(self.conv_1x1_1(maps)).relu(),
+            self.bn_conv_3x3_1(self.conv_3x3_1(maps)).relu(),
+            self.bn_conv_3x3_2(self.conv_3x3_2(maps)).relu(),
+            self.bn_conv_1x1_2(self.conv_1x1_2(mean)).relu().expand(-1, -1, *maps.shape[2:]),
+        ]
+        out: Tensor = self.bn_conv_1x1_3(self.conv_1x1_3(torch.cat(parts, 1))).relu()
+        return out
+
+
+class _Deformable(nn.Module):
+    """A 3x3 convolution that reads where another one says."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, 18, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Same shape."""
+        return deform_conv(maps, self.conv1(maps), self.conv2.weight, _SAME)
+
+
+@MODELS.register_module()
+class SpatialAlignment(nn.Module):
+    """Brings a camera's map to where a LiDAR's has its features: gain by channel, moved cells.
+
+    Args:
+        channels: of the map, in and out.
+
+    Source: MonoTAKD (2404.04910), section 3.3 (SAM); names as in its release, which applies one
+        deformable convolution twice.
+    """
+
+    def __init__(self, channels: int = 128) -> None:
+        super().__init__()
+        self.aspp = _Dilations(channels, channels // 2)
+        self.fc = nn.Sequential(
+            nn.Linear(channels, channels, bias=False), nn.ReLU(),
+            nn.Linear(channels, channels, bias=False), nn.ReLU(),
+            nn.Linear(channels, channels, bias=False), nn.Sigmoid(),
+        )  # fmt: skip
+        self.dcn = _Deformable(channels)
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False), nn.ReLU(),
+            nn.Conv2d(2 * channels, channels, 3, padding=1, bias=False), nn.ReLU(),
+        )  # fmt: skip
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, Y, X) to the same shape."""
+        gain = self.fc(self.aspp(maps).mean((2, 3)))[..., None, None]  # (B, C, 1, 1)
+        moved = self.dcn(self.dcn(maps))
+        out: Tensor = self.conv(gain * maps + moved)
+        return out
+
+
+@MODELS.register_module()
+class FeatureFusion(nn.Module):
+    """Mixes the sum of the visual and the residual map before the head.
+
+    Args:
+        channels: of the map, in and out.
+
+    Source: MonoTAKD (2404.04910), section 3.4 (FFM); names as in its release, which normalises
+        first and last with the same layer.
+    """
+
+    def __init__(self, channels: int = 128) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.bn = nn.BatchNorm2d(channels)
+        self.conv2 = nn.Conv2d(channels, 2 * channels, 1)
+        self.bn2 = nn.BatchNorm2d(2 * channels)
+        self.conv3 = nn.Conv2d(2 * channels, channels, 3, padding=1)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, Y, X) to the same shape."""
+        out = F.relu(self.bn(self.conv(maps)))
+        out = F.relu(self.bn2(self.conv2(out)))
+        return F.relu(self.bn(self.conv3(out)))

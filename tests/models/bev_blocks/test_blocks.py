@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Blocks on BEV maps: shapes, gradients, the identity that the paper's words ask for."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from lidistill.models.bev_blocks.alignment import FeatureFusion, SpatialAlignment
+from lidistill.models.bev_blocks.collapse import HeightCollapse
+from lidistill.models.bev_blocks.self_calibrated import SelfCalibratedBlock
+from lidistill.registry import MODELS
+
+BLOCKS = (SpatialAlignment, FeatureFusion, SelfCalibratedBlock)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_same_shape_and_gradient_to_every_parameter(block):
+    torch.manual_seed(0)
+    module = MODELS.build({"type": block.__name__, "channels": 8})
+    maps = torch.randn(2, 8, 9, 6, requires_grad=True)
+    out = module(maps)
+    assert out.shape == maps.shape
+    out.square().sum().backward()
+    assert maps.grad.abs().sum() > 0
+    assert [name for name, p in module.named_parameters() if p.grad is None] == []
+
+
+def test_deformable_reading_without_offsets_is_a_convolution():
+    torch.manual_seed(0)
+    module = SpatialAlignment(4)
+    nn.init.zeros_(module.dcn.conv1.weight)
+    maps = torch.randn(1, 4, 6, 5)
+    torch.testing.assert_close(module.dcn(maps), module.dcn.conv2(maps), rtol=1e-4, atol=1e-5)
+
+
+def test_collapse_keeps_the_order_of_channels_and_heights():
+    module = HeightCollapse(6, 1).eval()
+    nn.init.zeros_(module.conv.weight)
+    with torch.no_grad():
+        module.conv.weight[0, 1 * 3 + 2] = 1  # channel 1, height 2
+    voxels = torch.rand(1, 2, 3, 4, 5)
+    torch.testing.assert_close(module(voxels)[0, 0], voxels[0, 1, 2] / (1 + module.bn.eps) ** 0.5)
