@@ -34,6 +34,11 @@ SEGMENTATION = (
     "LidarSegEval counts it"
 )
 
+FINETUNED = (
+    "whole network and a linear head fine-tuned with cross-entropy and Lovasz on labels of the "
+    "training scenes named"
+)
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -88,8 +93,13 @@ def segmentation(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
         "value": math.nan if found["mIoU"] is None else found["mIoU"],
         "n": found["points"],
         "per_class": found["iou"],
-        "protocol": SEGMENTATION,
+        "protocol": SEGMENTATION if _of_nuscenes(cfg) else f"{FINETUNED}; {found['protocol']}",
     }
+
+
+def _of_nuscenes(cfg: Any) -> bool:
+    """Whether points are scored as nuScenes does."""
+    return bool(cfg.test_evaluator.get("protocol", "nuscenes") == "nuscenes")
 
 
 def probe(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
