@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``lidistill depth_maps``: a depth map of every image of an info file, from its LiDAR scan."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HELP = "depth maps of images from LiDAR scans: sparse or filled up, PNG of 16 bits as KITTI's"
+TOOL = "lidistill depth_maps"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One map.
+
+    Attributes:
+        token: of the frame.
+        points: file.
+        columns: float32 values a point.
+        image: file; read only where a picture is drawn.
+        image_hw: rows and columns.
+        matrix: (4, 4) nested, pixels from LiDAR.
+        out: of the map.
+        picture: file to draw it into, or None.
+    """
+
+    token: str
+    points: Path
+    columns: int
+    image: Path
+    image_hw: tuple[int, int]
+    matrix: list[list[float]]
+    out: Path
+    picture: Path | None
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Options of the verb."""
+    parser.add_argument("info", type=Path, help="info file of lidistill create_data")
+    parser.add_argument("--root", type=Path, required=True, help="data root")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the maps")
+    parser.add_argument("--sparse", action="store_true", help="leave the holes between points")
+    parser.add_argument("--cameras", nargs="+", metavar="NAME", help="all that have an image")
+    parser.add_argument(
+        "--pictures", type=int, default=0, metavar="N", help="draw the first N over their images"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="worker processes")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make what is missing; a map that is there is kept."""
+    from rich.console import Console
+
+    from lidistill.converters.infos import load_infos
+    from lidistill.io import DataError, manifest_path, parallel, read_manifest, write_manifest
+
+    infos = load_infos(args.info)
+    jobs = plan(infos, args)
+    parameters = {"form": "sparse" if args.sparse else "dense"}
+    args.out.mkdir(parents=True, exist_ok=True)
+    if manifest_path(args.out).is_file():
+        before = read_manifest(args.out)["parameters"]
+        if before != parameters:
+            raise DataError(
+                f"The maps here are {before.get('form')}, {parameters['form']} ones are asked for.",
+                path=args.out,
+                fix="name another folder with --out, or remove this one.",
+            )
+    write_manifest(args.out, TOOL, parameters, len(jobs), str(args.info))
+    todo = [j for j in jobs if not j.out.is_file() or (j.picture and not j.picture.is_file())]
+    work = functools.partial(make, sparse=args.sparse)
+    known = list(parallel(work, todo, args.jobs, "loky", "Depth maps"))
+    share = f"; {100 * sum(known) / len(known):.1f} % of pixels known" if known else ""
+    Console().print(f"{len(jobs)} maps in {args.out}, {len(todo)} made now{share}")
+    return 0
+
+
+def plan(infos: Any, args: argparse.Namespace) -> list[Job]:
+    """One job an image."""
+    from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
+    from lidistill.datasets.bev.depth_maps import depth_path
+    from lidistill.io import plain_name
+
+    locate = InfoPaths(args.root, infos.metainfo)
+    jobs: list[Job] = []
+    for frame in infos.frames:
+        names = camera_names(frame, args.cameras)
+        token = plain_name(frame_token(frame), "token of a frame")
+        for name in names:
+            image, lidar = frame["images"][name], frame["lidar_points"]
+            drawn = args.out / "pictures" / f"{name}_{token}.jpg"
+            jobs.append(
+                Job(
+                    token=token,
+                    points=locate(lidar["lidar_path"], "pts"),
+                    columns=int(lidar["num_pts_feats"]),
+                    image=locate(image["img_path"], name),
+                    image_hw=(int(image["height"]), int(image["width"])),
+                    matrix=_matrix(image),
+                    out=depth_path(args.out, token, name, len(names) > 1),
+                    picture=drawn if len(jobs) < args.pictures else None,
+                )
+            )
+    return jobs
+
+
+def make(job: Job, sparse: bool) -> float:
+    """Make one map; the share of pixels that are known."""
+    import numpy as np
+
+    from lidistill.datasets.bev.depth_maps import dense_depth, sparse_depth, write_depth
+    from lidistill.io import FILE_AGAIN, atomic_write, finite_points, read_image, read_points
+
+    points = read_points(job.points, job.columns, job.token, FILE_AGAIN)
+    xyz = np.ascontiguousarray(finite_points(points, job.points, job.token)[:, :3], np.float32)
+    depth = sparse_depth(xyz, np.array(job.matrix), job.image_hw)
+    depth = depth if sparse else dense_depth(depth)
+    write_depth(job.out, depth)
+    if job.picture is not None:
+        from PIL import Image
+
+        from lidistill.visualization.detections.depth_picture import depth_picture
+
+        picture = depth_picture(read_image(job.image, job.token), depth)
+        with atomic_write(job.picture) as temporary:
+            Image.fromarray(picture).save(temporary, quality=90)
+    return float((depth > 0).mean())
+
+
+def _matrix(image: Any) -> list[list[float]]:
+    """(4, 4) pixels from LiDAR; the whole of P2."""
+    import numpy as np
+
+    pixels = np.eye(4)
+    given = np.asarray(image["cam2img"], dtype=np.float64)
+    pixels[: given.shape[0], : given.shape[1]] = given
+    product: list[list[float]] = (pixels @ np.asarray(image["lidar2cam"])).tolist()
+    return product
