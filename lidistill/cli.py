@@ -43,6 +43,7 @@ VERBS = {
     "dry_run": "lidistill.engine.dry_run",
     "demo": "lidistill.demo",
     "report": "lidistill.engine.reporting.cli",
+    "view": "lidistill.visualization.objects.cli",
     "bench": "lidistill.bench.run",
     "completion": "lidistill.completion",
     "evidence": "lidistill.evidence.cli",

@@ -20,6 +20,7 @@ from lidistill.io import DataError, atomic_write
 
 MIRRORED, FROM_SWEEP, STANDING, REFINED = 1, 2, 4, 8
 MILLIMETRE = 1e-3
+CELL = 0.3  # metres, in which surfaces are counted
 MAX_METRES = 32.767  # of a coordinate in the object's frame
 POINT_ARRAYS = ("xyz", "intensity", "ring", "source", "flags")
 AGAIN = "make the bank again: delete this file and run lidistill object_bank with the same words."
@@ -34,6 +35,9 @@ class SceneBank:
         names: (I,) classes.
         sizes: (I, 3) median length, width, height.
         standing: (I,) fused in the world's frame.
+        views: (I,) frames that see it, before thinning.
+        view_points: (I,) its points in one of them, mean.
+        view_cells: (I,) cells of 0.3 m that hold a point in one of them, mean.
         offsets: (I + 1,) rows of each instance's points, in the order of their source frames.
         xyz: (K, 3) int16 millimetres in the object's frame.
         intensity: (K,) uint8, of ``intensity_max``.
@@ -57,6 +61,9 @@ class SceneBank:
     names: NDArray[np.str_]
     sizes: NDArray[np.float64]
     standing: NDArray[np.bool_]
+    views: NDArray[np.int64]
+    view_points: NDArray[np.float64]
+    view_cells: NDArray[np.float64]
     offsets: NDArray[np.int64]
     xyz: NDArray[np.int16]
     intensity: NDArray[np.uint8]
@@ -156,6 +163,9 @@ def _fault(bank: SceneBank) -> str | None:
         "names": (instances,),
         "sizes": (instances, 3),
         "standing": (instances,),
+        "views": (instances,),
+        "view_points": (instances,),
+        "view_cells": (instances,),
         "offsets": (instances + 1,),
         "xyz": (points, 3),
         "intensity": (points,),

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.converters.object_bank.accumulate import CLOUD_ARRAYS, Clouds, Gathered, gather
-from lidistill.converters.object_bank.bank import MIRRORED, REFINED, SceneBank
+from lidistill.converters.object_bank.bank import CELL, MIRRORED, REFINED, SceneBank
 from lidistill.converters.object_bank.options import MIRRORED as MIRRORED_CLASSES
 from lidistill.converters.object_bank.options import BankOptions
 from lidistill.converters.object_bank.tracks import SceneTracks
@@ -22,9 +22,32 @@ from lidistill.geometry.frames import invert
 def make_bank(tracks: SceneTracks, options: BankOptions) -> SceneBank:
     """The bank of one scene."""
     gathered = gather(tracks, options)
-    before = len(gathered.clouds.xyz)
+    before, views = len(gathered.clouds.xyz), view_counts(gathered.clouds)
     clouds, moved = _finished(gathered, tracks, options)
-    return _bank(tracks, options, replace(gathered, clouds=clouds), before, moved)
+    bank = _bank(tracks, options, replace(gathered, clouds=clouds), before, moved)
+    bank.views, bank.view_points, bank.view_cells = views
+    return bank
+
+
+def view_counts(
+    clouds: Clouds,
+) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """What single frames see of each instance, before points are thinned.
+
+    Returns:
+        (I,) frames with a point of it; points, and cells of 0.3 m that hold one, in the mean frame.
+    """
+    count = len(clouds.offsets) - 1
+    instance = np.repeat(np.arange(count), np.diff(clouds.offsets))
+    view = instance << 16 | clouds.source
+    starts = np.flatnonzero(np.diff(view, prepend=-1))
+    views = np.bincount(instance[starts], minlength=count)
+    number = np.cumsum(np.diff(view, prepend=-1) != 0) - 1
+    cells = np.floor_divide(clouds.xyz, np.int16(CELL * 1000)).astype(np.int64) + 128  # 8 bits each
+    key = np.unique(((number << 8 | cells[:, 0]) << 8 | cells[:, 1]) << 8 | cells[:, 2])
+    held = np.bincount(instance[starts][key >> 24], minlength=count)
+    some = np.maximum(views, 1)
+    return views, np.diff(clouds.offsets) / some, held / some
 
 
 def _finished(gathered: Gathered, tracks: SceneTracks, options: BankOptions) -> tuple[Clouds, int]:
@@ -139,6 +162,9 @@ def _bank(
         names=np.array(tracks.names, dtype=np.str_),
         sizes=placed.sizes,
         standing=placed.standing,
+        views=np.zeros(len(tracks.tokens), dtype=np.int64),
+        view_points=np.zeros(len(tracks.tokens)),
+        view_cells=np.zeros(len(tracks.tokens)),
         offsets=clouds.offsets,
         xyz=clouds.xyz,
         intensity=clouds.intensity,

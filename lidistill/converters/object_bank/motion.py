@@ -11,6 +11,7 @@ from lidistill.geometry.boxes import yaw_of_rotation
 
 SPREAD = 0.5  # metres about the median centre
 SPEED = 0.5  # m/s of a line through the centres
+DRIFT = 0.25  # metres along that line, from the first box to the last
 TURN = np.deg2rad(15.0)
 
 
@@ -18,8 +19,10 @@ def stands(tracks: SceneTracks, instance: int, rows: NDArray[np.int64]) -> bool:
     """Whether an instance keeps its place in all its boxes.
 
     The centres stay within ``max(0.5 m, 3 sigma)`` of their median, sigma being the annotations'
-    jitter about a straight line; that line is slower than 0.5 m/s; the heading keeps within 15
-    degrees; and no annotation calls the object moving.
+    jitter about a straight line; that line is slower than 0.5 m/s and shorter than ``max(0.25 m, 3
+    sigma)``; the heading keeps within 15 degrees; and no annotation calls the object moving. Boxes
+    that creep along a line follow a creeping object, or poses that drift: fused in their own frame,
+    the views lie closer on one another.
 
     Args:
         tracks: of the scene.
@@ -41,4 +44,6 @@ def stands(tracks: SceneTracks, instance: int, rows: NDArray[np.int64]) -> bool:
     fit, *_ = np.linalg.lstsq(line, centres, rcond=None)
     sigma = np.sqrt(((centres - line @ fit) ** 2).sum(axis=1).mean())
     speed = np.linalg.norm(fit[0])
-    return bool(spread < max(SPREAD, 3 * sigma) and speed < SPEED)
+    drift = speed * np.ptp(seconds)
+    still = spread < max(SPREAD, 3 * sigma) and drift < max(DRIFT, 3 * sigma)
+    return bool(still and speed < SPEED)

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scene over time as a recording for rerun: points, cameras, boxes, completed objects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lidistill import io
+from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
+from lidistill.converters.infos import load_infos
+from lidistill.converters.object_bank.build import BankReader
+from lidistill.converters.object_bank.compose import compose
+from lidistill.converters.object_bank.export import bank_frame, ring_column
+from lidistill.geometry.frames import invert
+from lidistill.progress import track
+from lidistill.visualization.colours import region_colours, scalar_colours
+
+INSTALL = "pip install 'lidistill[view]' (or: pip install rerun-sdk)"
+
+
+def record_scene(
+    info_file: Path,
+    data_root: Path,
+    out: Path,
+    scene: str | None = None,
+    bank: BankReader | None = None,
+    colours: Mapping[str, NDArray[np.uint8]] | None = None,
+) -> Path:
+    """Write a recording that ``rerun FILE`` plays.
+
+    Args:
+        info_file: of ``lidistill create_data``.
+        data_root: folder of the data set.
+        out: the ``.rrd`` file.
+        scene: name; None takes the first, or all frames where the file names none.
+        bank: to show completed objects beside the scan.
+        colours: frame token -> (N, 3) uint8 of its points, for features or predictions; height
+            where a frame has none.
+
+    Raises:
+        ImportError: rerun is not installed.
+        DataError: there is no such scene.
+    """
+    rerun = _rerun()
+    infos = load_infos(info_file)
+    frames = _frames(infos.frames, scene, info_file)
+    locate = InfoPaths(data_root, infos.metainfo)
+    recording = rerun.RecordingStream("lidistill", recording_id=f"lidistill-{scene or 'scene'}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with io.atomic_write(out, sync=False) as temporary:
+        recording.save(str(temporary))
+        recording.log("world", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+        for index, info in track(enumerate(frames), "Record", total=len(frames)):
+            seconds = float(info.get("timestamp", 0.1 * index))
+            first = float(frames[0].get("timestamp", 0.0))
+            recording.set_time("seconds", duration=seconds - first)
+            _log_frame(rerun, recording, info, locate, bank, (colours or {}).get(frame_token(info)))
+        recording.flush()
+        recording.disconnect()
+    return out
+
+
+def _rerun() -> Any:
+    try:
+        import rerun
+    except ImportError as error:
+        raise ImportError(f"recordings need rerun, which is not installed: {INSTALL}") from error
+    return rerun
+
+
+def _frames(frames: list[dict[str, Any]], scene: str | None, path: Path) -> list[dict[str, Any]]:
+    """Those of one scene in the order of time."""
+    names = list(dict.fromkeys(str(info.get("scene_name", "")) for info in frames))
+    wanted = names[0] if scene is None else scene
+    if wanted not in names:
+        raise io.DataError(
+            f"No scene {wanted!r} there.",
+            path=path,
+            fix=f"name one of {', '.join(names[:8])} with --scene.",
+        )
+    found = [info for info in frames if str(info.get("scene_name", "")) == wanted]
+    return sorted(found, key=lambda info: float(info.get("timestamp", 0.0)))
+
+
+def _log_frame(
+    rerun: Any,
+    recording: Any,
+    info: dict[str, Any],
+    locate: InfoPaths,
+    bank: BankReader | None,
+    colours: NDArray[np.uint8] | None,
+) -> None:
+    record = info["lidar_points"]
+    columns = int(record.get("num_pts_feats", 4))
+    path = locate(record["lidar_path"], "pts")
+    points = io.read_points(path, columns, frame_token(info), nonfinite="drop")
+    height = scalar_colours(points[:, 2], low=-2.5, high=3.0) if colours is None else colours
+    recording.log("world/points", rerun.Points3D(points[:, :3], colors=height, radii=0.03))
+    place = None if bank is None else bank_frame(bank, info)
+    if bank is not None and place is not None:
+        composed = compose(points, bank.scene(place[0]), place[1], None, ring_column(columns))
+        recording.log(
+            "world/complete",
+            rerun.Points3D(
+                composed.pasted[:, :3], colors=region_colours(composed.instance), radii=0.03
+            ),
+        )
+    _log_boxes(rerun, recording, info)
+    for name in camera_names(info):
+        image = info["images"][name]
+        if image.get("lidar2cam") is not None and image.get("cam2img") is not None:
+            _log_camera(rerun, recording, f"world/{name}", image, locate(image["img_path"], name))
+
+
+def _log_boxes(rerun: Any, recording: Any, info: dict[str, Any]) -> None:
+    """Boxes in the LiDAR frame; KITTI's, which stand in the camera's, are left to the bank."""
+    boxes = [box for box in info.get("instances", []) if "instance_token" in box]
+    if not boxes:
+        return
+    array = np.array([box["bbox_3d"] for box in boxes], dtype=np.float64)
+    half = array[:, 6] / 2
+    zero = np.zeros_like(half)
+    recording.log(
+        "world/boxes",
+        rerun.Boxes3D(
+            centers=array[:, :3],
+            half_sizes=array[:, 3:6] / 2,
+            quaternions=np.stack([zero, zero, np.sin(half), np.cos(half)], axis=1),
+            labels=[str(box.get("category", "")) for box in boxes],
+        ),
+    )
+
+
+def _log_camera(rerun: Any, recording: Any, name: str, image: dict[str, Any], path: Path) -> None:
+    matrix = np.eye(4)
+    given = np.array(image["lidar2cam"], dtype=np.float64)
+    matrix[: len(given), :4] = given
+    lidar_from_camera = invert(matrix)
+    recording.log(
+        name,
+        rerun.Transform3D(translation=lidar_from_camera[:3, 3], mat3x3=lidar_from_camera[:3, :3]),
+    )
+    intrinsics = np.array(image["cam2img"], dtype=np.float64)[:3, :3]
+    size = [int(image["width"]), int(image["height"])]
+    recording.log(name, rerun.Pinhole(image_from_camera=intrinsics, resolution=size))
+    recording.log(name, rerun.EncodedImage(path=str(path)))

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pictures, sheets and recordings of completed objects."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from lidistill import cli
+from lidistill.converters.nuscenes.convert import convert_nuscenes
+from lidistill.converters.object_bank.bank import MIRRORED
+from lidistill.converters.object_bank.build import BankReader, build_bank
+from lidistill.converters.object_bank.compose import compose
+from lidistill.converters.object_bank.finish import make_bank
+from lidistill.converters.object_bank.options import BankOptions
+from lidistill.converters.object_bank.sources.nuscenes import NuScenesSource
+from lidistill.io import DataError
+from lidistill.visualization.bev import BACKGROUND
+from lidistill.visualization.objects.coverage import coverage, occupied
+from lidistill.visualization.objects.pictures import BLUE, ORANGE, frame_pair, object_picture
+from lidistill.visualization.objects.recording import record_scene
+from lidistill.visualization.objects.sheet import write_sheets
+from tests.converters.object_bank.scenes import make_scene
+
+
+@pytest.fixture(scope="module")
+def tracks(tmp_path_factory):
+    return make_scene(tmp_path_factory.mktemp("points") / "p")
+
+
+@pytest.fixture(scope="module")
+def world(tiny_world, tmp_path_factory):
+    """Root, an info file and a bank of one scene of it."""
+    root, out = tiny_world / "nuscenes", tmp_path_factory.mktemp("look")
+    infos = convert_nuscenes(root, "v1.0-mini", out, jobs=1)["val"]
+    scene = "scene-0103"
+    build_bank(NuScenesSource(root, "v1.0-mini", scenes=[scene]), out / "bank")
+    return root, infos, out / "bank", scene
+
+
+def test_view_counts_as_a_loop(tracks):
+    bank = make_bank(tracks, BankOptions.plain())
+    for instance in range(3):
+        rows = slice(*bank.offsets[instance : instance + 2])
+        xyz, source = bank.xyz[rows], bank.source[rows]
+        views = [xyz[source == view] for view in np.unique(source)]
+        cells = [len({tuple(c) for c in np.floor_divide(view, 300).tolist()}) for view in views]
+        assert bank.views[instance] == len(views)
+        assert bank.view_points[instance] == pytest.approx(np.mean([len(v) for v in views]))
+        assert bank.view_cells[instance] == pytest.approx(np.mean(cells))
+
+
+def test_coverage_grows(tracks):
+    bank = make_bank(tracks, BankOptions(mirror=True))
+    found = coverage([bank])
+    assert found["car"].objects == 2
+    assert found["car"].one_frame < found["car"].track < found["car"].mirrored
+    assert found["pedestrian"].track == found["pedestrian"].mirrored
+    assert occupied(np.array([[0.1, 0.1, 0.1], [0.2, 0.2, 0.2], [0.4, 0.1, 0.1]])) == 2
+    assert coverage([]) == {}
+
+
+def test_a_frame_before_and_after(tracks):
+    bank = make_bank(tracks, BankOptions())
+    points = tracks.frames[4].read()
+    picture = frame_pair(points, compose(points, bank, 4), size=200, forward="x")
+    assert picture.shape == (200, 408, 3)
+    before, after = picture[:, :200], picture[:, 208:]
+
+    def coloured(half):
+        return int((np.ptp(half.astype(int), axis=2) > 60).sum())
+
+    assert coloured(after) > coloured(before) > 0
+
+
+def test_an_object_from_two_sides(tracks):
+    bank = make_bank(tracks, BankOptions(mirror=True))
+    picture = object_picture(bank, 0, height=80)
+    assert picture.shape[0] == 80
+    flat = picture.reshape(-1, 3)
+    for colour in (BACKGROUND, ORANGE, BLUE):
+        assert (flat == colour).all(axis=1).any()
+    assert (bank.flags & MIRRORED).any()
+    first = picture[:, : picture.shape[1] // 2 - 4].reshape(-1, 3)
+    assert not (first == BLUE).all(axis=1).any()
+
+
+def test_sheets(world, tmp_path):
+    root, infos, bank, scene = world
+    command = ["view", "objects", str(infos), "--root", str(root), "--bank", str(bank)]
+    assert cli.main([*command, "--out", str(tmp_path), "--frames", "1", "--objects", "2"]) == 0
+    text = (tmp_path / f"{scene}.html").read_text()
+    assert text.count("<img") == 3
+    assert "cells in one frame" in text
+    assert "script" not in text
+    with pytest.raises(DataError, match="knows no frame"):
+        write_sheets(BankReader(bank), infos, root, tmp_path, scenes=["other"])
+
+
+def test_a_recording_needs_rerun(world, tmp_path, monkeypatch):
+    root, infos, _, _ = world
+    monkeypatch.setitem(sys.modules, "rerun", None)
+    with pytest.raises(ImportError, match="rerun-sdk"):
+        record_scene(infos, root, tmp_path / "a.rrd")
+
+
+class Spy:
+    """Stands for rerun: remembers what was logged."""
+
+    def __init__(self):
+        self.logged, self.times = [], []
+
+    def __getattr__(self, name):
+        return lambda *args, **kwargs: (name, args, kwargs)
+
+    def RecordingStream(self, *_args, **_kwargs):
+        return self
+
+    def log(self, path, what, **_kwargs):
+        self.logged.append((path, what[0] if isinstance(what, tuple) else what))
+
+    def set_time(self, _name, duration):
+        self.times.append(duration)
+
+    def save(self, path):
+        with open(path, "wb") as stream:
+            stream.write(b"RRF2")
+
+    ViewCoordinates = type("Views", (), {"RIGHT_HAND_Z_UP": "up"})
+
+
+def test_what_a_recording_holds(world, tmp_path, monkeypatch):
+    root, infos, bank, scene = world
+    spy = Spy()
+    monkeypatch.setitem(sys.modules, "rerun", spy)
+    out = record_scene(infos, root, tmp_path / "a.rrd", scene, BankReader(bank))
+    assert out.is_file()
+    paths = [path for path, _ in spy.logged]
+    assert paths.count("world/points") == paths.count("world/complete") == 2
+    assert paths.count("world/boxes") == 2
+    assert {"world/CAM_FRONT", "world/CAM_BACK"} <= set(paths)
+    assert spy.times == pytest.approx([0.0, 0.5])
+    with pytest.raises(DataError, match="No scene"):
+        record_scene(infos, root, tmp_path / "a.rrd", "scene-9999")
+
+
+def test_a_real_recording(world, tmp_path):
+    pytest.importorskip("rerun")
+    root, infos, bank, scene = world
+    out = record_scene(infos, root, tmp_path / "a.rrd", scene, BankReader(bank))
+    assert out.stat().st_size > 10_000
