@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from lidistill.converters.infos import load_infos
+from lidistill.converters.kitti.convert import convert_kitti
 from lidistill.converters.kitti.raw import convert_kitti_raw
 from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
 from lidistill.converters.superpixels.make import make_superpixels
@@ -29,6 +30,7 @@ from lidistill.datasets.transforms import (
     RotateFlipPoints,
     Voxelize,
 )
+from lidistill.geometry.boxes import kitti_to_lidar_boxes, points_in_boxes
 from lidistill.geometry.voxels import CartesianVoxels
 from lidistill.io import DataError
 from lidistill.methods import PPKT, ScaLR, SLidR, STSLidR
@@ -174,3 +176,40 @@ def test_a_scan_without_its_image(converted_world: Path, tmp_path: Path) -> None
     (root / "sequences/00/calib.txt").write_text("Tr: 1 0 0 0 0 1 0 0 0 0 1 0\n")
     with pytest.raises(DataError, match="Expected a line 'P2: "):
         convert_semantic_kitti(root)
+
+
+def test_real_points_of_a_box_are_paired_inside_its_rectangle(
+    realdata_dir: Path, tmp_path: Path
+) -> None:
+    """Ten real frames: a calibration that is right puts each car's points into its 2-D box."""
+    root = tmp_path / "kitti"
+    root.mkdir()
+    (root / "training").symlink_to(realdata_dir / "kitti" / "training")
+    (root / "ImageSets").mkdir()
+    names = [path.stem for path in sorted((root / "training/velodyne_reduced").glob("*.bin"))]
+    (root / "ImageSets/train.txt").write_text("\n".join(names))
+    infos = convert_kitti(root, out_dir=tmp_path, points="velodyne_reduced")["train"]
+    dataset = ImageLidarPairs(ann_file=infos, data_root=root, pipeline=[LoadPoints(), PairPoints()])
+    inside = total = 0
+    for row, info in enumerate(load_infos(infos).frames):
+        frame = dataset[row]
+        assert len(frame.pairs) > 0.98 * len(frame.points)  # cut to the image as they come
+        uv = np.full((len(frame.points), 2), np.nan)
+        uv[frame.pairs.point] = frame.pairs.pixel_uv
+        to_lidar = np.linalg.inv(np.array(info["images"]["CAM2"]["lidar2cam"]))
+        for box, instance in zip(*_lidar_boxes(info, to_lidar), strict=True):
+            rows = points_in_boxes(frame.points[:, :3], box[None])[:, 0]
+            left, top, right, bottom = instance["bbox"]
+            u, v = uv[rows].T
+            total += int(rows.sum())
+            inside += int(((u >= left) & (u <= right) & (v >= top) & (v <= bottom)).sum())
+    assert total > 1000
+    assert inside > 0.95 * total
+
+
+def _lidar_boxes(info: dict, lidar_from_camera: np.ndarray) -> tuple[np.ndarray, list[dict]]:
+    """Boxes of a frame's objects in the LiDAR's frame."""
+    objects = [one for one in info["instances"] if one["bbox_label"] >= 0]
+    rows = np.array([one["bbox_3d"] for one in objects]).reshape(-1, 7)  # x y z l h w yaw
+    labels = rows[:, [4, 5, 3, 0, 1, 2, 6]]  # h w l x y z yaw, as the files have them
+    return kitti_to_lidar_boxes(labels, lidar_from_camera), objects
