@@ -69,14 +69,27 @@ def pool_plan(cells: Tensor, num_cells: int) -> PoolPlan:
         found, starts = kernels.sort_cells(flat.numpy(), num_cells)
         points, offsets = torch.from_numpy(found), torch.from_numpy(starts)
     else:
-        spare = torch.where(flat < 0, num_cells, flat)  # points outside come last
-        ordered, points = spare.sort(stable=True)
-        wanted = torch.arange(num_cells + 1, device=flat.device, dtype=ordered.dtype)
-        offsets = torch.searchsorted(ordered, wanted)
-        points = points[: int(offsets[-1])]
+        points, offsets = sort_cells(flat, num_cells)
     bins, pixels = cells.shape[1], cells.shape[2] * cells.shape[3]
     of_pixel = points // (bins * pixels) * pixels + points % pixels
     return PoolPlan(cells, points, of_pixel, offsets)
+
+
+def sort_cells(cells: Tensor, num_cells: int) -> tuple[Tensor, Tensor]:
+    """Points by cell on any device; on the CPU a counting kernel does the same.
+
+    Args:
+        cells: (P,) integer; negative: in none.
+        num_cells: number of cells.
+
+    Returns:
+        (K,) int64 points, in their own order within a cell, and (num_cells + 1,) int64 starts.
+    """
+    spare = torch.where(cells < 0, num_cells, cells)  # points outside come last
+    ordered, points = spare.sort(stable=True)
+    wanted = torch.arange(num_cells + 1, device=cells.device, dtype=ordered.dtype)
+    offsets = torch.searchsorted(ordered, wanted)
+    return points[: int(offsets[-1])], offsets
 
 
 def bev_pool(depth: Tensor, context: Tensor, plan: PoolPlan) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lidistill.ops.bev import pool
 from lidistill.ops.bev.pool import bev_pool, pool_plan
 
 
@@ -94,6 +95,25 @@ def test_a_plan_counts_every_point_once():
     for cell in range(plan.num_cells):
         mine = plan.points[plan.offsets[cell] : plan.offsets[cell + 1]]
         assert torch.equal(mine, (flat == cell).nonzero().squeeze(1))
+
+
+def test_the_way_of_other_devices_is_the_same():
+    """Sorting and gradients as they run on a GPU, run here on the CPU."""
+    depth, context, cells = inputs(5)
+    plan = pool_plan(cells, 7)
+    points, offsets = pool.sort_cells(cells.flatten(), 7)
+    assert torch.equal(points, plan.points)
+    assert torch.equal(offsets, plan.offsets)
+    rows = context.permute(0, 2, 3, 1).reshape(-1, context.shape[1])
+    theirs = pool._sum_cells(depth, rows, plan)
+    ours = bev_pool(depth, context, plan)
+    assert torch.equal(ours, theirs)
+    cotangent = torch.randn(ours.shape, dtype=ours.dtype)
+    wanted = torch.autograd.grad(theirs, (depth, context), cotangent)
+    for one, other in zip(
+        torch.autograd.grad(ours, (depth, context), cotangent), wanted, strict=True
+    ):
+        torch.testing.assert_close(one, other)
 
 
 def test_wrong_shapes_say_what_is_wanted():
