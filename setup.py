@@ -1,14 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 import re
+import shutil
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"$', (ROOT / "lidistill/__init__.py").read_text(), re.MULTILINE
 ).group(1)
 README = ROOT / "README.md"
+
+
+class BuildWithConfigs(build_py):
+    """Puts the configs into the package: `lidistill train slidr/demo` works without a checkout."""
+
+    def run(self):
+        super().run()
+        if not self.editable_mode:
+            target = Path(self.build_lib, "lidistill", "configs")
+            shutil.rmtree(target, ignore_errors=True)  # a config that is gone stays gone
+            ignore = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(ROOT / "configs", target, ignore=ignore)
+
+    def get_outputs(self, include_bytecode=True):
+        configs = sorted((ROOT / "configs").rglob("*.py"))
+        target = Path(self.build_lib, "lidistill", "configs")
+        own = [str(target / path.relative_to(ROOT / "configs")) for path in configs]
+        return super().get_outputs(include_bytecode) + own
+
 
 setup(
     name="lidistill",
@@ -20,6 +41,7 @@ setup(
     python_requires=">=3.10,<3.13",
     packages=find_packages(include=["lidistill", "lidistill.*"]),
     package_data={"lidistill": ["py.typed", "**/*.json", "**/*.html", "**/*.css"]},
+    cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["lidistill = lidistill.cli:entry"]},
     install_requires=[
         "torch>=2.4",

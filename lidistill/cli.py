@@ -39,6 +39,7 @@ VERBS = {
     "eval": "lidistill.engine.scoring.cli",
     "import_weights": "lidistill.export.import_cli",
     "export": "lidistill.export.cli",
+    "config": "lidistill.engine.configs.cli",
     "show_config": "lidistill.engine.configs.show",
     "dry_run": "lidistill.engine.dry_run",
     "demo": "lidistill.demo",
@@ -143,7 +144,7 @@ def build_verb_parser(verb: str) -> argparse.ArgumentParser:
     if _module_path(VERBS[verb]) is None:
         raise ImportError(
             f"`lidistill {verb}` is not available: lidistill {__version__} as installed here has "
-            f"no module {VERBS[verb]}; update it with `git pull && make setup`"
+            f"no module {VERBS[verb]}; update it with `git pull && make setup`, or with pip"
         )
     module = importlib.import_module(VERBS[verb])
     parser = argparse.ArgumentParser(

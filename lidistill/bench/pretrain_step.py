@@ -15,10 +15,10 @@ from typing import Any
 import torch
 
 from lidistill.bench.case import Case
-from lidistill.provenance import CHECKOUT
+from lidistill.engine.configs.shipped import shipped_configs
 
-CONFIG = CHECKOUT / "configs" / "slidr" / "demo_pretrain.py"
-KITTI_CONFIG = CHECKOUT / "configs" / "slidr" / "real_pretrain.py"
+CONFIG = shipped_configs() / "slidr" / "demo_pretrain.py"
+KITTI_CONFIG = shipped_configs() / "slidr" / "real_pretrain.py"
 WORLD = Path("work_dirs/bench/world")
 _SCRATCH: list[tempfile.TemporaryDirectory[str]] = []  # lives as long as the process
 

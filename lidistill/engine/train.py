@@ -20,6 +20,7 @@ from lidistill.engine.configs.overrides import (
     split_options,
 )
 from lidistill.engine.configs.read import add_config_arguments, load_config
+from lidistill.engine.configs.shipped import find_config
 from lidistill.engine.configs.stages import (
     fill_stage_checkpoints,
     fingerprint,
@@ -139,7 +140,7 @@ def train(
         The final checkpoint (of the last stage that ran).
     """
     compat.apply()
-    config = Path(config)
+    config = find_config(config)
     cfg = load_config(config, data_root=data_root)
     folder = Path(work_dir or Path("work_dirs") / config.stem)
     stages = cfg.get("stages")

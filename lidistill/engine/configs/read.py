@@ -19,8 +19,8 @@ from lidistill.engine.configs.data import (
     read_yaml_safely,
 )
 from lidistill.engine.configs.options import merge_options, parse_options
+from lidistill.engine.configs.shipped import find_config, shipped_configs
 from lidistill.io import DataError
-from lidistill.provenance import CHECKOUT
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -32,7 +32,9 @@ _STATEMENT = re.compile(r"^(?=[A-Za-z_]\w*=)", re.MULTILINE)
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     """Add ``config`` and ``--cfg-options``, to be handed to :func:`load_config`."""
-    parser.add_argument("config", type=Path, help="config file: configs/<method>/<name>.py")
+    parser.add_argument(
+        "config", type=Path, help="config file, or a name of `lidistill config list`"
+    )
     add_options_argument(parser)
 
 
@@ -54,7 +56,7 @@ def load_config(
 
     Args:
         path: A pure-Python config (``with read_base()``), one in mmengine's older text style, or
-            plain data in YAML or JSON.
+            plain data in YAML or JSON; or the name of one that comes with lidistill.
         options: ``KEY=VALUE`` replacements; values are Python literals, else strings.
         data_root: replaces the config's ``data_root`` in every path.
 
@@ -62,17 +64,12 @@ def load_config(
         The mmengine ``Config``.
 
     Raises:
-        FileNotFoundError: where there is no such file, with the configs that there are.
+        FileNotFoundError: where there is no such file or name, with the nearest names.
         ValueError: for a config that does not parse or has no ``data_root`` to replace, or an
             option that is not ``KEY=VALUE`` or whose key nothing would read.
     """
     _format_once()
-    path = Path(path)
-    if not path.is_file():
-        known = sorted(str(known) for known in Path("configs").glob("*/*.py"))
-        raise FileNotFoundError(
-            f"expected a config file, found no {path}; there are: {', '.join(known) or 'none here'}"
-        )
+    path = find_config(path)
     config = _read(path)
     try:
         merge_options(config, parse_options(options))
@@ -170,7 +167,7 @@ def _format_once() -> None:
 def _find_our_bases() -> None:
     """Let configs anywhere have ours as bases: ``from lidistill.configs.slidr.demo import *``.
 
-    mmengine looks for such a base inside the package; here configs stand beside it.
+    mmengine looks for such a base inside the package; in a checkout configs stand beside it.
     """
     from mmengine.config import config as module
 
@@ -180,7 +177,7 @@ def _find_our_bases() -> None:
 
     @wraps(original)
     def installed_path(package: str) -> str:
-        return str(CHECKOUT) if package == PACKAGE else original(package)
+        return str(shipped_configs().parent) if package == PACKAGE else original(package)
 
     module.get_installed_path = installed_path
 

@@ -25,6 +25,7 @@ from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
 from lidistill.engine.configs.read import load_config, map_strings
+from lidistill.engine.configs.shipped import find_config
 from lidistill.hooks.run_folder import flat_values
 
 STAGE_PREFIX = "stage://"
@@ -37,11 +38,11 @@ def load_stage(
     """File and content of one entry of ``stages``.
 
     Args:
-        config: the staged config; stages name their files relative to it.
+        config: the staged config; stages name files relative to it, or configs of lidistill.
         stage: ``name``, ``config``, and ``options``, dotted keys to replace, where it has some.
         data_root: see :func:`lidistill.engine.configs.read.load_config`.
     """
-    path = config.parent / stage["config"]
+    path = find_config(config.parent / stage["config"], stage["config"])
     content = load_config(path, data_root=data_root)
     lazy = stage._to_lazy_dict() if isinstance(stage, ConfigDict) else stage
     classes: dict[str, Any] = {}
