@@ -10,14 +10,17 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 from pathlib import Path
 
 import pytest
 
 from lidistill.converters.kitti.convert import convert_kitti
+from lidistill.distill.calls import call_model
 from lidistill.distill.weights import read_state_dict
 from lidistill.engine.configs.read import load_config
 from lidistill.engine.dry_run import dry_run
+from lidistill.engine.synthetic import made_up
 from lidistill.engine.train import train
 from lidistill.registry import MODELS
 
@@ -112,3 +115,22 @@ def test_real_frames_train(realdata_dir, tmp_path):
     }
     final = train(path, tmp_path / "run", data_root=str(root), options=options, quiet=True)
     assert all(tensor.isfinite().all() for tensor in read_state_dict(final).values())
+
+
+@pytest.mark.slow
+@each(sorted((ROOT / "configs" / "detection").glob("bev_*_nuscenes.py")))
+def test_bev_detectors_take_a_step_within_24_gib(path):
+    """UniDistill's sizes: 0.075 m voxels, six images of 256 x 704, a 180 x 180 map; one sample."""
+    if os.environ.get("LIDISTILL_PAPER_SIZES") != "all":
+        pytest.skip("minutes on one core; set LIDISTILL_PAPER_SIZES=all to run it")
+    cfg = load_config(path)
+    model = MODELS.build(cfg.model).train()
+    assert model.grid.shape == model.low_grid.shape == (180, 180)
+    batch = made_up(cfg, model, 30000)
+    one = {
+        "inputs": {name: value[:1] for name, value in batch["inputs"].items()},
+        "data_samples": batch["data_samples"][:1],
+    }
+    sum(call_model(model, one, None, "loss", training=True).values()).backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20 < 24
