@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 
 HELP = 'print shell completion; eval "$(lidistill completion bash)" puts it in place'
@@ -19,7 +20,7 @@ _lidistill() {{
     elif [ "$COMP_CWORD" -eq 2 ]; then
         case "${{COMP_WORDS[1]}}" in
         {configs})
-            COMPREPLY=($(compgen -W "$(find configs -name '*.py' 2>/dev/null | sort)" -- "$word"))
+            COMPREPLY=($(compgen -W "$({find})" -- "$word"))
             ;;
         completion)
             COMPREPLY=($(compgen -W "bash zsh" -- "$word"))
@@ -29,6 +30,11 @@ _lidistill() {{
 }}
 complete -o default -F _lidistill lidistill
 """
+FIND = (
+    "if [ -d configs ]; then find configs -name '*.py' | sort; "
+    "else cd {shipped} && find . -name '*.py' -not -path '*/_base_/*' | sed 's|^[.]/||' | sort; fi"
+)
+"""Configs of this folder; elsewhere, the names of those that come with lidistill."""
 ZSH = "autoload -U +X bashcompinit && bashcompinit\n"
 
 
@@ -46,6 +52,9 @@ def run(args: argparse.Namespace) -> int:
 def script(shell: str) -> str:
     """The script of a shell: ``bash`` or ``zsh``."""
     from lidistill.cli import VERBS
+    from lidistill.engine.configs.shipped import shipped_configs
 
-    text = SCRIPT.format(verbs=" ".join(VERBS), configs="|".join(CONFIG_VERBS))
+    shipped = shlex.quote(str(shipped_configs()))
+    find = FIND.format(shipped=shipped)
+    text = SCRIPT.format(verbs=" ".join(VERBS), configs="|".join(CONFIG_VERBS), find=find)
     return ZSH + text if shell == "zsh" else text

@@ -38,6 +38,11 @@ def test_configs(tmp_path, verb):
     assert complete(tmp_path, "world", "") == []  # files, by the shell itself
 
 
+def test_names_where_there_is_no_folder_of_configs(tmp_path):
+    assert "slidr/demo_pretrain.py" in complete(tmp_path, "train", "slidr/demo")
+    assert complete(tmp_path, "train", "_base_/") == []
+
+
 def test_verbs_with_configs_are_verbs():
     assert set(CONFIG_VERBS) <= set(VERBS)
 

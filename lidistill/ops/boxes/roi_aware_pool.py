@@ -109,8 +109,11 @@ def pool_mean_grad(gradient: Tensor, table: Tensor, num_points: int) -> Tensor:
 
 
 def _pairs(table: Tensor) -> tuple[Tensor, Tensor]:
-    """Cells and rows of points (K,), by cell."""
+    """Cells and rows of points (K,), by cell; most cells are empty and are not looked into."""
     flat = table.flatten(0, -2)
-    used = torch.arange(1, flat.shape[1], device=flat.device) <= flat[:, :1]
-    cell, place = used.nonzero(as_tuple=True)
-    return cell, flat[cell, place + 1].long()
+    used = flat[:, 0].nonzero()[:, 0]
+    counts = flat[used, 0].long()
+    cell = used.repeat_interleave(counts)
+    first = (counts.cumsum(0) - counts).repeat_interleave(counts)
+    place = torch.arange(len(cell), device=cell.device) - first + 1
+    return cell, flat[cell, place].long()
