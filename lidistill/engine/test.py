@@ -12,6 +12,7 @@ from lidistill.engine.configs.options import merge_options, parse_options
 from lidistill.engine.configs.read import add_options_argument, load_config
 from lidistill.engine.configs.stages import choose_stage, fill_stage_checkpoints, stage_names
 from lidistill.engine.scores import tables, write_scores
+from lidistill.evaluation.kitti.metric import KittiDetection
 from lidistill.evaluation.nuscenes.metric import NuScenesDetection
 from lidistill.hooks.pretrained import set_pretrained
 from lidistill.hooks.run_folder import note_written
@@ -120,9 +121,12 @@ def evaluate(
     before = {path.name for path in folder.iterdir()}
     scores = dict(runner.test())
     sensors = getattr(getattr(runner.model, "student", runner.model), "sensors", ("lidar",))
+    name = "random" if random_weights else Path(checkpoint).stem
     for metric in getattr(getattr(runner.test_loop, "evaluator", None), "metrics", ()):
+        if isinstance(metric, KittiDetection):
+            written = metric.write_submission(folder / f"{name}.kitti")
+            runner.logger.info(f"KITTI's result files are in {written}")
         if isinstance(metric, NuScenesDetection):
-            name = "random" if random_weights else Path(checkpoint).stem
             submission = metric.write_submission(folder / f"{name}.nuscenes.json", sensors)
             runner.logger.info(f"nuScenes' results file is {submission}")
     made = {path.name for path in folder.iterdir()} - before

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from lidistill.converters.infos import KITTI_CLASSES, load_infos
 from lidistill.converters.kitti.files import DONT_CARE, Labels
+from lidistill.converters.kitti.results import write_results
 from lidistill.evaluation.detections import boxes_of_sample, frame_of, frames_by_file
 from lidistill.evaluation.kitti.ap import CLASSES, LOOSE, STRICT, KittiScores, kitti_ap
 from lidistill.geometry.boxes import (
@@ -166,6 +168,7 @@ class KittiDetection(BaseMetric):
         super().__init__(prefix=prefix)
         self.ann_file, self.overlaps = ann_file, {**OVERLAPS[overlaps], **own}
         self.scores: KittiScores | None = None
+        self.found: dict[str, Labels] = {}
 
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the boxes of each sample."""
@@ -180,6 +183,9 @@ class KittiDetection(BaseMetric):
             found_labels(frame, boxes, scores, labels, classes)
             for frame, (_, boxes, scores, labels) in zip(frames, results, strict=True)
         ]
+        self.found = {
+            PurePath(name).stem: labels for (name, *_), labels in zip(results, found, strict=True)
+        }
         lower = {kind.lower() for kind in classes}
         counted = [kind for kind in self.overlaps if kind.lower() in lower]
         scores = kitti_ap(
@@ -200,6 +206,25 @@ class KittiDetection(BaseMetric):
             for level in ("easy", "moderate", "hard")
         }
         return {**means, **self.scores.metrics()}
+
+    def write_submission(self, folder: Path) -> Path:
+        """The boxes of the last split that was scored, as KITTI's server takes them.
+
+        Args:
+            folder: gets ``data/<frame>.txt``, one a frame, an empty one where nothing was found;
+                result files of an earlier test are removed.
+
+        Returns:
+            ``folder/data``: zip its files for the server, or give it to ``lidistill eval kitti``.
+        """
+        out = folder / "data"
+        out.mkdir(parents=True, exist_ok=True)
+        for path in out.glob("*.txt"):
+            if path.stem not in self.found:
+                path.unlink()
+        for name, labels in self.found.items():
+            write_results(out / f"{name}.txt", labels)
+        return out
 
     def _left_out(self, classes: Sequence[str], counted: Sequence[str]) -> list[str]:
         known = {kind.lower() for kind in counted}

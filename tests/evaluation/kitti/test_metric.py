@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,8 @@ import torch
 
 from lidistill import compat
 from lidistill.converters.infos import KITTI_CLASSES, load_infos
-from lidistill.evaluation.kitti.ap import kitti_ap
+from lidistill.converters.kitti.results import read_results
+from lidistill.evaluation.kitti.ap import LOOSE, kitti_ap
 from lidistill.evaluation.kitti.metric import KittiDetection, found_labels, true_labels
 from lidistill.geometry.boxes import kitti_to_lidar_boxes
 
@@ -106,7 +108,7 @@ def test_what_the_camera_does_not_see_is_left_out(infos):
     assert len(nothing.names) == len(nothing.bbox) == 0
 
 
-def test_metric(infos):
+def test_metric(infos, tmp_path):
     metric = KittiDetection(str(infos.path), overlaps="loose")
     metric.dataset_meta = {"classes": CLASSES}
     for frame in infos.frames:
@@ -122,6 +124,16 @@ def test_metric(infos):
     assert numbers["Car/3d_R11_hard"] > 0
     assert numbers["mAP/3d_R40_moderate"] == pytest.approx(metric.scores.mean())
     assert "Car 0.5" in metric.scores.protocol
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "999999.txt").touch()  # of an earlier test
+    out = metric.write_submission(tmp_path)
+    names = [Path(f["lidar_points"]["lidar_path"]).stem for f in infos.frames]
+    assert sorted(path.stem for path in out.iterdir()) == sorted(names)
+    found = [read_results(out / f"{name}.txt", name) for name in names]
+    again = kitti_ap([true_labels(f) for f in infos.frames], found, ("Car",), LOOSE)
+    for kind in ("bbox", "3d"):
+        ours = metric.scores.precision["Car"][kind]
+        np.testing.assert_allclose(again.precision["Car"][kind], ours, atol=1e-9)
     with pytest.raises(ValueError, match="strict"):
         KittiDetection(str(infos.path), overlaps="middle")
 
