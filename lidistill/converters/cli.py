@@ -72,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     raw = _command(commands, "kittiraw", "KITTI's raw data, for pretraining: images and full scans")
     _add_columns(raw, "x, y, z, reflectance, then more")
+    raw.add_argument(
+        "--clear-of",
+        metavar="LIST",
+        help="frames of the object benchmark (ImageSets/val.txt): drives that hold any are left "
+        "out; needs devkit/mapping below the root",
+    )
     semantic = _command(commands, "semantickitti", "SemanticKITTI, or any data set in its layout")
     semantic.add_argument(
         "--skip-incomplete",
@@ -162,6 +168,7 @@ def run(args: argparse.Namespace) -> int:
             engine=args.engine,
             restart=args.restart,
             columns=args.columns,
+            clear_of=args.clear_of,
         )
     else:
         written = convert_kitti(

@@ -13,6 +13,8 @@ from lidistill.converters.contents import Contents
 from lidistill.converters.infos import INFO_VERSION, write_infos
 from lidistill.converters.kitti.camera import image_files, raw_camera
 from lidistill.converters.kitti.info import COLUMNS, NUM_FEATURES
+from lidistill.converters.kitti.splits import read_frame_list
+from lidistill.converters.kitti.tracks import find_origins
 from lidistill.converters.parts import PartStore, finished_before, remember
 from lidistill.io import (
     FILE_AGAIN,
@@ -54,6 +56,7 @@ def convert_kitti_raw(
     engine: str = "loky",
     restart: bool = False,
     columns: int = NUM_FEATURES,
+    clear_of: str | Path | None = None,
 ) -> dict[str, Path]:
     """Writes ``kittiraw_infos_<split>.pkl``: for pretraining, so without boxes.
 
@@ -69,6 +72,9 @@ def convert_kitti_raw(
         engine: loky, ray or dask.
         restart: Convert again what was finished from the same folders with the same parameters.
         columns: float32 values a point in the scans: x, y, z, reflectance, more.
+        clear_of: List of frames of the object benchmark (``ImageSets/val.txt``); drives that any of
+            them is from are left out, so that what is learned here may be judged there. Needs the
+            devkit's mapping below the root (``devkit/mapping``).
 
     Returns:
         Split name -> info file.
@@ -80,12 +86,24 @@ def convert_kitti_raw(
     if columns < NUM_FEATURES:
         raise ValueError(f"columns: expected {NUM_FEATURES} or more, got {columns}")
     splits = find_drives(root)
+    shared: list[str] = [] if clear_of is None else shared_drives(root, Path(clear_of))
+    splits = {
+        split: [drive for drive in members if drive.name not in shared]
+        for split, members in splits.items()
+    }
+    if not any(splits.values()):
+        raise DataError(
+            f"All drives here hold frames of {clear_of}: nothing is left.",
+            path=root,
+            fix="add drives that share no frame with it, or leave --clear-of out.",
+        )
     target = Path(out_dir) if out_dir is not None else root
     drives = [drive for members in splits.values() for drive in members]
     asked = {
         "root": str(root.resolve()),
         "splits": {split: [drive.prefix for drive in members] for split, members in splits.items()},
         "columns": columns,
+        "left_out": shared,
         "info_version": INFO_VERSION,
         "folders": {
             f"{drive.prefix}/{part}": (drive.folder / part).stat().st_mtime_ns
@@ -104,6 +122,8 @@ def convert_kitti_raw(
             pass
         written = {}
         for split, members in splits.items():
+            if not members:
+                continue
             frames: list[dict[str, Any]] = []
             contents = Contents(())
             for drive in members:
@@ -123,11 +143,41 @@ def convert_kitti_raw(
                 "writer": "lidistill",
             }
             parameters = {"columns": columns, "split": split, "drives": names}
+            if clear_of is not None:
+                parameters |= {"clear_of": str(clear_of), "left_out": shared}
             write_infos(path, meta, frames, parameters, str(root), contents.to_dict())
             written[split] = path
         store.finish()
     remember(target / WORK_FOLDER, asked, written)
     return written
+
+
+def shared_drives(root: Path, frames: Path) -> list[str]:
+    """Returns the drives that frames of the object benchmark are from, by name.
+
+    Args:
+        root: Holds ``devkit/mapping`` of the object benchmark's devkit.
+        frames: List of training frames, one a line.
+
+    Raises:
+        DataError: There is no mapping, or it does not know a frame.
+    """
+    origins = find_origins(root)
+    if not origins:
+        raise DataError(
+            "Expected the object benchmark's mapping of frames to drives, found none.",
+            path=root / "devkit" / "mapping" / "train_mapping.txt",
+            fix="put devkit_object.zip's mapping/train_mapping.txt and train_rand.txt there.",
+        )
+    names = read_frame_list(frames)
+    unknown = [name for name in names if not name.isdecimal() or int(name) not in origins]
+    if unknown:
+        raise DataError(
+            f"{len(unknown)} frames are not in the mapping: {', '.join(unknown[:5])}.",
+            path=frames,
+            fix="list frames of the object benchmark's training part.",
+        )
+    return sorted({origins[int(name)].drive for name in names})
 
 
 def find_drives(root: Path) -> dict[str, list[Drive]]:

@@ -69,3 +69,28 @@ def test_what_is_refused(root: Path, tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("T:", "S:"))
     with pytest.raises(DataError, match="Expected a line 'T: "):
         convert_kitti_raw(root)
+
+
+def test_drives_of_validation_frames_are_left_out(root: Path, tmp_path: Path) -> None:
+    names = [drive.name for drive in find_drives(root)["train"]]
+    frames = tmp_path / "val.txt"
+    frames.write_text("000001\n")
+    with pytest.raises(DataError, match="mapping of frames to drives"):
+        convert_kitti_raw(root, clear_of=frames)
+    mapping = root / "devkit" / "mapping"
+    mapping.mkdir(parents=True)
+    rows = [f"2011_09_26 {name} {number:010d}" for number, name in enumerate(names)]
+    (mapping / "train_mapping.txt").write_text("\n".join(rows))
+    order = [len(names) - number for number in range(len(names))]  # frame 0 is the last line
+    (mapping / "train_rand.txt").write_text(",".join(map(str, order)))
+    path = convert_kitti_raw(root, clear_of=frames)["train"]
+    left = {frame["raw_drive"] for frame in load_infos(path).frames}
+    assert left == set(names) - {names[-2]}
+    manifest = json.loads(path.with_name(f"{path.name}.manifest.json").read_text())
+    assert manifest["parameters"]["left_out"] == [names[-2]]
+    frames.write_text("000099\n")
+    with pytest.raises(DataError, match="not in the mapping: 000099"):
+        convert_kitti_raw(root, clear_of=frames)
+    frames.write_text("".join(f"{number}\n" for number in range(len(names))))
+    with pytest.raises(DataError, match="nothing is left"):
+        convert_kitti_raw(root, clear_of=frames)
