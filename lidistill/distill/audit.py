@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from lidistill.distill.distiller import Distiller
-from lidistill.distill.trace import without_trace
+from lidistill.distill.trace import gradients_of_parts, without_trace
 
 
 class AuditError(ValueError):
@@ -77,7 +77,7 @@ def audit(distiller: Distiller, batch: Any) -> AuditReport:
         if (trainable := [p for p in parameters if p.requires_grad])
     }
     report = AuditReport()
-    with without_trace(distiller):
+    with without_trace(distiller), gradients_of_parts():
         result = distiller.forward_terms(batch)
         report.coverage = dict(distiller.observations)
         for term, value in result.terms.items():

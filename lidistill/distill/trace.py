@@ -6,10 +6,31 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import torch
+import torch.utils.checkpoint
 from torch import nn
+
+
+@contextmanager
+def gradients_of_parts() -> Iterator[None]:
+    """Let ``torch.autograd.grad`` go through activation checkpoints, such as mmdet's ``with_cp``.
+
+    The reentrant kind, which they take, knows ``backward`` alone and runs once; the other kind gives
+    the same numbers.
+    """
+    whole = torch.utils.checkpoint.checkpoint
+
+    def plain(function: Any, *arguments: Any, **settings: Any) -> Any:
+        return whole(function, *arguments, **{**settings, "use_reentrant": False})
+
+    torch.utils.checkpoint.checkpoint = plain
+    try:
+        yield
+    finally:
+        torch.utils.checkpoint.checkpoint = whole
 
 
 @contextmanager

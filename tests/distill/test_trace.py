@@ -4,9 +4,10 @@ import random
 import numpy as np
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
-from lidistill.distill.trace import without_trace
+from lidistill.distill.trace import gradients_of_parts, without_trace
 
 
 def draws() -> tuple:
@@ -37,3 +38,28 @@ def test_random_states_buffers_and_modes_come_back():
     assert [module.training for module in model] == [True, False, True]
     for name, buffer in model.named_buffers():
         assert torch.equal(buffer, before[name])
+
+
+def test_gradients_go_through_reentrant_checkpoints():
+    """mmdet's ``with_cp`` made the audit fail."""
+    layer, x = nn.Linear(3, 3), torch.randn(2, 3, requires_grad=True)
+
+    def losses():
+        hidden = torch.utils.checkpoint.checkpoint(layer, x, use_reentrant=True)
+        return hidden.square().mean(), hidden.abs().mean()
+
+    expected = [torch.autograd.grad(f(layer(x)), layer.weight)[0] for f in (square, size)]
+    with gradients_of_parts():
+        for value, wanted in zip(losses(), expected, strict=True):
+            found = torch.autograd.grad(value, layer.weight, retain_graph=True)[0]
+            torch.testing.assert_close(found, wanted)
+    with pytest.raises(RuntimeError, match="use_reentrant"):
+        torch.autograd.grad(losses()[0], layer.weight)
+
+
+def square(values):
+    return values.square().mean()
+
+
+def size(values):
+    return values.abs().mean()
