@@ -18,8 +18,7 @@ from torch import nn
 def gradients_of_parts() -> Iterator[None]:
     """Let ``torch.autograd.grad`` go through activation checkpoints, such as mmdet's ``with_cp``.
 
-    The reentrant kind, which they take, knows ``backward`` alone and runs once; the other kind gives
-    the same numbers.
+    The reentrant kind, which they take, knows ``backward`` alone; the other gives the same numbers.
     """
     whole = torch.utils.checkpoint.checkpoint
 
