@@ -31,6 +31,7 @@ from lidistill.models.backbones.mmdet3d_encoders import build_part
 from lidistill.models.detectors.bev_fusers import ConvFuser
 from lidistill.models.detectors.bev_inputs import BEVInputs
 from lidistill.models.detectors.mmdet3d import adapt_model, bev_grid, read_model_config
+from lidistill.models.view_transforms.lift_splat import TrueDepth
 from lidistill.registry import MODELS
 
 IMAGE_NORM = {  # ImageNet's, for RGB of 0..255
@@ -119,6 +120,10 @@ class BEVDetector(BaseModel):
         heights = (self.point_range[2], self.point_range[5])
         transform = {"z_range": heights, **camera["view_transform"], "grid": self.low_grid}
         self.view_transform = build_part(transform)
+        if self.history and isinstance(self.view_transform, TrueDepth):
+            raise ValueError(
+                "history=0 is needed with TrueDepth: the depths of earlier frames are not measured"
+            )
         width = self.view_transform.out_channels
         self.frame_fuser = ConvFuser([width] * (1 + self.history), width) if self.history else None
         self.bev_camera = nn.Identity()

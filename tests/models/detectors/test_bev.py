@@ -19,6 +19,7 @@ from lidistill.engine.synthetic import synthetic_batch
 from lidistill.models.detectors.bev import BEVDetector
 from lidistill.models.detectors.bev_fusers import ConvFuser, GatedFuser
 from lidistill.models.detectors.ranges import check_ranges
+from lidistill.models.view_transforms.lift_splat import TrueDepth
 from lidistill.registry import MODELS
 from tests.conftest import ROOT
 
@@ -158,6 +159,18 @@ def test_earlier_frames_have_no_gradient_and_must_be_there():
 def test_configs_that_make_no_detector(options, words):
     with pytest.raises(ValueError, match=words):
         detector("fusion", **options)
+
+
+def test_privileged_depth_has_no_history():
+    camera = copy.deepcopy(dict(config("camera").model["camera"]))
+    transform = dict(camera["view_transform"], type=TrueDepth, depth_weight=0.0)
+    camera["view_transform"] = transform
+    with pytest.raises(ValueError, match="history=0 is needed with TrueDepth"):
+        detector("camera", camera=camera, history=1)
+    model = detector("camera", camera=camera).train()
+    losses = call_model(model, batch(model), None, "loss", True)
+    assert "loss_depth" not in losses
+    sum(losses.values()).backward()
 
 
 @pytest.mark.parametrize("kind", [GatedFuser, ConvFuser])
