@@ -9,13 +9,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial.transform import Rotation
 
 from lidistill import io
 from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
 from lidistill.converters.infos import load_infos
+from lidistill.converters.object_bank.bank import SceneBank
 from lidistill.converters.object_bank.build import BankReader
 from lidistill.converters.object_bank.compose import compose
 from lidistill.converters.object_bank.export import bank_frame, ring_column
+from lidistill.converters.object_bank.tracks import upright_boxes
 from lidistill.geometry.frames import invert
 from lidistill.progress import track
 from lidistill.visualization.colours import region_colours, scalar_colours
@@ -102,36 +105,48 @@ def _log_frame(
     height = scalar_colours(points[:, 2], low=-2.5, high=3.0) if colours is None else colours
     recording.log("world/points", rerun.Points3D(points[:, :3], colors=height, radii=0.03))
     place = None if bank is None else bank_frame(bank, info)
-    if bank is not None and place is not None:
-        composed = compose(points, bank.scene(place[0]), place[1], None, ring_column(columns))
+    known = None if bank is None or place is None else bank.scene(place[0])
+    frame = 0 if place is None else place[1]
+    if known is not None:
+        composed = compose(points, known, frame, None, ring_column(columns))
         recording.log(
             "world/complete",
             rerun.Points3D(
                 composed.pasted[:, :3], colors=region_colours(composed.instance), radii=0.03
             ),
         )
-    _log_boxes(rerun, recording, info)
+    _log_boxes(rerun, recording, info, known, frame)
     for name in camera_names(info):
         image = info["images"][name]
         if image.get("lidar2cam") is not None and image.get("cam2img") is not None:
             _log_camera(rerun, recording, f"world/{name}", image, locate(image["img_path"], name))
 
 
-def _log_boxes(rerun: Any, recording: Any, info: dict[str, Any]) -> None:
-    """Boxes in the LiDAR frame; KITTI's, which stand in the camera's, are left to the bank."""
-    boxes = [box for box in info.get("instances", []) if "instance_token" in box]
-    if not boxes:
+def _log_boxes(
+    rerun: Any, recording: Any, info: dict[str, Any], bank: SceneBank | None, frame: int
+) -> None:
+    """The bank's boxes, with all their rotations; without a bank those of the info file.
+
+    KITTI's info files have boxes in the camera's frame: without a bank they are left out.
+    """
+    if bank is not None:
+        rows = bank.boxes_of(frame)
+        poses, sizes = bank.sensor_from_box[rows], bank.box_sizes[rows]
+        names = bank.names[bank.box_instance[rows]].tolist()
+    else:
+        boxes = [box for box in info.get("instances", []) if "instance_token" in box]
+        array = np.array([box["bbox_3d"] for box in boxes], dtype=np.float64).reshape(-1, 7)
+        poses, sizes = upright_boxes(array), array[:, 3:6]
+        names = [str(box.get("category", "")) for box in boxes]
+    if len(poses) == 0:
         return
-    array = np.array([box["bbox_3d"] for box in boxes], dtype=np.float64)
-    half = array[:, 6] / 2
-    zero = np.zeros_like(half)
     recording.log(
         "world/boxes",
         rerun.Boxes3D(
-            centers=array[:, :3],
-            half_sizes=array[:, 3:6] / 2,
-            quaternions=np.stack([zero, zero, np.sin(half), np.cos(half)], axis=1),
-            labels=[str(box.get("category", "")) for box in boxes],
+            centers=poses[:, :3, 3],
+            half_sizes=sizes / 2,
+            quaternions=Rotation.from_matrix(poses[:, :3, :3]).as_quat(),
+            labels=names,
         ),
     )
 
