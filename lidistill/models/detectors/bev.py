@@ -120,9 +120,11 @@ class BEVDetector(BaseModel):
         heights = (self.point_range[2], self.point_range[5])
         transform = {"z_range": heights, **camera["view_transform"], "grid": self.low_grid}
         self.view_transform = build_part(transform)
-        if self.history and isinstance(self.view_transform, TrueDepth):
+        true_depth = getattr(self.view_transform, "true_depth", False)
+        if self.history and (true_depth or isinstance(self.view_transform, TrueDepth)):
             raise ValueError(
-                "history=0 is needed with TrueDepth: the depths of earlier frames are not measured"
+                "history=0 is needed with true depth (TrueDepth): the depths of earlier frames are "
+                "not measured"
             )
         width = self.view_transform.out_channels
         self.frame_fuser = ConvFuser([width] * (1 + self.history), width) if self.history else None

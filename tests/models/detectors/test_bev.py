@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import copy
+from contextlib import nullcontext
 from functools import cache
 
 import numpy as np
@@ -19,6 +20,7 @@ from lidistill.engine.synthetic import synthetic_batch
 from lidistill.models.detectors.bev import BEVDetector
 from lidistill.models.detectors.bev_fusers import ConvFuser, GatedFuser
 from lidistill.models.detectors.ranges import check_ranges
+from lidistill.models.view_transforms.frustum_voxels import FrustumVoxels
 from lidistill.models.view_transforms.lift_splat import TrueDepth
 from lidistill.registry import MODELS
 from tests.conftest import ROOT
@@ -165,12 +167,30 @@ def test_privileged_depth_has_no_history():
     camera = copy.deepcopy(dict(config("camera").model["camera"]))
     transform = dict(camera["view_transform"], type=TrueDepth, depth_weight=0.0)
     camera["view_transform"] = transform
-    with pytest.raises(ValueError, match="history=0 is needed with TrueDepth"):
+    with pytest.raises(ValueError, match="history=0 is needed with true depth"):
         detector("camera", camera=camera, history=1)
     model = detector("camera", camera=camera).train()
     losses = call_model(model, batch(model), None, "loss", True)
     assert "loss_depth" not in losses
     sum(losses.values()).backward()
+
+
+@pytest.mark.parametrize("true_depth", [False, True])
+def test_voxels_read_out_of_images_in_place_of_a_lift(true_depth):
+    """CaDDN's detector, and MonoTAKD's assistant with true depth: the same class."""
+    camera = copy.deepcopy(dict(config("camera").model["camera"]))
+    given = {k: camera["view_transform"][k] for k in ("in_channels", "out_channels")}
+    scale = dict(low=1.0, high=20.0, count=24)
+    options = dict(voxels=(4, 8), scale=scale, depth_weight=3.0, true_depth=true_depth)
+    camera["view_transform"] = dict(type=FrustumVoxels, **given, **options)
+    model = detector("camera", camera=camera).train()
+    losses = call_model(model, batch(model), None, "loss", True)
+    assert ("loss_depth" in losses) != true_depth
+    sum(losses.values()).backward()
+    untouched = {name for name, p in model.named_parameters() if p.grad is None}
+    assert not {name for name in untouched if "view_transform" in name or "backbone" in name}
+    with pytest.raises(ValueError, match="history=0 is needed") if true_depth else nullcontext():
+        detector("camera", camera=camera, history=1)
 
 
 @pytest.mark.parametrize("kind", [GatedFuser, ConvFuser])
