@@ -38,16 +38,17 @@ def view_counts(
         (I,) frames with a point of it; points, and cells of 0.3 m that hold one, in the mean frame.
     """
     count = len(clouds.offsets) - 1
-    instance = np.repeat(np.arange(count), np.diff(clouds.offsets))
-    view = instance << 16 | clouds.source
-    starts = np.flatnonzero(np.diff(view, prepend=-1))
-    views = np.bincount(instance[starts], minlength=count)
-    number = np.cumsum(np.diff(view, prepend=-1) != 0) - 1
-    cells = np.floor_divide(clouds.xyz, np.int16(CELL * 1000)).astype(np.int64) + 128  # 8 bits each
-    key = np.unique(((number << 8 | cells[:, 0]) << 8 | cells[:, 1]) << 8 | cells[:, 2])
-    held = np.bincount(instance[starts][key >> 24], minlength=count)
+    views, cells = np.zeros(count, dtype=np.int64), np.zeros(count)
+    for instance in range(count):  # not all at once: that would take more memory than the bank
+        rows = slice(*clouds.offsets[instance : instance + 2])
+        cell = np.floor_divide(clouds.xyz[rows], np.int16(CELL * 1000)).astype(np.int64) + 128
+        key = clouds.source[rows].astype(np.int64)
+        views[instance] = np.count_nonzero(np.diff(key, prepend=-1))
+        for axis in range(3):  # 8 bits each
+            key = key << 8 | cell[:, axis]
+        cells[instance] = len(np.unique(key))
     some = np.maximum(views, 1)
-    return views, np.diff(clouds.offsets) / some, held / some
+    return views, np.diff(clouds.offsets) / some, cells / some
 
 
 def _finished(gathered: Gathered, tracks: SceneTracks, options: BankOptions) -> tuple[Clouds, int]:
