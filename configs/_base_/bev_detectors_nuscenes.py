@@ -7,6 +7,8 @@ Differs from the authors' release: CenterPoint's targets and head without the Io
 has them; no depth supervision is UniDistill's, ``depth_weight`` switches BEVDepth's on.
 """
 
+from mmdet3d.models.necks import SECONDFPN
+
 from lidistill.models.detectors.bev import BEVDetector
 from lidistill.models.detectors.bev_fusers import GatedFuser
 from lidistill.models.view_transforms.lift_splat import LiftSplat
@@ -24,7 +26,7 @@ camera = dict(
         with_cp=True,
     ),
     neck=dict(
-        type="SECONDFPN",
+        type=SECONDFPN,
         in_channels=[256, 512, 1024, 2048],
         out_channels=[128, 128, 128, 128],
         upsample_strides=[0.25, 0.5, 1, 2],
