@@ -80,6 +80,8 @@ def small_model(config, dinov2: Path) -> Distiller:
     teacher.pop("checkpoint", None)
     if "directory" in teacher["model"]:
         teacher["model"]["directory"] = str(dinov2)
+    if teacher["model"].get("weights") == "package":  # of ImageNet; it may not be installed
+        teacher["model"]["weights"] = None
     torch.manual_seed(0)
     return MODELS.build(config.model).train()
 
