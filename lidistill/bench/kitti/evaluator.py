@@ -118,7 +118,11 @@ def cases(size: str) -> list[Case]:
     for part, frames in (("label_2", truth), ("pred", found)):
         (folder / part).mkdir()
         for number, labels in enumerate(frames):
-            write_results(folder / part / f"{number:06d}.txt", labels)
+            path = folder / part / f"{number:06d}.txt"
+            write_results(path, labels)
+            if part == "label_2":  # labels have no score
+                rows = path.read_text(encoding="utf-8").splitlines()
+                path.write_text("".join(f"{row.rpartition(' ')[0]}\n" for row in rows))
 
     def whole() -> Any:
         both = read_folders(folder / "label_2", folder / "pred")
