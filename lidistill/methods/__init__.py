@@ -2,6 +2,7 @@
 """One file a paper. Importing this package registers every method."""
 
 from lidistill.methods.feature_kd import FeatureKD
+from lidistill.methods.monotakd import MonoTAKD
 from lidistill.methods.pointdistiller import PointDistiller
 from lidistill.methods.ppkt import PPKT
 from lidistill.methods.scalr import ScaLR
@@ -13,6 +14,7 @@ from lidistill.methods.xray import XRay
 __all__ = [
     "PPKT",
     "FeatureKD",
+    "MonoTAKD",
     "PointDistiller",
     "SLidR",
     "STSLidR",

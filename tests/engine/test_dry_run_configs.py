@@ -27,6 +27,7 @@ SLOW = (
     "scalr/demo_pretrain",
     "slidr/demo_teacher",
     "unidistill/lidar_to_camera_world",
+    "monotakd/bevdepth_world",
     "downstream/minkunet_semantickitti",
     "slidr/real_pretrain",
 )

@@ -50,24 +50,32 @@ def anchor_weights(teacher: Tensor) -> Tensor:
     return likely * total / likely.sum(1, keepdim=True).clamp(min=1)
 
 
-def soft_boxes(student: Tensor, teacher: Tensor, weights: Tensor, beta: float = 1 / 9) -> Tensor:
+def soft_boxes(
+    student: Tensor,
+    teacher: Tensor,
+    weights: Tensor,
+    beta: float = 1 / 9,
+    heading: int | None = HEADING,
+) -> Tensor:
     """Smooth L1 between regressed boxes; headings differ by the sine of their difference.
 
     Args:
-        student: (B, A, 7+) as the head gives them; heading at :data:`HEADING`, radians.
+        student: (B, A, 7+) as the head gives them.
         teacher: (B, A, 7+); no gradient.
         weights: (B, A).
         beta: where the loss turns from square to line.
+        heading: which number is an angle, radians; None: none is (CenterPoint's sine and cosine).
 
     Returns:
         Scalar, the sum over anchors and numbers over B. Times 2 in the release.
     """
     _check(student, teacher)
     teacher = teacher.detach()
-    own, other = student[..., HEADING], teacher[..., HEADING]
     gap = student - teacher
-    turn = own.sin() * other.cos() - own.cos() * other.sin()
-    gap = torch.cat([gap[..., :HEADING], turn[..., None], gap[..., HEADING + 1 :]], -1)
+    if heading is not None:
+        own, other = student[..., heading], teacher[..., heading]
+        turn = own.sin() * other.cos() - own.cos() * other.sin()
+        gap = torch.cat([gap[..., :heading], turn[..., None], gap[..., heading + 1 :]], -1)
     loss = F.smooth_l1_loss(gap, torch.zeros_like(gap), beta=beta, reduction="none")
     return (loss * weights[..., None]).sum() / max(len(student), 1)
 

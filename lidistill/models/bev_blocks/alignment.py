@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""MonoTAKD's two modules on bird's-eye-view maps: spatial alignment and feature fusion."""
+"""MonoTAKD's modules on bird's-eye-view maps: spatial alignment, feature fusion, both in place."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lidistill.models.bev_blocks.self_calibrated import SelfCalibratedBlock
 from lidistill.ops.images.deform_conv import Geometry, deform_conv
 from lidistill.registry import MODELS
 
@@ -61,12 +62,14 @@ class SpatialAlignment(nn.Module):
 
     Args:
         channels: of the map, in and out.
+        signed: no ReLU at the end, so that it can follow a residual below zero; the release has
+            one, and a residual without sign.
 
     Source: MonoTAKD (2404.04910), section 3.3 (SAM); names as in its release, which applies one
         deformable convolution twice.
     """
 
-    def __init__(self, channels: int = 128) -> None:
+    def __init__(self, channels: int = 128, signed: bool = False) -> None:
         super().__init__()
         self.aspp = _Dilations(channels, channels // 2)
         self.fc = nn.Sequential(
@@ -77,7 +80,8 @@ class SpatialAlignment(nn.Module):
         self.dcn = _Deformable(channels)
         self.conv = nn.Sequential(
             nn.Conv2d(channels, 2 * channels, 3, padding=1, bias=False), nn.ReLU(),
-            nn.Conv2d(2 * channels, channels, 3, padding=1, bias=False), nn.ReLU(),
+            nn.Conv2d(2 * channels, channels, 3, padding=1, bias=False),
+            nn.Identity() if signed else nn.ReLU(),
         )  # fmt: skip
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -112,3 +116,38 @@ class FeatureFusion(nn.Module):
         out = F.relu(self.bn(self.conv(maps)))
         out = F.relu(self.bn2(self.conv2(out)))
         return F.relu(self.bn(self.conv3(out)))
+
+
+@MODELS.register_module()
+class TwoBranches(nn.Module):
+    """MonoTAKD's student between its camera map and the BEV network.
+
+    One branch learns from the assistant, the other what the assistant lacks; the head sees both.
+    Taps ``vis`` and ``spa`` for their maps.
+
+    Args:
+        channels: of the map, in and out.
+        blocks: self-calibrated blocks of the visual branch; 4 in the release, 0 is none. The last
+            one ends in a ReLU: take some only where the assistant's map is not negative.
+        signed: see :class:`SpatialAlignment`.
+        fuse: off, the head sees the visual branch alone and the other rests in inference: so the
+            release, where the sum is a line of comment.
+
+    Source: MonoTAKD (2404.04910), sections 3.3 and 3.4.
+    """
+
+    def __init__(
+        self, channels: int = 128, blocks: int = 0, signed: bool = True, fuse: bool = True
+    ) -> None:
+        super().__init__()
+        self.vis = nn.Sequential(*(SelfCalibratedBlock(channels) for _ in range(blocks)))
+        self.spa = SpatialAlignment(channels, signed)
+        self.ffm = FeatureFusion(channels) if fuse else None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, Y, X) to the same shape."""
+        vis: Tensor = self.vis(maps)
+        if self.ffm is None and not self.training:
+            return vis
+        spa = self.spa(maps)
+        return vis if self.ffm is None else self.ffm(vis + spa)

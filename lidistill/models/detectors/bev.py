@@ -58,7 +58,8 @@ class BEVDetector(BaseModel):
         sensors: of ``"lidar"``, ``"camera"``.
         camera: ``backbone``, ``neck`` (both mmdet's or mmdet3d's; of the neck's maps the first is
             taken) and ``view_transform``, a config of
-            :class:`lidistill.models.view_transforms.lift_splat.LiftSplat` without grid and heights.
+            :class:`lidistill.models.view_transforms.lift_splat.LiftSplat` without grid and heights;
+            ``branches``, config of a module on the cameras' map, where a method needs one.
         fuser: config of a module for the two maps; needed where there are both sensors.
         changes: nested replacements inside mmdet3d's config, applied last.
         history: earlier keyframes whose camera maps are moved into the present frame and fused;
@@ -129,6 +130,7 @@ class BEVDetector(BaseModel):
         width = self.view_transform.out_channels
         self.frame_fuser = ConvFuser([width] * (1 + self.history), width) if self.history else None
         self.bev_camera = nn.Identity()
+        self.camera_branches = build_part(camera.get("branches"))
 
     # -- the network ------------------------------------------------------------------------------
     def extract_feat(
@@ -146,7 +148,8 @@ class BEVDetector(BaseModel):
             maps.append(self._encode_points(inputs["voxels"], len(inputs["points"])))
         if "camera" in self.sensors:
             bev, losses = self._encode_images(inputs, [s.metainfo for s in data_samples])
-            maps.append(self.bev_camera(bev))
+            bev = self.bev_camera(bev)
+            maps.append(bev if self.camera_branches is None else self.camera_branches(bev))
         low = self.bev_low(maps[0] if self.fuser is None else self.fuser(maps))
         high = self.bev_high(self.pts_neck(self.pts_backbone(low))[0])
         return [high], losses

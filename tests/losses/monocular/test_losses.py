@@ -135,3 +135,15 @@ def test_depth_focal_without_cells_and_with_other_shapes():
     depth_focal(logits, torch.zeros(0, 3, 4, dtype=torch.long)).backward()
     with pytest.raises(ValueError, match="pooled_depth"):
         depth_focal(torch.zeros(1, 5, 3, 4), torch.zeros(1, 6, 8, dtype=torch.long))
+
+
+def test_boxes_without_an_angle():
+    torch.manual_seed(0)
+    student, teacher, weights = torch.randn(2, 5, 8), torch.randn(2, 5, 8), torch.rand(2, 5)
+    gap = (student - teacher).abs()
+    smooth = torch.where(gap < 1 / 9, 4.5 * gap**2, gap - 1 / 18)
+    expected = (smooth * weights[..., None]).sum() / 2
+    torch.testing.assert_close(
+        response.soft_boxes(student, teacher, weights, heading=None), expected
+    )
+    assert not torch.isclose(response.soft_boxes(student, teacher, weights), expected)

@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from lidistill.models.bev_blocks.alignment import FeatureFusion, SpatialAlignment
+from lidistill.models.bev_blocks.alignment import FeatureFusion, SpatialAlignment, TwoBranches
 from lidistill.models.bev_blocks.collapse import HeightCollapse
 from lidistill.models.bev_blocks.self_calibrated import SelfCalibratedBlock
 from lidistill.registry import MODELS
 
-BLOCKS = (SpatialAlignment, FeatureFusion, SelfCalibratedBlock)
+BLOCKS = (SpatialAlignment, FeatureFusion, SelfCalibratedBlock, TwoBranches)
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -42,3 +42,18 @@ def test_collapse_keeps_the_order_of_channels_and_heights():
         module.conv.weight[0, 1 * 3 + 2] = 1  # channel 1, height 2
     voxels = torch.rand(1, 2, 3, 4, 5)
     torch.testing.assert_close(module(voxels)[0, 0], voxels[0, 1, 2] / (1 + module.bn.eps) ** 0.5)
+
+
+def test_the_head_sees_both_branches_or_the_visual_one():
+    torch.manual_seed(0)
+    maps = torch.randn(2, 4, 6, 5)
+    module = TwoBranches(4).eval()
+    torch.testing.assert_close(module(maps), module.ffm(maps + module.spa(maps)))
+    assert module.spa(maps).min() < 0
+    assert SpatialAlignment(4)(maps).min() >= 0
+    released = TwoBranches(4, blocks=2, signed=False, fuse=False)
+    ran = []
+    released.spa.register_forward_hook(lambda *_: ran.append(released.training))
+    torch.testing.assert_close(released.eval()(maps), released.vis(maps))
+    released.train()(maps)
+    assert ran == [True]
