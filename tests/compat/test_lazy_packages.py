@@ -123,6 +123,7 @@ def packages(tmp_path, monkeypatch):
     )
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(lazy_packages, "ROOTS", ("toyroot",))
+    monkeypatch.setattr(lazy_packages, "_NAMES", lazy_packages._Names())
     yield
     for name in [name for name in sys.modules if name.split(".")[0] == "toyroot"]:
         del sys.modules[name]

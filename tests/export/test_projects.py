@@ -149,6 +149,7 @@ def printed(report, part: str) -> dict:
 def test_the_printed_configs_build_what_takes_the_weights(unet, voxelnet, tmp_path):
     pytest.importorskip("mmdet3d")
     from mmdet3d.registry import MODELS
+    from mmengine.registry import DefaultScope
 
     for folder, part in (("unet", "backbone"), ("voxelnet", "middle_encoder")):
         checkpoint = tmp_path / f"{folder}.pth"
@@ -158,7 +159,8 @@ def test_the_printed_configs_build_what_takes_the_weights(unet, voxelnet, tmp_pa
         assert any("compat.apply()" in remark for remark in report.remarks)
         state = read_state_dict(tmp_path / "out.pth")
         (tmp_path / "out.pth").unlink()
-        theirs = MODELS.build(printed(report, part))
+        with DefaultScope.overwrite_default_scope("mmdet3d"):
+            theirs = MODELS.build(printed(report, part))
         theirs.load_state_dict({k.removeprefix(f"{part}."): v for k, v in state.items()})
 
 

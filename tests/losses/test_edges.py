@@ -94,6 +94,7 @@ AT_REST: dict[str, Objective] = {  # equal sides are a minimum
     "decoupled_kd": decoupled,
     "dist without epsilon": partial(response.dist, eps=0.0),  # it pulls at what hardly varies
     "pivotal_logits": response.pivotal_logits,
+    "confident_boxes": response.confident_boxes,
     "local_graph_loss": partial(of_graphs, pool="none", norm="mean", residual=False),
     "local_graph_loss max": partial(of_graphs, pool="max", norm="mean", residual=True),
     "local_graph_loss avg": partial(of_graphs, pool="avg", norm="mean", residual=True),

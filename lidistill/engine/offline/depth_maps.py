@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     work = functools.partial(make, sparse=args.sparse)
     known = list(parallel(work, todo, args.jobs, "loky", "Depth maps"))
     share = f"; {100 * sum(known) / len(known):.1f} % of pixels known" if known else ""
-    Console().print(f"{len(jobs)} maps in {args.out}, {len(todo)} made now{share}")
+    Console(soft_wrap=True).print(f"{len(jobs)} maps in {args.out}, {len(todo)} made now{share}")
     return 0
 
 

@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     cfg = load_config(args.config, args.cfg_options, args.data_root)
     counts = make_database(cfg.train_dataloader["dataset"], args.out, str(args.config))
     words = ", ".join(f"{count} {name}" for name, count in counts.items())
-    Console().print(f"{args.out}: {words or 'no boxes with points'}")
+    Console(soft_wrap=True).print(f"{args.out}: {words or 'no boxes with points'}")
     return 0
 
 

@@ -273,7 +273,7 @@ def test_a_real_drive_and_instance_labels(drives):
         root / "poses" / "05.txt",
     )
     bank = make_bank(kitti.KittiSource([drive]).read("05"), BankOptions())
-    assert bank.standing.sum() >= 5
+    assert not bank.standing.any()  # all its boxes creep: nothing is fused in the world
     points = np.fromfile(drive.scans[40], dtype="<f4").reshape(-1, 4)
     frame = bank.frame_tokens.tolist().index("050040")
     grown = compose(points, bank, frame)
