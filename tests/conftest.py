@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,14 @@ def parity_files(family: str, pattern: str) -> list:
         reason = f"no parity fixtures in {folder}; set LIDISTILL_PARITY_DIR"
         return [pytest.param(folder, marks=pytest.mark.skip(reason=reason), id=f"no-{family}")]
     return [pytest.param(path, id=path.name) for path in sorted(folder.glob(pattern))]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_default_scope() -> None:
+    """mmengine's default scope is one a process: a file's tests do not meet another file's."""
+    scope = sys.modules.get("mmengine.registry.default_scope")
+    if scope is not None:
+        scope.DefaultScope._instance_dict.clear()
 
 
 @pytest.fixture(scope="session")
