@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from lidistill.engine.test import drop_teacher_checkpoints, leave_teachers_out
 from lidistill.engine.train import console_log
 from lidistill.evaluation.kitti.ap import DIFFICULTIES, KittiScores
 from lidistill.evaluation.label_maps import NUSCENES_LABELS, LabelSet
+from lidistill.evaluation.probes.knn import knn_probe
 from lidistill.evaluation.probes.linear import linear_probe
 from lidistill.evaluation.probes.regions import Purity, region_features
 from lidistill.evaluation.probes.result import ProbeResult, ProbeSettings
@@ -109,8 +111,12 @@ def probe(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
     )
 
 
-def own_probe(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
-    """Linear probe by the test loop of the line's own config: its frames, its classes."""
+def own_probe(
+    trained: Trained,
+    _classes: Sequence[str],
+    classifier: Callable[..., ProbeResult] = linear_probe,
+) -> dict[str, Any]:
+    """A probe by the test loop of the line's own config: its frames, its classes."""
     cfg = trained.cfg.test_cfg
     labels = LabelSet(tuple(cfg.classes))
     model = slidr_runs.student_of(trained.cfg, trained.checkpoint, trained.seed)
@@ -119,7 +125,8 @@ def own_probe(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
         slidr_runs.batches_on(trained.cfg.test_cfg.train_dataloader, slidr_runs.device_of(model)),
         slidr_runs.batches_on(trained.cfg.test_dataloader, slidr_runs.device_of(model)),
         ProbeSettings(**cfg.settings, seed=trained.seed),
-        labels=labels,
+        classifier,
+        labels,
     )
     return probe_outcome(result, labels)
 
@@ -168,6 +175,7 @@ SCORES: dict[str, Score] = {
     "segmentation": segmentation,
     "probe": probe,
     "own probe": own_probe,
+    "own neighbours": partial(own_probe, classifier=knn_probe),
     "teacher regions": teacher_regions,
     "raw inputs": raw_inputs,
 }
