@@ -63,7 +63,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         ValueError: some tensors are missing or differ in shape; the message counts and lists what
-            matched. Or several parts of the file fit and none goes first. Or ``model`` has a box head, and the file is of mmdet3d before 1.0.
+            matched. Or several parts of the file fit and none goes first. Or ``model`` has a box
+            head, and the file is of mmdet3d before 1.0.
     """
     content = _content(path)
     state = _tensors(content, path)

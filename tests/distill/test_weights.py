@@ -66,5 +66,5 @@ def test_a_student_goes_before_a_teacher_of_its_kind(tmp_path, order):
 
 def test_parts_that_fit_alike_are_not_guessed(tmp_path):
     model = nn.ModuleDict({"left": nn.Linear(2, 2), "right": nn.Linear(2, 2)})
-    with pytest.raises(ValueError, match="'left.', 'right.'"):
+    with pytest.raises(ValueError, match=r"'left\.', 'right\.'"):
         load_weights(nn.Linear(2, 2), saved(tmp_path, model, {}))
