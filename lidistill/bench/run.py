@@ -11,6 +11,7 @@ import argparse
 import importlib
 import importlib.util
 import pkgutil
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -36,8 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"JSON file to write; {DEFAULT_OUT} after a full run of all, otherwise none. With names, "
-        "rows of other benchmarks that are in it stay",
+        help=f"JSON file to write; {DEFAULT_OUT} after a full run of all, otherwise none. With "
+        "names, rows of other benchmarks that are in it stay",
     )
 
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
                 with console.status(f"{name}: {case.name}"):
                     found.append(measure(case, budget_s=0.5 if args.quick else args.budget))
         except Exception:  # a benchmark that breaks takes no other's numbers along
-            console.print_exception()
+            console.print(traceback.format_exc(), markup=False)
             failed.append(name)
             continue
         rows += found
