@@ -11,7 +11,6 @@ import ctypes
 import importlib
 import importlib.util
 import os
-import platform
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -287,17 +286,8 @@ def _spconv() -> Finding:
         detail = "not installed: another answers in its place, see sparse convolutions"
         return Finding("packages", "spconv", "ok", detail)
     return check_alternatives(
-        spconv_choice.WHEELS, "spconv.pytorch", _install_with(_sparse_extra())
+        spconv_choice.WHEELS, "spconv.pytorch", _install_with(spconv_choice.extra_here())
     )
-
-
-def _sparse_extra() -> str:
-    import torch
-
-    from lidistill.compat import spconv_choice
-
-    python = sys.version_info[:2] if platform.machine() in ("x86_64", "AMD64") else (99, 0)
-    return spconv_choice.extra(*spconv_choice.gpu(), torch.version.cuda, python)
 
 
 def find_sparse() -> Iterator[Finding]:
@@ -311,7 +301,7 @@ def find_sparse() -> Iterator[Finding]:
             answers = {"own": "lidistill"}.get(spconv_choice.answer(), spconv_choice.answer())
             detail += f"; `import spconv` finds {answers}; {spconv_choice.VARIABLE} forces another"
         forced = spconv_choice.VARIABLE in choice.fix
-        fix = choice.fix if forced or not choice.fix else _install_with(_sparse_extra())
+        fix = choice.fix if forced or not choice.fix else _install_with(spconv_choice.extra_here())
         state = "ok" if choice.backend else "missing"
         yield Finding("sparse convolutions", device, state, detail, fix)
 

@@ -13,6 +13,8 @@ state dictionaries are the same in all three.
 from __future__ import annotations
 
 import os
+import platform
+import sys
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -223,3 +225,11 @@ def extra(
         return "triton"
     newer = tuple(int(part) for part in str(cuda).split(".")[:2]) >= (12, 6)
     return "cu126" if newer or python > (3, 11) else "cu120"
+
+
+def extra_here() -> str:
+    """The extra for this machine."""
+    import torch
+
+    python = sys.version_info[:2] if platform.machine() in ("x86_64", "AMD64") else (99, 0)
+    return extra(*gpu(), torch.version.cuda, python)
