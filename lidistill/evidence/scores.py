@@ -21,6 +21,7 @@ from lidistill.engine.test import drop_teacher_checkpoints, leave_teachers_out
 from lidistill.engine.train import console_log
 from lidistill.evaluation.kitti.ap import DIFFICULTIES, KittiScores
 from lidistill.evaluation.label_maps import NUSCENES_LABELS, LabelSet
+from lidistill.evaluation.nuscenes.breakdown import mean_over
 from lidistill.evaluation.probes.knn import knn_probe
 from lidistill.evaluation.probes.linear import linear_probe
 from lidistill.evaluation.probes.regions import Purity, region_features
@@ -183,6 +184,7 @@ SCORES: dict[str, Score] = {
 
 def detection_outcome(scores: Scores, classes: Sequence[str] = ()) -> dict[str, Any]:
     """What the driver stores of a detector's scores."""
+    per_group: dict[str, float] = {}
     if isinstance(scores, KittiScores):
         moderate = DIFFICULTIES.index("moderate")
         counted = classes or list(scores.objects)
@@ -191,12 +193,19 @@ def detection_outcome(scores: Scores, classes: Sequence[str] = ()) -> dict[str, 
         per_class = {name: table["3d"]["R40"][moderate] for name, table in scores.ap.items()}
     else:
         value, n, per_class = scores.map, scores.boxes, dict(scores.ap)
+        per_group = mean_over(scores.groups, classes or list(per_class))
     protocol = scores.protocol
     if classes:
         per_class = {name: per_class[name] for name in classes}
         value = statistics.fmean(per_class.values())
         protocol = f"{protocol}; value: mean over {', '.join(classes)}"
-    return {"value": value, "n": n, "per_class": per_class, "protocol": protocol}
+    return {
+        "value": value,
+        "n": n,
+        "per_class": per_class,
+        "per_group": per_group,
+        "protocol": protocol,
+    }
 
 
 def probe_outcome(result: ProbeResult, labels: LabelSet = NUSCENES_LABELS) -> dict[str, Any]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,20 @@ FORM = "expected nuScenes' detection results: {'meta': ..., 'results': {sample t
 
 
 def follow_results(
-    results: Path, info_file: Path, out: Path, options: FollowOptions | None = None
+    results: Path,
+    info_file: Path,
+    out: Path,
+    options: FollowOptions | None = None,
+    leave_out: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Link the boxes of all scenes of an info file.
+    """Link the boxes of the scenes of an info file.
 
     Args:
         results: boxes in the global frame, as nuScenes' detection benchmark wants them.
         info_file: of ``lidistill create_data nuscenes``: which samples follow one another.
         out: tracks in nuScenes' tracking format.
         options: settings.
+        leave_out: scenes without results, for instance labelled ones.
 
     Returns:
         A report: boxes, tracks, their lengths, what was filled in, by class.
@@ -38,7 +44,9 @@ def follow_results(
     boxes = _boxes(results)
     scenes: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for info in load_infos(info_file).frames:
-        scenes[str(info.get("scene_name", ""))].append(info)
+        name = str(info.get("scene_name", ""))
+        if name not in leave_out:
+            scenes[name].append(info)
     lacking = [i["token"] for group in scenes.values() for i in group if i["token"] not in boxes]
     if lacking:
         raise DataError(

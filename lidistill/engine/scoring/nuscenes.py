@@ -12,6 +12,7 @@ from typing import Any
 from rich.table import Table
 
 from lidistill.engine.scoring.output import number, show
+from lidistill.evaluation.nuscenes.breakdown import BY
 from lidistill.evaluation.nuscenes.metric import DetectionScores, evaluate_nuscenes
 from lidistill.io import DataError, read_json
 
@@ -130,4 +131,17 @@ def _tables(scores: DetectionScores) -> list[Table]:
     table.add_column("AP", justify="right")
     for name, value in scores.ap.items():
         table.add_row(name, str(scores.objects.get(name, 0)), number(value, 4))
-    return [whole, table]
+    return [whole, table, *(_breakdown(scores, by) for by in BY)]
+
+
+def _breakdown(scores: DetectionScores, by: str) -> Table:
+    """AP of each class and group, with the number of objects."""
+    groups = [group for group in scores.groups if group.by == by]
+    title = {"range": "distance from the vehicle", "points": "points in the true box"}[by]
+    table = Table("class", title=f"AP (objects) by {title}")
+    for name in dict.fromkeys(group.name for group in groups):
+        table.add_column(name, justify="right")
+    for kind in scores.ap:
+        own = [group for group in groups if group.kind == kind]
+        table.add_row(kind, *(f"{number(one.ap, 4)} ({one.objects})" for one in own))
+    return table

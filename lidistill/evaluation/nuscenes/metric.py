@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from lidistill.converters.infos import NUSCENES_CLASSES, InfoFile, load_infos
 from lidistill.evaluation.detections import boxes_of_sample, check_finite, frame_of, frames_by_file
+from lidistill.evaluation.nuscenes.breakdown import Boxes, Group, by_points, by_range
 from lidistill.io import write_json
 from lidistill.registry import METRICS
 
@@ -64,6 +65,7 @@ class DetectionScores:
         frames: keyframes.
         protocol: in words, with what could not be scored; print it beside the numbers.
         objects: class -> true boxes that counted.
+        groups: AP by distance and by points in the box.
     """
 
     map: float
@@ -75,6 +77,7 @@ class DetectionScores:
     frames: int = 0
     protocol: str = ""
     objects: dict[str, int] = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
         """Name -> number, as an mmengine metric returns them."""
@@ -208,6 +211,9 @@ def evaluate_nuscenes(
     counts = Counter(b.detection_name for bs in evaluation.gt_boxes.boxes.values() for b in bs)
     objects = {name: counts[name] for name in config.class_names}
     ap = {name: float(summary["mean_dist_aps"][name]) for name in config.class_names}
+    names = list(config.class_names)
+    truth = Boxes.of(evaluation.gt_boxes, names)
+    found = Boxes.of(evaluation.pred_boxes, names)
     return DetectionScores(
         map=float(summary["mean_ap"]),
         nds=float(summary["nd_score"]),
@@ -223,6 +229,7 @@ def evaluate_nuscenes(
             + _absent(objects)
         ),
         objects=objects,
+        groups=by_range(truth, found, names) + by_points(truth, found, names),
     )
 
 

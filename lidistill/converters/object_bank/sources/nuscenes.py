@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ class NuScenesSource:
         scenes: names; None takes all.
         boxes: sample token -> boxes of tracks in nuScenes' tracking format, in place of the
             annotations: ``lidistill object_bank tracks`` writes them.
+        annotated: scenes that keep their annotations where ``boxes`` are given: the labelled ones.
     """
 
     def __init__(
@@ -36,11 +38,13 @@ class NuScenesSource:
         columns: int = 5,
         scenes: list[str] | None = None,
         boxes: Boxes | None = None,
+        annotated: Sequence[str] = (),
     ) -> None:
         self.root, self.version, self.columns, self.boxes = root, version, columns, boxes
         self.tables = NuScenesTables(root, version, lidar)
         known = {scene["name"]: scene for scene in self.tables.scenes}
-        unknown = [name for name in scenes or [] if name not in known]
+        self.annotated = set(known if boxes is None else annotated)
+        unknown = [name for name in [*(scenes or []), *annotated] if name not in known]
         if unknown:
             raise DataError(
                 f"Expected scenes of {version}, got {', '.join(unknown)}.",
@@ -55,13 +59,15 @@ class NuScenesSource:
 
     def recorded(self) -> dict[str, object]:
         """What changes the content."""
-        return {
+        told = {
             "layout": "nuscenes",
             "version": self.version,
             "lidar": self.tables.lidar,
             "columns": self.columns,
             "boxes": "annotations" if self.boxes is None else "tracks",
         }
+        mixed = self.boxes is not None and self.annotated
+        return {**told, "annotated": sorted(self.annotated)} if mixed else told
 
     def read(self, scene: str) -> SceneTracks:
         """One scene."""
@@ -73,7 +79,7 @@ class NuScenesSource:
             for place, record in enumerate(data)
             if record["is_key_frame"]
         }
-        if self.boxes is not None:
+        if self.boxes is not None and scene not in self.annotated:
             rows = _tracked(self.boxes, index)
             return scene_tracks(scene, frames, rows)
         rows, moving = [], {}
