@@ -11,8 +11,7 @@ import argparse
 import importlib
 import importlib.util
 import pkgutil
-import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import lidistill.bench
 from lidistill.bench.case import Case
 from lidistill.bench.measure import Measurement, measure
-from lidistill.io import read_json, write_json
+from lidistill.io import write_json
 from lidistill.provenance import commit, hardware
 
 HELP = "time and memory beside the authors' way; writes docs/benchmarks.json"
@@ -37,8 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"JSON file to write; {DEFAULT_OUT} after a full run of all, otherwise none. With "
-        "names, rows of other benchmarks that are in it stay",
+        help=f"JSON file to write; {DEFAULT_OUT} after a full run of all, otherwise none",
     )
 
 
@@ -52,36 +50,20 @@ def run(args: argparse.Namespace) -> int:
         console.print("\n".join(known))
         return 0
     names = check_names(args.names, known)
+    rows = []
+    for name in names:
+        for case in load_cases(name, "quick" if args.quick else "full"):
+            with console.status(f"{name}: {case.name}"):
+                rows.append(measure(case, budget_s=0.5 if args.quick else args.budget))
+    console.print(as_table(rows))
     out = args.out
     if out is None and not args.quick and not args.names:
         out = DEFAULT_OUT
-    record = as_record(" ".join(["lidistill bench", *args.names]))
-    if out is not None and args.names:
-        record["rows"] = rows_of_others(out, names, record)
-    rows: list[Measurement] = []
-    failed = []
-    for name in names:
-        found = []
-        try:
-            for case in load_cases(name, "quick" if args.quick else "full"):
-                with console.status(f"{name}: {case.name}"):
-                    found.append(measure(case, budget_s=0.5 if args.quick else args.budget))
-        except Exception:  # a benchmark that breaks takes no other's numbers along
-            console.print(traceback.format_exc(), markup=False)
-            failed.append(name)
-            continue
-        rows += found
-        record["rows"] += [as_row(name, row) for row in found]
-        record["rows"].sort(key=lambda row: row.get("benchmark", ""))
-        if out is not None:
-            write_json(out, record)
-    console.print(as_table(rows))
-    if out is not None and rows:
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        write_json(out, as_record(rows, " ".join(["lidistill bench", *args.names])))
         console.print(f"written: {out}")
-    if failed:
-        again = " ".join(["lidistill bench", *failed, *(["--out", str(out)] if out else [])])
-        console.print(f"not measured: {', '.join(failed)} (see above); once mended: {again}")
-    return 1 if failed else 0
+    return 0
 
 
 def benchmark_names() -> list[str]:
@@ -161,11 +143,12 @@ def as_table(rows: Sequence[Measurement]) -> Any:
     return table
 
 
-def as_record(command: str) -> dict[str, Any]:
-    """The content of ``docs/benchmarks.json``, without rows.
+def as_record(rows: Sequence[Measurement], command: str) -> dict[str, Any]:
+    """The content of ``docs/benchmarks.json``.
 
     Args:
-        command: that measures them again.
+        rows: what was measured.
+        command: that measures it again.
     """
     import torch
 
@@ -174,42 +157,8 @@ def as_record(command: str) -> dict[str, Any]:
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
         "command": command,
-        "rows": [],
+        "rows": [{key: _rounded(value) for key, value in asdict(row).items()} for row in rows],
     }
-
-
-def as_row(benchmark: str, row: Measurement) -> dict[str, Any]:
-    """A row of the record."""
-    return {"benchmark": benchmark} | {key: _rounded(value) for key, value in asdict(row).items()}
-
-
-def rows_of_others(
-    path: Path, names: Sequence[str], record: Mapping[str, Any]
-) -> list[dict[str, Any]]:
-    """Rows that a record on disk has of benchmarks that are not run now; each names its commit.
-
-    Args:
-        path: of the record; need not be there.
-        names: benchmarks that are run now.
-        record: of this run.
-
-    Raises:
-        ValueError: it was measured on another machine, whose numbers say nothing beside these.
-    """
-    if not path.is_file():
-        return []
-    old = read_json(path)
-    for key in ("hardware", "threads"):
-        if old[key] != record[key]:
-            raise ValueError(
-                f"{path} was measured with {key} {old[key]!r}, this run has {record[key]!r}; "
-                "name another --out, or run all benchmarks"
-            )
-    return [
-        {**row, "commit": row.get("commit", old["commit"])}
-        for row in old["rows"]
-        if row.get("benchmark") not in names
-    ]
 
 
 def _rounded(value: Any) -> Any:

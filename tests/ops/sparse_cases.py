@@ -22,8 +22,7 @@ class Grid:
     def dense(self, features: Tensor) -> Tensor:
         """(V, C) as (B, C, *shape), differentiably."""
         size = (self.batch_size, *self.shape, features.shape[1])
-        cells = tuple(self.coords.to(features.device).long().T)
-        dense = features.new_zeros(size).index_put(cells, features)
+        dense = features.new_zeros(size).index_put(tuple(self.coords.long().T), features)
         return dense.movedim(-1, 1)
 
     def sparse(self, dense: Tensor) -> Tensor:

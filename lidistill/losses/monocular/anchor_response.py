@@ -9,8 +9,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lidistill.ops.precision import full_precision
-
 LIKELY = 0.1
 """Probability above which an anchor counts as one that the teacher means."""
 HEADING = 6
@@ -30,8 +28,8 @@ def soft_focal(student: Tensor, teacher: Tensor, beta: float = 2.0) -> Tensor:
 
     Source: CMKD (2203.15839), section 3.3; MonoTAKD (2404.04910), L_logit. Times 2 there.
     """
-    student, teacher = _checked(student, teacher)
-    wanted = teacher.sigmoid()
+    _check(student, teacher)
+    wanted = teacher.detach().sigmoid()
     count = (wanted > LIKELY).sum(1, keepdim=True).clamp(min=1)  # (B, 1, K)
     gap = (student.sigmoid() - wanted).abs() ** beta
     entropy = F.binary_cross_entropy_with_logits(student, wanted, reduction="none")
@@ -71,7 +69,8 @@ def soft_boxes(
     Returns:
         Scalar, the sum over anchors and numbers over B. Times 2 in the release.
     """
-    student, teacher = _checked(student, teacher)
+    _check(student, teacher)
+    teacher = teacher.detach()
     gap = student - teacher
     if heading is not None:
         own, other = student[..., heading], teacher[..., heading]
@@ -92,8 +91,8 @@ def soft_directions(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor
     Returns:
         Scalar, the sum over anchors over B. Times 0.4 in the release.
     """
-    student, teacher = _checked(student, teacher)
-    chosen = teacher.argmax(-1)
+    _check(student, teacher)
+    chosen = teacher.detach().argmax(-1)
     rows = math.prod(chosen.shape)
     loss = F.cross_entropy(
         student.reshape(rows, student.shape[-1]), chosen.reshape(rows), reduction="none"
@@ -101,11 +100,9 @@ def soft_directions(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor
     return (loss * weights.reshape(rows)).sum() / max(len(student), 1)
 
 
-def _checked(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
-    """Both in float32 at least, the teacher without gradient."""
+def _check(student: Tensor, teacher: Tensor) -> None:
     if student.shape != teacher.shape or student.dim() != 3:
         raise ValueError(
             f"expected (B, anchors, n) on both sides, got {tuple(student.shape)} and "
             f"{tuple(teacher.shape)}; the heads must have the same anchors and classes"
         )
-    return full_precision(student), full_precision(teacher.detach())
