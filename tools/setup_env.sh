@@ -5,7 +5,7 @@
 #   tools/setup_env.sh [FOLDER]     default .venv; run again at any time, it continues where it was
 #
 # No compiler and no root are needed. Reads LIDISTILL_PYTHON (interpreter to use), LIDISTILL_SPCONV
-# (cpu, cu120 or cu126; default: by nvidia-smi) and LIDISTILL_GET_PIP (address of get-pip.py, for
+# (cpu, cu120, cu126 or triton; default: by nvidia-smi) and LIDISTILL_GET_PIP (address of get-pip.py, for
 # machines behind a mirror).
 set -eu
 cd "$(dirname "$0")/.."
@@ -75,8 +75,15 @@ urllib.request.urlretrieve(sys.argv[1], sys.argv[2])" "$GET_PIP" "$VENV/get-pip.
         "then run the same command again"
 }
 
-pick_spconv() { # cpu, cu120 or cu126, by the CUDA version that the driver offers
+pick_spconv() { # by the GPU's generation and the CUDA version that the driver offers
     command -v nvidia-smi >/dev/null 2>&1 || { echo cpu; return; }
+    newest=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader 2>/dev/null |
+        sed -n 's/^\([0-9]\{1,\}\)\.[0-9]*$/\1/p' | sort -n | sed -n '$p')
+    # spconv's wheels end with Hopper (9.0) and are for x86
+    if [ "${newest:-0}" -gt 9 ] || { [ -n "$newest" ] && [ "$(uname -m)" != x86_64 ]; }; then
+        echo triton
+        return
+    fi
     cuda=$(nvidia-smi 2>/dev/null | sed -n 's/.*CUDA Version: *\([0-9]*\)\.\([0-9]*\).*/\1 \2/p')
     # shellcheck disable=SC2086
     set -- $cuda
@@ -134,7 +141,7 @@ if ! "$VENV/bin/python" -c 'import cv2' >/dev/null 2>&1; then
     say "OpenCV needs libGL here: installing its headless build over it"
     pip_install --force-reinstall --no-deps "opencv-python-headless==$OPENCV"
 fi
-"$VENV/bin/python" -c 'import torch, cv2, mmengine, mmcv, spconv.pytorch, lidistill' ||
+"$VENV/bin/python" -c 'import torch, cv2, lidistill, mmengine, mmcv, spconv.pytorch' ||
     die "the environment is incomplete" "remove it and try again: rm -rf $VENV && make setup"
 say "compiling byte code"
 compile_sources

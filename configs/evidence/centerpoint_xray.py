@@ -1,24 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""X-Ray in the plateau table: student and teacher are the same network."""
+"""X-Ray in its table: student and teacher are the same network."""
 
 from mmengine.config import read_base
 
 with read_base():
     from .._base_.xray_center import *
-    from .centerpoint import *
-
-from lidistill.methods import XRay
+    from .centerpoint_half import *
 
 both.update(bank=f"{data_root}/object_bank")
 train_dataloader["dataset"]["dataset"].update(
     pipeline=[*load_points, both, *load_boxes, *augment, *pack_train, split]
 )
-teacher = model
-model = dict(
-    type=XRay,
-    student=teacher,
-    teacher=dict(model=teacher, checkpoint=f"work_dirs/centerpoint/iter_{max_iters}.pth"),
-    feature="pts_neck[0]",
-    heads=heads,
-    weights=dict(feature=1.0, classes=1.0, boxes=0.25),
-)
+checkpoint = f"work_dirs/centerpoint_xray_teacher/iter_{max_iters}.pth"
+model = dict(xray, student=model, teacher=dict(model=model, checkpoint=checkpoint))

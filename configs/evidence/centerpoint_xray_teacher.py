@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""X-Ray's teacher in the plateau table: the student's own network, object-complete frames."""
+"""X-Ray's teacher in its table: the student's own network, object-complete frames."""
 
 from mmengine.config import read_base
 
 with read_base():
-    from .centerpoint import *
+    from .._base_.xray_center import *
+    from .centerpoint_half import *
 
-from lidistill.datasets.object_complete.transforms import ComposeObjectComplete
-
-complete = dict(type=ComposeObjectComplete, bank=f"{data_root}/object_bank")
+complete.update(bank=f"{data_root}/object_bank")
 train_dataloader["dataset"]["dataset"].update(
     pipeline=[*load_points, complete, *load_boxes, *augment, *pack_train]
 )

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """X-Ray with a tenth of the labels; elsewhere the teacher's sure boxes are the student's labels.
 
-The teacher's weights stay: no moving average. Its bank holds tracks of all frames.
+The teacher's weights stay: no moving average. Its bank must hold tracks, not annotations, of the
+frames without labels: ``semi_supervised_world.py`` makes all of it.
 """
 
 from mmengine.config import read_base

@@ -4,12 +4,7 @@
 from mmengine.config import read_base
 
 with read_base():
-    from ..detection.centerpoint_pillar_world import *
+    from .._base_.centerpoint_pillar_world import *
+    from .._base_.xray_world_teacher import *
 
-from lidistill.datasets.object_complete.transforms import ComposeObjectComplete
-
-complete = dict(type=ComposeObjectComplete, bank=f"{data_root}/object_bank")
-train_dataloader["dataset"]["dataset"].update(
-    pipeline=[*load_points, complete, *load_boxes, *augment, *pack_train]
-)
-test_dataloader["dataset"].update(pipeline=[*load_points, complete, *pack_test])
+model = detector

@@ -7,8 +7,6 @@ with read_base():
     from .._base_.xray_center import *
     from ..detection.centerpoint_voxel_nuscenes import *
 
-from lidistill.methods import XRay
-
 both.update(bank=f"{data_root}/object_bank", time_column=4)
 train_dataloader["dataset"]["dataset"].update(
     pipeline=[*load_points, both, *load_boxes, *augment, *pack_train, split]
@@ -21,15 +19,5 @@ heads = [
     )
     for task in range(6)
 ]
-teacher = model
-model = dict(
-    type=XRay,
-    student=teacher,
-    teacher=dict(
-        model=teacher,
-        checkpoint=f"work_dirs/xray_centerpoint_voxel_nuscenes_teacher/iter_{max_iters}.pth",
-    ),
-    feature="pts_neck[0]",
-    heads=heads,
-    weights=dict(feature=1.0, classes=1.0, boxes=0.25),
-)
+checkpoint = f"work_dirs/xray_centerpoint_voxel_nuscenes_teacher/iter_{max_iters}.pth"
+model = dict(xray, student=model, teacher=dict(model=model, checkpoint=checkpoint), heads=heads)

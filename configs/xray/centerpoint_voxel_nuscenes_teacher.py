@@ -7,11 +7,10 @@ The keyframe and nine sweeps are loaded, then objects are completed at the keyfr
 from mmengine.config import read_base
 
 with read_base():
+    from .._base_.xray_center import *
     from ..detection.centerpoint_voxel_nuscenes import *
 
-from lidistill.datasets.object_complete.transforms import ComposeObjectComplete
-
-complete = dict(type=ComposeObjectComplete, bank=f"{data_root}/object_bank", time_column=4)
+complete.update(bank=f"{data_root}/object_bank", time_column=4)
 train_dataloader["dataset"]["dataset"].update(
     pipeline=[*load_points, complete, *load_boxes, *augment, *pack_train]
 )

@@ -85,8 +85,9 @@ GROUPS = (
     ),
     Group(
         "Sparse convolutions on the CPU",
-        "One layer forward and backward: spconv's own CPU kernels beside ours.",
-        {r"sparse conv, (.*)": r"\1"},
+        "One layer forward and backward, and its index tables alone: spconv's own CPU kernels "
+        "beside ours.",
+        {r"sparse conv, (.*)": r"\1", r"index tables, (.*)": r"index tables, \1"},
     ),
     Group(
         "A detector's own training step",

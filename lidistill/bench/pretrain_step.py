@@ -116,10 +116,11 @@ def kitti_cases(size: str) -> list[Case]:
     loader = Runner.build_dataloader(config.train_dataloader, seed=0)
     model = MODELS.build(config.model).train()
     optimizer = build_optim_wrapper(model, config.optim_wrapper)
-    spread = max(1, len(loader.dataset) // loader.batch_size)
+    frames = len(loader.dataset)
+    spread = max(1, frames // loader.batch_size)
 
     def read() -> Any:
-        draws = [Draw(k * spread, seed=k) for k in range(loader.batch_size)]
+        draws = [Draw(k * spread % frames, seed=k) for k in range(loader.batch_size)]
         return loader.collate_fn([loader.dataset[draw] for draw in draws])
 
     data = read()

@@ -11,7 +11,8 @@ import argparse
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Sequence
+import traceback
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import lidistill.bench
 from lidistill.bench.case import Case
 from lidistill.bench.measure import Measurement, measure
-from lidistill.io import write_json
+from lidistill.io import read_json, write_json
 from lidistill.provenance import commit, hardware
 
 HELP = "time and memory beside the authors' way; writes docs/benchmarks.json"
@@ -36,7 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         type=Path,
-        help=f"JSON file to write; {DEFAULT_OUT} after a full run of all, otherwise none",
+        help=f"JSON file to write; {DEFAULT_OUT} after a full run of all, otherwise none. With "
+        "names, rows of other benchmarks that are in it stay",
     )
 
 
@@ -50,20 +52,36 @@ def run(args: argparse.Namespace) -> int:
         console.print("\n".join(known))
         return 0
     names = check_names(args.names, known)
-    rows = []
-    for name in names:
-        for case in load_cases(name, "quick" if args.quick else "full"):
-            with console.status(f"{name}: {case.name}"):
-                rows.append(measure(case, budget_s=0.5 if args.quick else args.budget))
-    console.print(as_table(rows))
     out = args.out
     if out is None and not args.quick and not args.names:
         out = DEFAULT_OUT
-    if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        write_json(out, as_record(rows, " ".join(["lidistill bench", *args.names])))
+    record = as_record(" ".join(["lidistill bench", *args.names]))
+    if out is not None and args.names:
+        record["rows"] = rows_of_others(out, names, record)
+    rows: list[Measurement] = []
+    failed = []
+    for name in names:
+        found = []
+        try:
+            for case in load_cases(name, "quick" if args.quick else "full"):
+                with console.status(f"{name}: {case.name}"):
+                    found.append(measure(case, budget_s=0.5 if args.quick else args.budget))
+        except Exception:  # a benchmark that breaks takes no other's numbers along
+            console.print(traceback.format_exc(), markup=False)
+            failed.append(name)
+            continue
+        rows += found
+        record["rows"] += [as_row(name, row) for row in found]
+        record["rows"].sort(key=lambda row: row.get("benchmark", ""))
+        if out is not None:
+            write_json(out, record)
+    console.print(as_table(rows))
+    if out is not None and rows:
         console.print(f"written: {out}")
-    return 0
+    if failed:
+        again = " ".join(["lidistill bench", *failed, *(["--out", str(out)] if out else [])])
+        console.print(f"not measured: {', '.join(failed)} (see above); once mended: {again}")
+    return 1 if failed else 0
 
 
 def benchmark_names() -> list[str]:
@@ -143,12 +161,11 @@ def as_table(rows: Sequence[Measurement]) -> Any:
     return table
 
 
-def as_record(rows: Sequence[Measurement], command: str) -> dict[str, Any]:
-    """The content of ``docs/benchmarks.json``.
+def as_record(command: str) -> dict[str, Any]:
+    """The content of ``docs/benchmarks.json``, without rows.
 
     Args:
-        rows: what was measured.
-        command: that measures it again.
+        command: that measures them again.
     """
     import torch
 
@@ -157,8 +174,42 @@ def as_record(rows: Sequence[Measurement], command: str) -> dict[str, Any]:
         "hardware": hardware(),
         "threads": torch.get_num_threads(),
         "command": command,
-        "rows": [{key: _rounded(value) for key, value in asdict(row).items()} for row in rows],
+        "rows": [],
     }
+
+
+def as_row(benchmark: str, row: Measurement) -> dict[str, Any]:
+    """A row of the record."""
+    return {"benchmark": benchmark} | {key: _rounded(value) for key, value in asdict(row).items()}
+
+
+def rows_of_others(
+    path: Path, names: Sequence[str], record: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """Rows that a record on disk has of benchmarks that are not run now; each names its commit.
+
+    Args:
+        path: of the record; need not be there.
+        names: benchmarks that are run now.
+        record: of this run.
+
+    Raises:
+        ValueError: it was measured on another machine, whose numbers say nothing beside these.
+    """
+    if not path.is_file():
+        return []
+    old = read_json(path)
+    for key in ("hardware", "threads"):
+        if old[key] != record[key]:
+            raise ValueError(
+                f"{path} was measured with {key} {old[key]!r}, this run has {record[key]!r}; "
+                "name another --out, or run all benchmarks"
+            )
+    return [
+        {**row, "commit": row.get("commit", old["commit"])}
+        for row in old["rows"]
+        if row.get("benchmark") not in names
+    ]
 
 
 def _rounded(value: Any) -> Any:

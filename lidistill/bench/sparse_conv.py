@@ -3,7 +3,8 @@
 
 The reference is spconv 2.3.8 as released, on one thread (with more it is wrong) and with the CUDA
 stream that its ``backward`` asks for answered, without which it does not train at all. Both sides
-build their pair tables anew in each call, as in a training step.
+build their pair tables anew in each call, as in a training step; two rows are the tables alone.
+Where no spconv package is installed there is no reference.
 """
 
 from __future__ import annotations
@@ -18,12 +19,14 @@ from torch import Tensor
 
 from lidistill import compat
 from lidistill.bench.case import Case
+from lidistill.compat import spconv_choice
+from lidistill.ops.sparse.neighbours import strided_table, submanifold_table
 
 LAYERS = ("submanifold 3x3x3", "strided 3x3x3", "strided + inverse 2x2x2", "1x1x1")
 
 
 def cases(size: str) -> list[Case]:
-    """Each kind of layer at several widths.
+    """Index tables, and each kind of layer at several widths.
 
     Args:
         size: ``"quick"`` or ``"full"`` (50,000 voxels).
@@ -31,7 +34,8 @@ def cases(size: str) -> list[Case]:
     compat.apply()
     count = 2000 if size == "quick" else 50_000
     coords, shape = surface(count)
-    return [
+    tables = [table_case(subm, coords, shape) for subm in (True, False)]
+    return tables + [
         layer_case(kind, channels, coords, shape)
         for kind in LAYERS
         for channels in ((16,) if size == "quick" else (32, 64, 128))
@@ -61,6 +65,40 @@ def surface(count: int, seed: int = 0) -> tuple[Tensor, list[int]]:
     cells = cells[np.sort(rng.permutation(len(cells))[:count])]
     coords = np.concatenate([np.zeros_like(cells[:, :1]), cells], axis=1).astype(np.int32)
     return torch.from_numpy(coords), [32, side + side % 2, side + side % 2]
+
+
+def table_case(subm: bool, coords: Tensor, shape: list[int]) -> Case:
+    """Which input feeds which output of a 3x3x3 convolution.
+
+    Args:
+        subm: of a submanifold one; else of stride 2.
+        coords: (V, 4) int32.
+        shape: of the grid.
+    """
+    stride = 1 if subm else 2
+    geometry = ([3] * 3, [stride] * 3, [1] * 3, [1] * 3)
+    out_shape = [(size - 1) // stride + 1 for size in shape]
+
+    def reference() -> Any:
+        from spconv.core import ConvAlgo
+        from spconv.pytorch import ops
+
+        arguments = (coords, 1, shape, ConvAlgo.Native, *geometry, [0] * 3, subm, False)
+        return ops.get_indice_pairs(*arguments)[0]
+
+    def ours() -> Tensor:
+        if subm:
+            submanifold_table(coords, shape, *geometry[::3])
+            return coords
+        return strided_table(coords, shape, out_shape, *geometry)[0]
+
+    name = f"index tables, {LAYERS[0 if subm else 1]}"
+    return Case(name, f"{len(coords)} voxels", reference if has_reference() else None, ours)
+
+
+def has_reference() -> bool:
+    """Whether spconv's own package answers to its name here."""
+    return spconv_choice.answer() == "spconv"
 
 
 def layer_case(kind: str, channels: int, coords: Tensor, shape: list[int]) -> Case:
@@ -106,7 +144,8 @@ def layer_case(kind: str, channels: int, coords: Tensor, shape: list[int]) -> Ca
             return work()
 
     title = f"sparse conv, {kind}"
-    return Case(title, f"{len(coords)} voxels x {channels} channels", reference, work)
+    size = f"{len(coords)} voxels x {channels} channels"
+    return Case(title, size, reference if has_reference() else None, work)
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from lidistill import homes
 from lidistill.compat import (
@@ -21,6 +22,7 @@ from lidistill.compat import (
     noise,
     pillars,
     spconv_layers,
+    spconv_names,
     startup,
 )
 from lidistill.compat.imports import import_without, when_imported
@@ -41,15 +43,34 @@ class Bridge:
     active: bool
 
 
+OVERWRITE = "mmdet3d.models.layers.spconv.overwrite_spconv.write_spconv2"
+"""Where mmdet3d registers spconv's layers over mmcv's of the same names."""
+
+
+def _spconv_names() -> bool:
+    return spconv_names.install()
+
+
 def _spconv_layers() -> bool:
-    when_imported("spconv.pytorch.conv", spconv_layers.patch_conv)
-    when_imported("spconv.pytorch.pool", spconv_layers.patch_pool)
+    _when_spconv_imported("conv", spconv_layers.patch_conv)
+    _when_spconv_imported("pool", spconv_layers.patch_pool)
     return True
 
 
 def _spconv_tensor() -> bool:
-    when_imported("spconv.pytorch.core", spconv_layers.patch_core)
+    _when_spconv_imported("core", spconv_layers.patch_core)
     return True
+
+
+def _when_spconv_imported(name: str, patch: Callable[[Any], None]) -> None:
+    """Patch a module of spconv or spconv-triton; lidistill's own, under that name, needs none."""
+
+    def callback(module: Any) -> None:
+        if not module.__name__.startswith("lidistill."):
+            patch(module)
+
+    for package in ("spconv", "spconv_triton"):
+        when_imported(f"{package}.pytorch.{name}", callback)
 
 
 def _mmengine_resume() -> bool:
@@ -63,8 +84,7 @@ def _mmengine_infos() -> bool:
 
 
 def _mmdet3d_weights() -> bool:
-    name = "mmdet3d.models.layers.spconv.overwrite_spconv.write_spconv2"
-    when_imported(name, checkpoints.keep_unversioned_weights)
+    when_imported(OVERWRITE, checkpoints.keep_unversioned_weights)
     return True
 
 
@@ -85,6 +105,7 @@ def _mmcv_points() -> bool:
 
 def _lazy_packages() -> bool:
     when_imported("mmengine.registry.registry", lazy_packages.patch_registry)
+    when_imported(OVERWRITE, lazy_packages.register_mmcv_first)
     lazy_packages.install()
     return True
 
@@ -110,6 +131,11 @@ def _startup() -> bool:
 
 
 _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
+    "spconv-names": (
+        "spconv has no wheel for ARM, macOS, Python 3.14 and GPUs newer than Hopper: spconv-triton "
+        "or lidistill answers in its place",
+        _spconv_names,
+    ),
     "spconv-cpu": (
         "spconv 2.3 on the CPU cannot run backward, is silently wrong with more than one thread, "
         "and its CUDA builds refuse CPU tensors; on CUDA it gives no gradient in eval mode",

@@ -50,9 +50,21 @@ class _Wish:
     hidden: list[str] = field(default_factory=list)
 
 
-def _await(name: str) -> _Wish:
+def ask_before_others(finder: importlib.abc.MetaPathFinder) -> None:
+    """Let ``finder`` answer before Python's own; callbacks run on the modules that it finds."""
+    if finder not in sys.meta_path:
+        sys.meta_path.insert(_in_front() + 1, finder)
+
+
+def _in_front() -> int:
+    """Where the finder of this file stands in ``sys.meta_path``, first of all when it comes."""
     if _FINDER not in sys.meta_path:
         sys.meta_path.insert(0, _FINDER)
+    return sys.meta_path.index(_FINDER)
+
+
+def _await(name: str) -> _Wish:
+    _in_front()
     return _FINDER.wishes.setdefault(name, _Wish())
 
 

@@ -55,6 +55,15 @@ def register_later(key: str, register: Callable[[], Any]) -> None:
     _NAMES.add(key, register)
 
 
+def register_mmcv_first(module: Any) -> None:
+    """Import mmcv's layers before mmdet3d replaces them: mmcv refuses a name that is taken.
+
+    Args:
+        module: the module of mmdet3d that does, executed; it registers nothing until it is called.
+    """
+    import_module("mmcv.ops")
+
+
 AGE = "digit_version(TORCH_VERSION) >= "
 """How mmengine asks for a torch that every torch of ours is newer than."""
 

@@ -104,8 +104,7 @@ class PartStore:
 
     def load(self, name: str) -> Any:
         """Reads a part."""
-        fix = "delete this file, then run the same command again: it makes this part anew."
-        return load_pickle(self.path(name), fix=fix)
+        return load_pickle(self.path(name), fix="run the same command again.")
 
     def finish(self) -> None:
         """Removes the folder: everything is in the product now."""

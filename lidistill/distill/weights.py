@@ -3,14 +3,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from lidistill import compat
 from lidistill.io.checkpoints import read_checkpoint
+
+_BOX_HEAD = re.compile(r"(^|\.)(pts_bbox_head|bbox_head|rpn_head|roi_head)\.")
+"""Of mmdet3d's detectors, in names of tensors."""
+_PREFERRED = ("", "student.", "encoder.")
+"""Where a file holds several parts that fit: a student, and a teacher of the same kind."""
 
 
 def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
@@ -22,12 +29,19 @@ def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
         FileNotFoundError: no such file.
         ValueError: the file holds no dictionary of tensors, or is damaged.
     """
+    return _tensors(_content(path), path)
+
+
+def _content(path: str | Path) -> Any:
     compat.apply()
-    content = read_checkpoint(
+    return read_checkpoint(
         path,
         "train it first, or name another file (of a teacher: --cfg-options "
         "model.teacher.checkpoint=FILE)",
     )
+
+
+def _tensors(content: Any, path: str | Path) -> dict[str, torch.Tensor]:
     state = content.get("state_dict", content) if isinstance(content, Mapping) else {}
     tensors = {key: value for key, value in state.items() if isinstance(value, torch.Tensor)}
     if not tensors:
@@ -40,7 +54,8 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
     The file may hold a larger model of which ``model`` is one part: the student of a Distiller
     checkpoint (``student.*``), the encoder of a self-supervised stage (``encoder.*``). The one
-    prefix under which most tensors are found is taken off the names.
+    prefix under which most tensors are found is taken off the names; where several parts fit whole,
+    the file's own names, ``student.`` and ``encoder.`` go first, in this order.
 
     Args:
         model: receives the weights.
@@ -48,19 +63,24 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
 
     Raises:
         ValueError: some tensors are missing or differ in shape; the message counts and lists what
-            matched.
+            matched. Or several parts of the file fit and none goes first. Or ``model`` has a box
+            head, and the file is of mmdet3d before 1.0.
     """
-    state = read_state_dict(path)
+    content = _content(path)
+    state = _tensors(content, path)
     wanted = model.state_dict()
-    best: dict[str, torch.Tensor] = {}
+    if box_convention(content) == "mmdet3d-0" and any(_BOX_HEAD.search(name) for name in wanted):
+        raise ValueError(
+            f"{path} was written by mmdet3d {_meta(content)['mmdet3d_version']}. Before 1.0 a head "
+            "counted yaw from another axis and gave sizes as w, l, h: every box would be turned "
+            "and its sides swapped. `lidistill import_weights FILE OUT --config CONFIG` brings the "
+            "heads of BEV detectors (CenterPoint's) to 1.0; for others take a checkpoint "
+            "that mmdet3d 1.0 or later wrote, or train it again"
+        )
     first = next(iter(wanted), "")
-    for prefix in {key.removesuffix(first) for key in state if ("." + key).endswith("." + first)}:
-        found = {
-            name: state[prefix + name]
-            for name, tensor in wanted.items()
-            if prefix + name in state and state[prefix + name].shape == tensor.shape
-        }
-        best = max(best, found, key=len)
+    prefixes = {key.removesuffix(first): 0 for key in state if f".{key}".endswith(f".{first}")}
+    parts = {prefix: _part(state, prefix, wanted) for prefix in prefixes}
+    best: dict[str, torch.Tensor] = max(parts.values(), key=len, default={})
     if len(best) < len(wanted):
         lacking = [name for name in wanted if name not in best]
         raise ValueError(
@@ -68,7 +88,48 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             f"matched by name and shape. Matched: {_some(list(best))}. "
             f"Missing or unequal: {_some(lacking)}. The file holds: {_some(list(state))}"
         )
-    model.load_state_dict(best)
+    whole = [prefix for prefix, part in parts.items() if len(part) == len(wanted)]
+    chosen = next((prefix for prefix in _PREFERRED if prefix in whole), whole[0])
+    if len(whole) > 1 and chosen not in _PREFERRED:
+        raise ValueError(
+            f"{path} holds {len(whole)} parts that fit {type(model).__name__}: below "
+            f"{', '.join(map(repr, whole))}. Save the one that is meant in a file of its own"
+        )
+    model.load_state_dict(parts[chosen])
+
+
+def _part(
+    state: Mapping[str, torch.Tensor], prefix: str, wanted: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """Tensors of the file below a prefix that fit by name and shape."""
+    return {
+        name: state[prefix + name]
+        for name, tensor in wanted.items()
+        if prefix + name in state and state[prefix + name].shape == tensor.shape
+    }
+
+
+def box_convention(content: Any) -> str | None:
+    """How a checkpoint's head counts yaw and sizes, by its own words; None where it says nothing.
+
+    Args:
+        content: of the file: ``meta`` has the versions of the libraries that wrote it.
+
+    Returns:
+        ``"mmdet3d-1"`` (since 1.0: yaw from x towards y; l, w, h) or ``"mmdet3d-0"`` (before).
+    """
+    meta = _meta(content)
+    version = re.match(r"(\d+)\.", str(meta.get("mmdet3d_version", "")))
+    if version:
+        return "mmdet3d-1" if int(version[1]) >= 1 else "mmdet3d-0"
+    if "mmengine_version" in meta or "lidistill_version" in meta:
+        return "mmdet3d-1"  # mmengine came with mmdet3d 1.1
+    return None
+
+
+def _meta(content: Any) -> Mapping[str, Any]:
+    meta = content.get("meta") if isinstance(content, Mapping) else None
+    return meta if isinstance(meta, Mapping) else {}
 
 
 def _some(names: list[str], count: int = 6) -> str:

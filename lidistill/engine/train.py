@@ -36,6 +36,7 @@ from lidistill.engine.stopping import (
     at_once,
     shield_workers,
 )
+from lidistill.engine.tools import run_tool
 from lidistill.engine.untrained import refuse_untrained
 from lidistill.hooks.run_folder import (
     NOTE,
@@ -177,13 +178,16 @@ def train_one(
 ) -> Path:
     """Train one stage to its end, from its latest checkpoint if there is one.
 
-    A second process that is told the same waits for the first and takes its result. In a
+    A config with ``tool`` trains nothing (:mod:`lidistill.engine.tools`). A second process that is
+    told the same waits for the first and takes its result. In a
     distributed training rank 0 alone looks at the folder and writes to it.
     """
     fill_stage_checkpoints(cfg, checkpoints)
     if restart and is_main_process():
         refuse_foreign(work_dir)  # before a lock is put there
     with exclusive(work_dir, "trains") if is_main_process() else nullcontext():
+        if cfg.get("tool") is not None:
+            return from_rank_0(lambda: run_tool(cfg, work_dir, restart))
         return _train_alone(cfg, work_dir, restart, launcher, quiet)
 
 

@@ -26,6 +26,7 @@ class ResultRow:
         per_class: class name -> values, one a seed; None where the class was not scored.
         note: what a reader must know, for instance that this is a negative control.
         cost: what was spent, or what the trained model costs: name with unit -> mean over seeds.
+        per_group: part of the objects -> mean over classes, one a seed; None where it is empty.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ResultRow:
     per_class: dict[str, list[float | None]] = field(default_factory=dict)
     note: str = ""
     cost: dict[str, float] = field(default_factory=dict)
+    per_group: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,6 @@ class _Work:
     def gathered(self, row: Row) -> EvidenceRow:
         """A row with the outcomes of all its seeds."""
         mine = [self.outcomes[row.name, seed] for seed in self.plan.seeds]
-        classes = list(dict.fromkeys(name for outcome in mine for name in outcome["per_class"]))
         return EvidenceRow(
             name=row.name,
             twin=self._twin(row),
@@ -158,7 +157,8 @@ class _Work:
             n=mine[0]["n"],
             config=row.config,
             wall_s=round(sum(outcome["wall_s"] for outcome in mine), 1),
-            per_class={c: [outcome["per_class"].get(c) for outcome in mine] for c in classes},
+            per_class=_columns(mine, "per_class"),
+            per_group=_columns(mine, "per_group"),
             note=row.note,
             cost=_mean_cost([outcome.get("cost", {}) for outcome in mine]),
             commit=", ".join(dict.fromkeys(outcome["commit"] for outcome in mine)),
@@ -251,11 +251,13 @@ def _whole(outcome: Mapping[str, Any]) -> bool:
     numbers = all(is_number(outcome.get(name)) for name in ("value", "n", "wall_s"))
     words = all(isinstance(outcome.get(name), str) for name in ("commit", "hardware", "protocol"))
     classes, cost = outcome.get("per_class"), outcome.get("cost", {})
-    if not (numbers and words and isinstance(classes, dict) and isinstance(cost, dict)):
+    groups = outcome.get("per_group", {})
+    if not (numbers and words and isinstance(classes, dict)):
         return False
-    return all(is_number(v) or v is None for v in classes.values()) and all(
-        map(is_number, cost.values())
-    )
+    if not (isinstance(groups, dict) and isinstance(cost, dict)):
+        return False
+    known = [*classes.values(), *groups.values()]
+    return all(is_number(v) or v is None for v in known) and all(map(is_number, cost.values()))
 
 
 def _line(outcome: Mapping[str, Any]) -> str:
@@ -274,10 +276,19 @@ def _timed(row: Row, seed: int) -> dict[str, Any]:
         "value": float(full["value"]),
         "n": int(full.get("n", 0)),
         "per_class": {name: _known(v) for name, v in full.get("per_class", {}).items()},
+        "per_group": {name: _known(v) for name, v in full.get("per_group", {}).items()},
         "protocol": str(full.get("protocol", "")),
         "cost": dict(full.get("cost", {})),
         "wall_s": float(full.get("wall_s", wall_s)),
         "hardware": provenance.hardware(),
+    }
+
+
+def _columns(outcomes: Sequence[Mapping[str, Any]], key: str) -> dict[str, list[float | None]]:
+    """Name -> values, one an outcome; None where an outcome lacks it."""
+    parts = [outcome.get(key, {}) for outcome in outcomes]
+    return {
+        name: [part.get(name) for part in parts] for name in dict.fromkeys(itertools.chain(*parts))
     }
 
 

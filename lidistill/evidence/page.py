@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lidistill.evaluation.results import duration, summarise, with_spread
@@ -37,7 +37,12 @@ def to_markdown(path: Path | str, chart: bool = False) -> str:
     notes = [f"- {row.name}: {row.note}" for row in evidence.rows if row.note]
     if notes:
         parts.append("\n".join(notes))
-    parts += [table for table in (_cost_table(evidence), _class_table(evidence)) if table]
+    tables = (
+        _cost_table(evidence),
+        _part_table(evidence, "class", lambda row: row.per_class),
+        _part_table(evidence, "objects", lambda row: row.per_group),
+    )
+    parts += [table for table in tables if table]
     if evidence.protocol:
         parts.append(f"Protocol: {evidence.protocol}.")
     parts.append(_origin(evidence))
@@ -119,29 +124,31 @@ def _amount(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
-def _class_table(evidence: Evidence) -> str:
+Parts = Callable[[EvidenceRow], Mapping[str, Sequence[float | None]]]
+"""Values of a row by class, or by group of objects."""
+
+
+def _part_table(evidence: Evidence, head: str, parts: Parts) -> str:
     """Of every row by itself, and of the best point of each curve."""
     best = [best_of(points_of(evidence.rows, name)) for name in curve_names(evidence.rows)]
     shown = [row for row in evidence.rows if not row.curve or row in best]
-    rows = [row for row in shown if row.per_class]
+    rows = [row for row in shown if parts(row)]
     if not rows:
         return ""
-    classes = list(dict.fromkeys(name for row in rows for name in row.per_class))
+    names = list(dict.fromkeys(name for row in rows for name in parts(row)))
     lines = [
-        f"| class | {' | '.join(_escape(row.name) for row in rows)} |",
+        f"| {head} | {' | '.join(_escape(row.name) for row in rows)} |",
         f"| --- | {' | '.join('---:' for _ in rows)} |",
     ]
-    for name in classes:
-        lines.append(f"| {_escape(name)} | {' | '.join(_class_means(rows, name))} |")
+    for name in names:
+        cells = [_mean_of(parts(row).get(name, [])) for row in rows]
+        lines.append(f"| {_escape(name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _class_means(rows: Sequence[EvidenceRow], name: str) -> list[str]:
-    found = []
-    for row in rows:
-        values = [value for value in row.per_class.get(name, []) if value is not None]
-        found.append(f"{sum(values) / len(values):.3f}" if values else "-")
-    return found
+def _mean_of(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{sum(known) / len(known):.3f}" if known else "-"
 
 
 def _escape(text: str) -> str:

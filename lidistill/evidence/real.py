@@ -24,6 +24,8 @@ SUPERPIXELS = "superpixels/slic_150"
 SIGMA = 1.5  # the paper's 3 pixels at nuScenes' focal length, at KITTI's
 SAME_PLACE = {"04": ("training_04*",)}
 """Frames of the five drives that are of a sequence's place."""
+TRACKED = {"05": "2011_09_26_drive_0005_sync", "01": "2011_09_26_drive_0001_sync"}
+"""Drives to train on: how their frames' names begin, and the raw drive."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +72,9 @@ class RealFolds(World):
         with exclusive(home / FOLDER, "makes folds"):
             if not all((home / FOLDER / name / "val.pkl").is_file() for name in self.sequences):
                 convert_semantic_kitti(home / "semantic_kitti", skip_incomplete=True)
-                places = {}
                 if (home / "kitti_drives" / "training").is_dir():
                     convert_kitti(home / "kitti_drives")
-                    places = SAME_PLACE
-                make_folds(home, places)
+                make_folds(home, SAME_PLACE)
             files = [home / WRITTEN / f"{split}.pkl" for split in ("pretrain", "val")]
             make_superpixels(files, home, home / SUPERPIXELS, sigma=SIGMA, jobs=1)
         return home
@@ -89,7 +89,10 @@ class RealFolds(World):
 
 @dataclass(frozen=True)
 class RealDrives(World):
-    """Labelled frames of four KITTI drives: 0005 and 0001 to train on, 0009 and 0052 to score."""
+    """Labelled frames of four KITTI drives: 0005 and 0001 to train on, 0009 and 0052 to score.
+
+    With ``bank`` the objects of the training drives are gathered over their tracklets.
+    """
 
     layout: str = "kitti"
 
@@ -122,7 +125,49 @@ class RealDrives(World):
             )
         with exclusive(root / ".converted", "converts"):
             convert_kitti(root, split=None if (root / "ImageSets").is_dir() else BY_DRIVE)
+            if self.bank:
+                drives_bank(root)
         return root
+
+
+def drives_bank(root: Path) -> Path:
+    """The bank of the training drives.
+
+    Args:
+        root: ``kitti_drives``: ``training/velodyne/DDFFFF.bin`` and ``poses/DD.txt``; tracklets in
+            ``official/`` or, beside it, in ``kitti_raw/``, as raw drives have them.
+
+    Returns:
+        ``object_bank`` below it.
+
+    Raises:
+        DataError: a drive's tracklets are missing.
+    """
+    from lidistill.converters.object_bank.build import build_bank
+    from lidistill.converters.object_bank.sources.kitti import KittiSource, pattern_drive
+    from lidistill.converters.object_bank.sources.tracklets import read_tracklets
+
+    drives = []
+    for start, name in TRACKED.items():
+        tracks = read_tracklets(_tracklets(root, name))
+        pattern = str(root / "training" / "velodyne" / f"{start}{{frame}}.bin")
+        drives.append(pattern_drive(name, pattern, tracks, root / "poses" / f"{start}.txt"))
+    build_bank(KittiSource(drives), root / "object_bank")
+    return root / "object_bank"
+
+
+def _tracklets(root: Path, drive: str) -> Path:
+    day = drive.partition("_drive_")[0]
+    homes = (root / "official", root.parent / "kitti_raw")
+    places = [home / day / drive / "tracklet_labels.xml" for home in homes]
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise DataError(
+            f"No tracklets of {drive}: X-Ray needs to know which boxes are the same object.",
+            path=places[0],
+            fix=f"put its tracklet_labels.xml there, or at {places[1]} (raw data of KITTI)",
+        )
+    return found
 
 
 def real_home() -> Path:
@@ -132,3 +177,4 @@ def real_home() -> Path:
 
 FOLDS = RealFolds()
 DRIVES = RealDrives()
+COMPLETE_DRIVES = RealDrives(bank=True)

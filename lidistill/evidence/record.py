@@ -48,6 +48,7 @@ ROW_SCHEMA: dict[str, Any] = {
 ROW_OPTIONAL: dict[str, Any] = {
     "twin": (str, type(None)),
     "per_class": dict,
+    "per_group": dict,
     "note": str,
     "cost": dict,
     "commit": str,
@@ -162,7 +163,14 @@ def check_record(record: Any, path: Path) -> None:
 
 
 def _check_values(row: Mapping[str, Any], where: str, path: Path) -> None:
-    seeds, columns = row["seeds"], {"values": row["values"], **row.get("per_class", {})}
+    seeds, columns = (
+        row["seeds"],
+        {
+            "values": row["values"],
+            **row.get("per_class", {}),
+            **row.get("per_group", {}),
+        },
+    )
     if not all(type(seed) is int for seed in seeds):
         raise _wrong(f"{where}: seeds must be whole numbers, got {_short(seeds)}", path)
     if len(set(seeds)) != len(seeds):

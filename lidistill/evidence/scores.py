@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from lidistill.engine.test import drop_teacher_checkpoints, leave_teachers_out
 from lidistill.engine.train import console_log
 from lidistill.evaluation.kitti.ap import DIFFICULTIES, KittiScores
 from lidistill.evaluation.label_maps import NUSCENES_LABELS, LabelSet
+from lidistill.evaluation.nuscenes.breakdown import mean_over
+from lidistill.evaluation.probes.knn import knn_probe
 from lidistill.evaluation.probes.linear import linear_probe
 from lidistill.evaluation.probes.regions import Purity, region_features
 from lidistill.evaluation.probes.result import ProbeResult, ProbeSettings
@@ -109,8 +112,12 @@ def probe(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
     )
 
 
-def own_probe(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
-    """Linear probe by the test loop of the line's own config: its frames, its classes."""
+def own_probe(
+    trained: Trained,
+    _classes: Sequence[str],
+    classifier: Callable[..., ProbeResult] = linear_probe,
+) -> dict[str, Any]:
+    """A probe by the test loop of the line's own config: its frames, its classes."""
     cfg = trained.cfg.test_cfg
     labels = LabelSet(tuple(cfg.classes))
     model = slidr_runs.student_of(trained.cfg, trained.checkpoint, trained.seed)
@@ -119,7 +126,8 @@ def own_probe(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
         slidr_runs.batches_on(trained.cfg.test_cfg.train_dataloader, slidr_runs.device_of(model)),
         slidr_runs.batches_on(trained.cfg.test_dataloader, slidr_runs.device_of(model)),
         ProbeSettings(**cfg.settings, seed=trained.seed),
-        labels=labels,
+        classifier,
+        labels,
     )
     return probe_outcome(result, labels)
 
@@ -168,6 +176,7 @@ SCORES: dict[str, Score] = {
     "segmentation": segmentation,
     "probe": probe,
     "own probe": own_probe,
+    "own neighbours": partial(own_probe, classifier=knn_probe),
     "teacher regions": teacher_regions,
     "raw inputs": raw_inputs,
 }
@@ -175,6 +184,7 @@ SCORES: dict[str, Score] = {
 
 def detection_outcome(scores: Scores, classes: Sequence[str] = ()) -> dict[str, Any]:
     """What the driver stores of a detector's scores."""
+    per_group: dict[str, float] = {}
     if isinstance(scores, KittiScores):
         moderate = DIFFICULTIES.index("moderate")
         counted = classes or list(scores.objects)
@@ -183,12 +193,19 @@ def detection_outcome(scores: Scores, classes: Sequence[str] = ()) -> dict[str, 
         per_class = {name: table["3d"]["R40"][moderate] for name, table in scores.ap.items()}
     else:
         value, n, per_class = scores.map, scores.boxes, dict(scores.ap)
+        per_group = mean_over(scores.groups, classes or list(per_class))
     protocol = scores.protocol
     if classes:
         per_class = {name: per_class[name] for name in classes}
         value = statistics.fmean(per_class.values())
         protocol = f"{protocol}; value: mean over {', '.join(classes)}"
-    return {"value": value, "n": n, "per_class": per_class, "protocol": protocol}
+    return {
+        "value": value,
+        "n": n,
+        "per_class": per_class,
+        "per_group": per_group,
+        "protocol": protocol,
+    }
 
 
 def probe_outcome(result: ProbeResult, labels: LabelSet = NUSCENES_LABELS) -> dict[str, Any]:

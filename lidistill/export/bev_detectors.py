@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lidistill import compat
+from lidistill.distill.weights import box_convention
 from lidistill.export.files import Content, check_output, check_weights, read_content, write_parts
 from lidistill.export.kernels import spconv2_from_spconv1, swap_xyz_zyx
 from lidistill.export.report import Part, Parts, Report, parts_of, some
@@ -208,22 +208,6 @@ def _fitted(part: Part, name: str, own: Tensor, project: Project) -> Part | None
 
 def _made(tensor: Tensor) -> Part:
     return Part(tensor, note="not in the file: random, seed 0")
-
-
-def box_convention(notes: Mapping[str, Any]) -> str | None:
-    """What a checkpoint's own words say of its boxes; None where they say nothing.
-
-    Args:
-        notes: of the file: ``meta`` with the versions of the libraries that wrote it.
-    """
-    meta = notes.get("meta")
-    meta = meta if isinstance(meta, Mapping) else {}
-    version = re.match(r"(\d+)\.", str(meta.get("mmdet3d_version", "")))
-    if version:
-        return "mmdet3d-1" if int(version[1]) >= 1 else "mmdet3d-0"
-    if "mmengine_version" in meta or "lidistill_version" in meta:
-        return "mmdet3d-1"  # mmengine came with mmdet3d 1.1
-    return None
 
 
 def _check_head(found: Parts, content: Content, classes: list[str], boxes: str) -> list[str]:

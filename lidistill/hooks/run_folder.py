@@ -60,7 +60,7 @@ def _wrong_in(note: Any) -> str:
     """What keeps ``note`` from being one of a run."""
     if not isinstance(note, dict):
         return f"it holds a {type(note).__name__}, expected an object"
-    for name in ("config", "checkpoint"):
+    for name in ("config", "checkpoint", "made"):
         if not isinstance(note.get(name, ""), str):
             return f"its {name} is a {type(note[name]).__name__}, expected words"
     for name in ("wall_s", "process_s"):
@@ -194,6 +194,23 @@ def finished_checkpoint(work_dir: Path, key: str, values: Mapping[str, str]) -> 
         )
     checkpoint = note.get("checkpoint")
     return work_dir / checkpoint if checkpoint and (work_dir / checkpoint).is_file() else None
+
+
+def finished_output(work_dir: Path, key: str, values: Mapping[str, str]) -> Path | None:
+    """What a tool of this very config made in the folder; None where it did not end.
+
+    Raises:
+        ValueError: ``work_dir`` holds what another config made.
+    """
+    note = read_note(work_dir)
+    if note and note.get("config") != key:
+        raise ValueError(
+            f"{work_dir} holds what another config made (or this one before it was changed)"
+            f"{_differences(work_dir, values)}; choose another --work-dir, or add --restart to "
+            "make it anew there"
+        )
+    made = note.get("made")
+    return work_dir / made if made and (work_dir / made).exists() else None
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:

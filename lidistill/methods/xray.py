@@ -55,10 +55,12 @@ class XRay(Distiller):
     Args:
         student: detector, or config of one; it keeps its own data preprocessor and losses.
         teacher: ``dict(model=..., checkpoint=...)``: the same kind of detector, trained on
-            object-complete frames.
+            object-complete frames. With ``complete=False`` in it the teacher sees what the student
+            sees: the control.
         feature: module path of a BEV map; None leaves L_feature out.
         heads: :class:`Head` or its fields, one a task; none leaves L_classes and L_boxes out.
-        terms: which of ``feature``, ``classes``, ``boxes`` are computed.
+        terms: which of ``feature``, ``classes``, ``boxes`` are computed; none where ``pseudo``
+            alone is to train the student.
         connector: from the student's width of the map to the teacher's; None = the same.
         score: places of a teacher's confidence above count in L_classes and L_boxes.
         margin: metres by which boxes are widened for L_feature.
@@ -85,7 +87,9 @@ class XRay(Distiller):
         weights: Mapping[str, float | Schedule] | None = None,
     ) -> None:
         built = [Head(**head) if isinstance(head, dict) else head for head in heads]
-        self_terms = _terms(terms, feature, built)
+        teacher = dict(teacher)
+        complete = bool(teacher.pop("complete", True))
+        self_terms = _terms(terms, feature, built, pseudo is not None)
         taps: dict[str, TapPair] = {}
         if "feature" in self_terms:
             taps["feature"] = (feature, TEACHER, None)
@@ -105,13 +109,15 @@ class XRay(Distiller):
         if built or pseudo is not None:
             check_heads(self.student, self.teachers[TEACHER].model, "XRay")
             self.same_classes = frozenset({TEACHER})
-        self.heads, self.terms, self.score = built, self_terms, score
+        self.heads, self.terms, self.score, self.complete = built, self_terms, score, complete
         self.pseudo = TeacherBoxes(**pseudo) if isinstance(pseudo, dict) else pseudo
         self.inside = Foreground(margin)
         self.ranges = point_range(self.student), point_range(self.teachers[TEACHER].model)
 
     def teacher_batch(self, _name: str, batch: Any) -> Any:
         """The batch with the object-complete clouds in place of the ordinary ones."""
+        if not self.complete:
+            return batch
         inputs = batch.get("inputs", {}) if isinstance(batch, Mapping) else {}
         if TEACHER_POINTS not in inputs:
             raise ValueError(
@@ -182,8 +188,10 @@ class XRay(Distiller):
         return scene.filled(boxes_of(getattr(teacher, PREDICTED), self.pseudo))
 
 
-def _terms(terms: Sequence[str], feature: str | None, heads: Sequence[Head]) -> tuple[str, ...]:
-    """The terms that can be computed.
+def _terms(
+    terms: Sequence[str], feature: str | None, heads: Sequence[Head], pseudo: bool
+) -> tuple[str, ...]:
+    """The terms that can be computed; none is enough where the teacher gives labels.
 
     Raises:
         ValueError: an unknown one, or none is left.
@@ -197,7 +205,7 @@ def _terms(terms: Sequence[str], feature: str | None, heads: Sequence[Head]) -> 
     if unknown:
         raise ValueError(f"XRay has the terms {sorted(able)}, got {unknown}")
     kept = tuple(term for term in able if term in terms and able[term])
-    if not kept:
+    if not kept and not (pseudo and not terms):
         raise ValueError(
             "XRay has no term left; name a BEV map as `feature`, or the maps of the head as `heads`"
         )

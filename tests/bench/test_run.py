@@ -14,7 +14,7 @@ from lidistill.bench import measure as measure_module
 from lidistill.bench import run as bench
 from lidistill.bench.case import Case
 from lidistill.bench.measure import measure, peak_mib
-from lidistill.io import read_json
+from lidistill.io import read_json, write_json
 
 
 def test_rounds_take_turns():
@@ -125,6 +125,45 @@ def test_a_part_of_the_benchmarks_does_not_replace_the_record(
     assert not (tmp_path / bench.DEFAULT_OUT).exists()
     assert bench.run(arguments("--budget", "0")) == 0
     assert len(read_json(tmp_path / bench.DEFAULT_OUT)["rows"]) == 2
+
+
+def test_named_benchmarks_take_their_own_rows_place(two_benchmarks, tmp_path):
+    out = tmp_path / "benchmarks.json"
+    assert bench.run(arguments("--quick", "--out", str(out))) == 0
+    before = read_json(out)["rows"]
+    assert bench.run(arguments("beta", "--quick", "--out", str(out))) == 0
+    kept, measured = read_json(out)["rows"]
+    assert {**kept, "commit": ""} == {**before[0], "commit": ""}
+    assert kept["commit"] == read_json(out)["commit"]
+    assert (measured["benchmark"], measured["name"]) == ("beta", "alone")
+    assert bench.run(arguments("alpha", "beta", "--quick", "--out", str(out))) == 0
+    assert [row["benchmark"] for row in read_json(out)["rows"]] == ["alpha", "beta"]
+
+
+def test_rows_of_another_machine_are_not_mixed(two_benchmarks, tmp_path):
+    out = tmp_path / "benchmarks.json"
+    write_json(out, {"commit": "a", "hardware": "a Cray", "threads": 2, "rows": []})
+    with pytest.raises(ValueError, match="a Cray"):
+        bench.run(arguments("beta", "--out", str(out)))
+
+
+def test_a_benchmark_that_breaks_takes_no_other_along(
+    two_benchmarks, tmp_path, monkeypatch, capsys
+):
+    load = bench.load_cases
+
+    def breaking(name, size):
+        if name == "alpha":
+            raise IndexError("index 3 is out of bounds")
+        return load(name, size)
+
+    monkeypatch.setattr(bench, "load_cases", breaking)
+    out = tmp_path / "benchmarks.json"
+    assert bench.run(arguments("--quick", "--out", str(out))) == 1
+    assert [row["benchmark"] for row in read_json(out)["rows"]] == ["beta"]
+    printed = capsys.readouterr().out
+    assert "index 3 is out of bounds" in printed
+    assert "not measured: alpha" in printed
 
 
 def test_list(two_benchmarks, capsys):

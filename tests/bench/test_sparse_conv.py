@@ -8,12 +8,14 @@ import torch
 
 pytest.importorskip("spconv")
 
-from lidistill.bench.sparse_conv import cases, library_path, surface
+from lidistill.bench.sparse_conv import cases, has_reference, library_path, surface
+
+pytestmark = pytest.mark.skipif(not has_reference(), reason="spconv's own package is not here")
 
 
 @pytest.mark.parametrize("case", cases("quick"), ids=lambda case: case.name)
 def test_reference_and_ours_agree(case):
-    ours, reference = case.ours(), case.reference()
+    ours, reference = case.ours().float(), case.reference().float()
     # rows of strided outputs come in another order: compare without it
     torch.testing.assert_close(ours.sum(0), reference.sum(0), rtol=1e-3, atol=1e-3)
     torch.testing.assert_close(

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
+import math
 
 import pytest
 
@@ -132,10 +133,12 @@ def test_outcome_without_value(tmp_path):
 
 
 def test_class_that_was_not_scored_is_none(tmp_path):
-    outcome = {"value": 0.5, "per_class": {"car": 0.5, "bus": float("nan"), "cone": None}}
+    classes = {"car": 0.5, "bus": float("nan"), "cone": None}
+    outcome = {"value": 0.5, "per_class": classes, "per_group": {"near": 0.1, "far": math.nan}}
     plan = EvidencePlan("m", "d", "x", [Row("a", lambda seed: outcome)], seeds=(0,))
     made = run_plan(plan, tmp_path, tmp_path / "x.json", "c")
     assert made.rows[0].per_class == {"car": [0.5], "bus": [None], "cone": [None]}
+    assert made.rows[0].per_group == {"near": [0.1], "far": [None]}
 
 
 def test_costs_are_means_over_seeds(tmp_path):

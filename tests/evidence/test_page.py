@@ -35,7 +35,13 @@ def row(name="random init", values=(0.2, 0.3, 0.25), twin=None, **changes):
 def evidence():
     rows = [
         row(per_class={"car": [0.1, 0.2, 0.3], "bus": [None, None, None]}),
-        row("SLidR", (0.5, 0.55, 0.6), "random init", per_class={"car": [0.5, 0.6, 0.7]}),
+        row(
+            "SLidR",
+            (0.5, 0.55, 0.6),
+            "random init",
+            per_class={"car": [0.5, 0.6, 0.7]},
+            per_group={"0 to 15 m (9 objects)": [0.7, 0.8, None]},
+        ),
         row("permuted", (0.22, 0.28, 0.25), "random init", note="negative control"),
     ]
     return Evidence("slidr", "embedded world small, seed 0", "abc123", "2 cores", "run me", rows)
@@ -104,6 +110,7 @@ def test_wrong_record(evidence, change, message):
         ({"name": "permuted"}, "two rows are named 'permuted'"),
         ({"per_class": {"car": [0.1]}}, "1 car for 3 seeds"),
         ({"per_class": {"car": [0.1, math.nan, 0.1]}}, "car must be finite numbers"),
+        ({"per_group": {"near": [0.1]}}, "1 near for 3 seeds"),
         ({"values": [0.1, 10**400, 0.1]}, "values must be finite numbers, got"),
         ({"values": [0.1, 10**5000, 0.1]}, "got numbers too long to be written"),
         ({"values": [0.1, True, 0.1]}, "values must be finite numbers"),
@@ -154,7 +161,8 @@ def test_markdown(evidence, tmp_path):
     for words in ("embedded world small", "`abc123`", "2 cores", "`run me`", "Protocol: linear"):
         assert words in text
     tables = [line for line in lines if line.startswith("|")]
-    assert {line.count("|") for line in tables} == {8, 4}
+    assert {line.count("|") for line in tables} == {8, 4, 3}
+    assert lines[lines.index("| objects | SLidR |") + 2] == "| 0 to 15 m (9 objects) | 0.750 |"
 
 
 def test_markdown_names_metrics_that_differ(evidence, tmp_path):

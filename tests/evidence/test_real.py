@@ -9,7 +9,7 @@ import pytest
 
 from lidistill.engine.configs.read import load_config
 from lidistill.evidence.plans import real_detection, real_segmentation
-from lidistill.evidence.real import DRIVES, FOLDS, VARIABLE, RealFolds
+from lidistill.evidence.real import DRIVES, FOLDS, VARIABLE, RealFolds, drives_bank
 from lidistill.io import DataError
 from tests.kitti_roots import semantic_root
 
@@ -65,3 +65,10 @@ def test_drives_are_converted_with_their_own_lists(
         (home / part).symlink_to(converted_world / "kitti" / part)
     assert (DRIVES.root() / "kitti_infos_val.pkl").is_file()
     assert real_detection.table().world is DRIVES
+
+
+def test_a_bank_of_drives_needs_their_tracklets(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="which boxes are the same object") as error:
+        drives_bank(tmp_path / "kitti_drives")
+    for place in ("kitti_drives/official/2011_09_26/2011_09_26_drive_0005_sync", "kitti_raw"):
+        assert place in str(error.value)

@@ -13,6 +13,7 @@ from mmengine.runner import set_random_seed
 from lidistill import compat
 from lidistill.engine.test import teachers_of
 from lidistill.evaluation.kitti.ap import KittiScores
+from lidistill.evaluation.nuscenes.breakdown import Group
 from lidistill.evaluation.nuscenes.metric import DetectionScores
 from lidistill.evidence import detectors, runs, scores
 from lidistill.evidence.cli import make_plan, plan_names
@@ -227,10 +228,19 @@ def test_kitti_outcome_is_moderate_3d_ap():
     found = KittiScores(ap, {}, {"Car": (1, 20, 30), "Cyclist": (1, 5, 6)}, 7, "p")
     assert detection_outcome(found) == {
         "value": 3.0, "n": 25, "per_class": {"Car": 2.0, "Cyclist": 4.0}, "protocol": "p",
+        "per_group": {},
     }  # fmt: skip
     assert detection_outcome(found, ("Car",)) == {
         "value": 2.0, "n": 20, "per_class": {"Car": 2.0}, "protocol": "p; value: mean over Car",
+        "per_group": {},
     }  # fmt: skip
+
+
+def test_groups_of_nuscenes_are_means_over_the_classes_that_count():
+    groups = [Group("car", "range", "near", 3, 0.5), Group("truck", "range", "near", 1, 0.25)]
+    scores = DetectionScores(0.5, 0.4, {"car": 0.5, "truck": 0.1, "bus": 0.2}, groups=groups)
+    assert detection_outcome(scores)["per_group"] == {"near (4 objects)": 0.375}
+    assert detection_outcome(scores, ("car",))["per_group"] == {"near (3 objects)": 0.5}
 
 
 def test_worlds_in_words():

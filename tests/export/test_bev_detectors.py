@@ -12,7 +12,7 @@ from lidistill.distill.calls import call_model
 from lidistill.distill.weights import load_weights
 from lidistill.engine.configs.read import load_config
 from lidistill.engine.synthetic import synthetic_batch
-from lidistill.export.bev_detectors import box_convention, import_bev_detector
+from lidistill.export.bev_detectors import import_bev_detector
 from lidistill.registry import MODELS
 from tests.conftest import ROOT
 
@@ -101,20 +101,6 @@ def test_other_classes_are_refused(tmp_path):
     path = save(tmp_path, lively(LIDAR).state_dict(), meta)
     with pytest.raises(ValueError, match="heatmap k is not the same thing"):
         import_bev_detector(path, LIDAR, None)
-
-
-@pytest.mark.parametrize(
-    ("meta", "convention"),
-    [
-        ({"mmdet3d_version": "0.17.2"}, "mmdet3d-0"),
-        ({"mmdet3d_version": "1.1.0"}, "mmdet3d-1"),
-        ({"mmengine_version": "0.7.2"}, "mmdet3d-1"),
-        ({"epoch": 20}, None),
-        (None, None),
-    ],
-)
-def test_conventions(meta, convention):
-    assert box_convention({"meta": meta}) == convention
 
 
 def renamed(state, names):

@@ -14,7 +14,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from lidistill.losses import contrastive, feature, local_graph, lovasz, relation, response, rows
+from lidistill.losses import (
+    bev,
+    contrastive,
+    feature,
+    local_graph,
+    lovasz,
+    relation,
+    response,
+    rows,
+)
+from lidistill.losses.monocular import anchor_response, bev_residual, depth_focal
 from lidistill.losses.region_pooling import pool_regions
 from lidistill.losses.semantic_tolerance import region_tolerance
 from lidistill.ops.graphs.local_graph import feature_graph
@@ -70,6 +80,31 @@ def of_regions(student: Tensor, teacher: Tensor) -> Tensor:
     )
 
 
+def as_boxes(loss: Callable[..., Tensor], **options: str) -> Objective:
+    """Two points a box where the rows are even, else one."""
+    return lambda s, t: loss(s, t, points=2 - len(s) % 2, **options)
+
+
+def as_maps(loss: Callable[..., Tensor]) -> Objective:
+    """Rows as the cells of one map (1, C, 1, R)."""
+    return lambda s, t: loss(s.T[None, :, None], t.T[None, :, None])
+
+
+def as_anchors(loss: Callable[..., Tensor]) -> Objective:
+    """Rows as the anchors of one sample (1, A, K)."""
+    return lambda s, t: loss(s[None], t[None])
+
+
+def weighted_anchors(loss: Callable[..., Tensor], **options: object) -> Objective:
+    """The same, each weighing what the teacher's own logits say."""
+    return as_anchors(lambda s, t: loss(s, t, anchor_response.anchor_weights(t), **options))
+
+
+def of_depths(student: Tensor, teacher: Tensor) -> Tensor:
+    target = torch.arange(len(student)).reshape(1, 1, -1) % student.shape[1]
+    return depth_focal.depth_focal(student.T[None, :, None], target, target == 0)
+
+
 def on_directions(loss: Objective) -> Objective:
     return lambda student, teacher: loss(rows.directions(student), rows.directions(teacher))
 
@@ -99,6 +134,21 @@ AT_REST: dict[str, Objective] = {  # equal sides are a minimum
     "local_graph_loss max": partial(of_graphs, pool="max", norm="mean", residual=True),
     "local_graph_loss avg": partial(of_graphs, pool="avg", norm="mean", residual=True),
     "local_graph_loss l2": partial(of_graphs, pool="none", norm="l2", residual=False),
+    "absolute": bev.absolute,
+    "squared": bev.squared,
+    "gram_relation": as_boxes(bev.gram_relation),
+    "gram_relation of channels": as_boxes(bev.gram_relation, distance="l2", relates="channels"),
+    "attention_weighted": bev.attention_weighted,
+    "attention_gap": bev.attention_gap,
+    "max_class_response alike": partial(bev.max_class_response, temperatures=(1.0, 1.0)),
+    "squared_gap": as_maps(bev_residual.squared_gap),
+    "squared_gap of filled cells": as_maps(
+        lambda s, t: bev_residual.squared_gap(s, t, bev_residual.filled_weights(t))
+    ),
+    "summed_channels": as_maps(bev_residual.summed_channels),
+    "soft_focal": as_anchors(anchor_response.soft_focal),
+    "soft_boxes": weighted_anchors(anchor_response.soft_boxes, heading=None),
+    "soft_boxes with heading": weighted_anchors(anchor_response.soft_boxes, heading=0),
 }
 OTHERS: dict[str, Objective] = {
     "orthogonal_projection": feature.orthogonal_projection,
@@ -111,10 +161,19 @@ OTHERS: dict[str, Objective] = {
     "region_infonce": of_regions,
     "supervised_contrast": of_weak_labels,
     "lovasz_softmax": of_labels,
+    "point_contrast": bev.point_contrast,
+    "max_class_response": bev.max_class_response,
+    "squared_gap of stretched maps": as_maps(
+        lambda s, t: bev_residual.squared_gap(*map(bev_residual.min_max, (s, t)))
+    ),
+    "soft_directions": weighted_anchors(anchor_response.soft_directions),
+    "depth_focal": of_depths,
 }
 OBJECTIVES = {**AT_REST, **OTHERS}
 NO_OBJECTIVES = {"pivotal_weights", "zero_loss", "lovasz_gradient", "top_places", "edge_rows"} | {
-    *("channel_maximum", "query_weights", "release_weights", "pooled_edges")
+    *("channel_maximum", "query_weights", "release_weights", "pooled_edges"),
+    *("weighted_mean", "check_points", "surest", "anchor_weights", "filled_weights", "min_max"),
+    *("residual", "key_residual", "box_cells"),
 }
 each = pytest.mark.parametrize("name", OBJECTIVES)
 
@@ -268,7 +327,10 @@ def test_temperature_divides(loss):
 
 
 def test_every_objective_is_tried_here():
-    modules: list[ModuleType] = [feature, relation, response, contrastive, lovasz, local_graph]
+    modules: list[ModuleType] = [
+        *(feature, relation, response, contrastive, lovasz, local_graph, bev),
+        *(anchor_response, bev_residual, depth_focal),
+    ]
     found = {
         name
         for module in modules

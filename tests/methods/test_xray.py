@@ -40,10 +40,10 @@ def batch() -> dict:
     return made
 
 
-def make(detectors, **settings) -> XRay:
+def make(detectors, complete=True, **settings) -> XRay:
     student, teacher = detectors
     kept = {"feature": "neck[0]", "heads": [HEAD], "score": 0.0, **settings}
-    return XRay(student, dict(model=teacher), **kept).train()
+    return XRay(student, dict(model=teacher, complete=complete), **kept).train()
 
 
 def outputs(method: XRay, batch: dict):
@@ -203,6 +203,28 @@ def test_pseudo_labels_on_frames_without_labels(detectors, batch):
     assert high(**batch, mode="loss")["pseudo_boxes"].item() == 0
     with pytest.raises(ValueError, match="frames without labels"):
         make(detectors)(**batch, mode="loss")
+
+
+def test_pseudo_labels_alone_and_a_teacher_of_ordinary_frames(detectors, batch):
+    """Mean Teacher's form: no object-complete cloud is needed, and no term."""
+    strip_labels(batch["data_samples"][1])
+    labels = dict(pseudo=dict(teacher="teacher", score=0.0), terms=[])
+    complete = make(detectors, **labels)
+    ordinary = make(detectors, complete=False, **labels)
+    assert complete(**batch, mode="loss").keys() == ordinary(**batch, mode="loss").keys()
+    points = batch["inputs"].pop(TEACHER_POINTS)
+    assert ordinary.teacher_batch("teacher", batch) is batch
+    losses = ordinary(**batch, mode="loss")
+    assert losses["pseudo_boxes"].item() > 0
+    assert not {"loss_feature", "loss_classes", "loss_boxes"} & set(losses)
+    with pytest.raises(ValueError, match="sees object-complete frames"):
+        complete(**batch, mode="loss")
+    batch["inputs"][TEACHER_POINTS] = batch["inputs"]["points"]
+    same = complete(**batch, mode="loss")
+    assert same["pseudo_boxes"] == losses["pseudo_boxes"]
+    assert len(points) == 2
+    with pytest.raises(ValueError, match="no term left"):
+        make(detectors, terms=[])
 
 
 def test_order_of_the_points_changes_nothing(detectors, batch):

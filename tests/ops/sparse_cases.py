@@ -22,7 +22,8 @@ class Grid:
     def dense(self, features: Tensor) -> Tensor:
         """(V, C) as (B, C, *shape), differentiably."""
         size = (self.batch_size, *self.shape, features.shape[1])
-        dense = features.new_zeros(size).index_put(tuple(self.coords.long().T), features)
+        cells = tuple(self.coords.to(features.device).long().T)
+        dense = features.new_zeros(size).index_put(cells, features)
         return dense.movedim(-1, 1)
 
     def sparse(self, dense: Tensor) -> Tensor:

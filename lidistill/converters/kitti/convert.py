@@ -154,8 +154,7 @@ def convert_kitti(  # noqa: PLR0913 -- one a flag of the command
         raise DataError(
             "Every frame lacks files.",
             path=root,
-            fix="put the files of the frames in ImageSets/ there, correct --root, or name the "
-            "folder of the points with --points.",
+            fix="put the files of the frames in ImageSets/ there, or correct --root.",
         )
     if not skip_incomplete:
         remember(target / WORK_FOLDER, asked, written)
@@ -270,9 +269,9 @@ def _convert_shard(
         read = place % READ_EVERY == 0
         try:
             info, contents = frame_info(frame, options[_part(name)], origin, number, read)
-        except MissingFileError as error:
+        except MissingFileError:
             if not skip_incomplete:
-                raise error.or_skip() from error
+                raise
             continue
         part.append({"frame": frame, "info": info, "contents": contents.to_dict()})
     dump_pickle(folder / f"{name}.pkl", part)

@@ -194,17 +194,15 @@ def gather(tracks: SceneTracks, options: BankOptions) -> Gathered:
             fix="cut the scene in parts.",
         )
     placed, tally = place_instances(tracks, options.fuse_static), Tally()
-    parts: dict[str, list[NDArray]] = {name: [] for name in ("instance", *CLOUD_ARRAYS)}
-    for seen in object_points(tracks, options, placed, tally):
-        for name, part in _compact(seen, tracks, placed, tally).items():
-            parts[name].append(part)
+    seen = object_points(tracks, options, placed, tally)
+    parts = [_compact(one, tracks, placed, tally) for one in seen]
     return Gathered(_by_instance(parts, len(tracks.tokens)), placed, tally)
 
 
 def _compact(
     seen: FramePoints, tracks: SceneTracks, placed: Placed, tally: Tally
 ) -> dict[str, NDArray]:
-    """One frame's points in the bank's types."""
+    """One frame's points in the bank's types, and the instance of each."""
     frame, found = tracks.frames[seen.frame], seen.found
     instance = np.repeat(seen.instances, found.counts)
     values = seen.points[found.rows, 3:]  # (K, C - 3)
@@ -232,24 +230,35 @@ def _bytes(values: NDArray) -> NDArray[np.uint8]:
     return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
-def _by_instance(parts: dict[str, list[NDArray]], count: int) -> Clouds:
-    """Frames one behind the other, sorted by instance; the parts are given up on the way."""
-    instance = _joined(parts.pop("instance"), np.int32)
-    order = np.argsort(instance, kind="stable")
-    offsets = np.zeros(count + 1, dtype=np.int64)
-    offsets[1:] = np.cumsum(np.bincount(instance, minlength=count)[:count])
-    del instance
+def _by_instance(parts: list[dict[str, NDArray]], count: int) -> Clouds:
+    """Every point to its instance, frame by frame; a frame's part is given up once it is there.
+
+    A frame has its points box by box and one box of an instance at most, so within an instance the
+    order of frames and points stays.
+    """
+    numbers = np.zeros(count + 1, dtype=np.int64)
+    for part in parts:
+        numbers[1:] += np.bincount(part["instance"], minlength=count)
+    offsets = np.cumsum(numbers)
+    ringed = all(len(part["ring"]) == len(part["instance"]) for part in parts)
     arrays = {}
     for name, kind in CLOUD_ARRAYS.items():
-        whole = _joined(parts.pop(name), kind)
-        if name == "xyz":
-            whole = whole.reshape(-1, 3)
-        arrays[name] = whole[order] if len(whole) == len(order) else whole[:0]
+        rows = 0 if name == "ring" and not ringed else int(offsets[-1])
+        arrays[name] = np.empty((rows, 3) if name == "xyz" else rows, dtype=kind)
+    free = offsets[:-1].copy()
+    parts.reverse()
+    while parts:
+        part = parts.pop()
+        instance = part["instance"]
+        here = np.bincount(instance, minlength=count)
+        first = np.flatnonzero(np.diff(instance, prepend=-1))  # of each box
+        own = instance[first]
+        place = np.repeat(free[own] - first, here[own]) + np.arange(len(instance))
+        free += here
+        for name, array in arrays.items():
+            if len(array):
+                array[place] = part[name]
     return Clouds(offsets, **arrays)
-
-
-def _joined(parts: list[NDArray], kind: type) -> NDArray:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype=kind)
 
 
 def _count(

@@ -4,17 +4,29 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
-from lidistill.converters.nuscenes.results import SCORED, Boxes, read_boxes
 from lidistill.engine.scoring.output import number, show
+from lidistill.evaluation.nuscenes.breakdown import BY
 from lidistill.evaluation.nuscenes.metric import DetectionScores, evaluate_nuscenes
-from lidistill.io import read_json
+from lidistill.io import DataError, read_json
 
 FEW = 41
+KEYS = {
+    "translation": 3,
+    "size": 3,
+    "rotation": 4,
+    "velocity": 2,
+    "detection_name": None,
+    "detection_score": 1,
+    "attribute_name": None,
+}
+"""What an entry of the results file holds; the number of its values, None for a word."""
 
 
 def score_nuscenes(args: argparse.Namespace) -> int:
@@ -39,16 +51,48 @@ def score_nuscenes(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_nuscenes_results(path: Path) -> Boxes:
+def read_nuscenes_results(path: Path) -> dict[str, list[dict[str, Any]]]:
     """Reads a results file: ``{"meta": ..., "results": {sample_token: [entry, ...]}}``.
 
     Raises:
         DataError: It is no such file; names the keyframe, the entry and the key.
     """
+    content = read_json(path)
+    results = content.get("results") if isinstance(content, Mapping) else None
+    fix = "write it as nuScenes' detection benchmark asks: results -> sample token -> entries."
+    if not isinstance(results, Mapping):
+        raise DataError("Expected an object with the key results.", path=path, fix=fix)
+    for token, entries in results.items():
+        if not isinstance(entries, list):
+            raise DataError("Expected a list of entries.", path=path, token=token, fix=fix)
+        for place, entry in enumerate(entries):
+            fault = _fault(entry)
+            if fault:
+                raise DataError(f"Entry {place}: {fault}.", path=path, token=token, fix=fix)
     return {
-        token: [{**entry, "sample_token": token} for entry in entries]
-        for token, entries in read_boxes(path, SCORED).items()
+        str(token): [{**entry, "sample_token": token} for entry in entries]
+        for token, entries in results.items()
     }
+
+
+def _fault(entry: Any) -> str | None:
+    if not isinstance(entry, Mapping):
+        return "expected an object"
+    for key, count in KEYS.items():
+        if key not in entry:
+            return f"{key} is missing"
+        value = entry[key]
+        if count is None:
+            fine = isinstance(value, str)
+        elif count == 1:
+            fine = isinstance(value, int | float)
+        else:
+            fine = isinstance(value, list) and len(value) == count
+            fine = fine and all(isinstance(item, int | float) for item in value)
+        if not fine:
+            wanted = "a word" if count is None else f"{count} numbers"
+            return f"{key}: expected {wanted}, got {str(value)[:60]}"
+    return None
 
 
 def _tokens(root: Path, version: str, split: str) -> set[str]:
@@ -87,4 +131,17 @@ def _tables(scores: DetectionScores) -> list[Table]:
     table.add_column("AP", justify="right")
     for name, value in scores.ap.items():
         table.add_row(name, str(scores.objects.get(name, 0)), number(value, 4))
-    return [whole, table]
+    return [whole, table, *(_breakdown(scores, by) for by in BY)]
+
+
+def _breakdown(scores: DetectionScores, by: str) -> Table:
+    """AP of each class and group, with the number of objects."""
+    groups = [group for group in scores.groups if group.by == by]
+    title = {"range": "distance from the vehicle", "points": "points in the true box"}[by]
+    table = Table("class", title=f"AP (objects) by {title}")
+    for name in dict.fromkeys(group.name for group in groups):
+        table.add_column(name, justify="right")
+    for kind in scores.ap:
+        own = [group for group in groups if group.kind == kind]
+        table.add_row(kind, *(f"{number(one.ap, 4)} ({one.objects})" for one in own))
+    return table

@@ -23,8 +23,8 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 
 from lidistill.converters.infos import NUSCENES_CLASSES, InfoFile, load_infos
-from lidistill.converters.nuscenes.results import box_fault
 from lidistill.evaluation.detections import boxes_of_sample, check_finite, frame_of, frames_by_file
+from lidistill.evaluation.nuscenes.breakdown import Boxes, Group, by_points, by_range
 from lidistill.io import write_json
 from lidistill.registry import METRICS
 
@@ -65,6 +65,7 @@ class DetectionScores:
         frames: keyframes.
         protocol: in words, with what could not be scored; print it beside the numbers.
         objects: class -> true boxes that counted.
+        groups: AP by distance and by points in the box.
     """
 
     map: float
@@ -76,6 +77,7 @@ class DetectionScores:
     frames: int = 0
     protocol: str = ""
     objects: dict[str, int] = field(default_factory=dict)
+    groups: list[Group] = field(default_factory=list)
 
     def metrics(self) -> dict[str, float]:
         """Name -> number, as an mmengine metric returns them."""
@@ -209,6 +211,9 @@ def evaluate_nuscenes(
     counts = Counter(b.detection_name for bs in evaluation.gt_boxes.boxes.values() for b in bs)
     objects = {name: counts[name] for name in config.class_names}
     ap = {name: float(summary["mean_dist_aps"][name]) for name in config.class_names}
+    names = list(config.class_names)
+    truth = Boxes.of(evaluation.gt_boxes, names)
+    found = Boxes.of(evaluation.pred_boxes, names)
     return DetectionScores(
         map=float(summary["mean_ap"]),
         nds=float(summary["nd_score"]),
@@ -224,6 +229,7 @@ def evaluate_nuscenes(
             + _absent(objects)
         ),
         objects=objects,
+        groups=by_range(truth, found, names) + by_points(truth, found, names),
     )
 
 
@@ -248,9 +254,6 @@ def _check_entries(results: Mapping[str, list[dict[str, Any]]], classes: Sequenc
                     f"keyframe {token}: detection {number} holds NaN or infinity: score "
                     f"{entry['detection_score']}, centre {entry['translation']}"
                 )
-            fault = box_fault(entry)
-            if fault:
-                raise ValueError(f"keyframe {token}: detection {number}: {fault}")
             if entry["detection_name"] not in classes:
                 raise ValueError(
                     f"keyframe {token}: detection {number} is of class "

@@ -9,6 +9,7 @@ from lidistill.evidence.table import ROW, Line, Table
 
 SLIDR = "configs/slidr/real_pretrain.py"
 IMAGES = "own image network"
+NO_REFLECTANCE = "configs/slidr/real_no_reflectance.py"
 EFFICIENTNET = "image teacher: EfficientNet-Lite0, ImageNet with labels"
 
 
@@ -53,6 +54,11 @@ def table() -> Table:
                 None,
                 "image network trained on the same images without labels",
                 {CHECKPOINT: f"{ROW}{IMAGES}"},
+            ),
+            Line(f"{RANDOM}, no reflectance", NO_REFLECTANCE, steps=0),
+            dataclasses.replace(
+                pretrained("SLidR, no reflectance", NO_REFLECTANCE, None, EFFICIENTNET),
+                twin=f"{RANDOM}, no reflectance",
             ),
         ],
     )

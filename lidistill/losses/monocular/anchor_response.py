@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lidistill.ops.precision import full_precision
+
 LIKELY = 0.1
 """Probability above which an anchor counts as one that the teacher means."""
 HEADING = 6
@@ -28,8 +30,8 @@ def soft_focal(student: Tensor, teacher: Tensor, beta: float = 2.0) -> Tensor:
 
     Source: CMKD (2203.15839), section 3.3; MonoTAKD (2404.04910), L_logit. Times 2 there.
     """
-    _check(student, teacher)
-    wanted = teacher.detach().sigmoid()
+    student, teacher = _checked(student, teacher)
+    wanted = teacher.sigmoid()
     count = (wanted > LIKELY).sum(1, keepdim=True).clamp(min=1)  # (B, 1, K)
     gap = (student.sigmoid() - wanted).abs() ** beta
     entropy = F.binary_cross_entropy_with_logits(student, wanted, reduction="none")
@@ -69,8 +71,7 @@ def soft_boxes(
     Returns:
         Scalar, the sum over anchors and numbers over B. Times 2 in the release.
     """
-    _check(student, teacher)
-    teacher = teacher.detach()
+    student, teacher = _checked(student, teacher)
     gap = student - teacher
     if heading is not None:
         own, other = student[..., heading], teacher[..., heading]
@@ -91,8 +92,8 @@ def soft_directions(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor
     Returns:
         Scalar, the sum over anchors over B. Times 0.4 in the release.
     """
-    _check(student, teacher)
-    chosen = teacher.detach().argmax(-1)
+    student, teacher = _checked(student, teacher)
+    chosen = teacher.argmax(-1)
     rows = math.prod(chosen.shape)
     loss = F.cross_entropy(
         student.reshape(rows, student.shape[-1]), chosen.reshape(rows), reduction="none"
@@ -100,9 +101,11 @@ def soft_directions(student: Tensor, teacher: Tensor, weights: Tensor) -> Tensor
     return (loss * weights.reshape(rows)).sum() / max(len(student), 1)
 
 
-def _check(student: Tensor, teacher: Tensor) -> None:
+def _checked(student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float32 at least, the teacher without gradient."""
     if student.shape != teacher.shape or student.dim() != 3:
         raise ValueError(
             f"expected (B, anchors, n) on both sides, got {tuple(student.shape)} and "
             f"{tuple(teacher.shape)}; the heads must have the same anchors and classes"
         )
+    return full_precision(student), full_precision(teacher.detach())

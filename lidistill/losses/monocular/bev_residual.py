@@ -6,6 +6,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from lidistill.losses.rows import SHORTEST
+from lidistill.ops.precision import full_precision
+
 EMPTY_WEIGHT = 0.05
 """Of cells in which the target has nothing, where empty cells weigh less."""
 
@@ -26,10 +29,12 @@ def squared_gap(student: Tensor, target: Tensor, weights: Tensor | None = None) 
 
     Source: MonoTAKD (2404.04910), L_IMD and L_CMRD; CMKD (2203.15839), equation 1.
     """
-    _check(student, target)
+    student, target = _checked(student, target)
     gap = (student - target.detach()).square()
+    if gap.numel() == 0:
+        return gap.sum()
     if weights is None:
-        return gap.mean() if gap.numel() else gap.sum()
+        return gap.mean()
     return (gap * weights).mean() * weights.numel() / weights.sum().clamp(min=1e-12)
 
 
@@ -46,11 +51,16 @@ def min_max(maps: Tensor) -> Tensor:
         maps: any shape.
 
     Returns:
-        ``(maps - min) / max(maps - min)``; zeros where all values are equal.
+        ``(maps - min) / max(maps - min)``, float32 at least; zeros where all values are equal: no
+        further apart than :data:`~lidistill.losses.rows.SHORTEST` of the largest.
     """
+    maps = full_precision(maps)
+    if maps.numel() == 0:
+        return maps
     raised = maps - maps.min()
     top = raised.max()
-    return raised / torch.where(top > 0, top, torch.ones_like(top))
+    apart = top > SHORTEST * maps.detach().abs().max()
+    return raised / torch.where(apart, top, torch.inf)
 
 
 def residual(teacher: Tensor, assistant: Tensor) -> Tensor:
@@ -58,7 +68,7 @@ def residual(teacher: Tensor, assistant: Tensor) -> Tensor:
 
     Source: MonoTAKD (2404.04910), section 3.3, F_res = F_T - F_A.
     """
-    _check(assistant, teacher)
+    assistant, teacher = _checked(assistant, teacher)
     return (teacher - assistant).detach()
 
 
@@ -73,7 +83,7 @@ def key_residual(teacher: Tensor, assistant: Tensor, share: float = 0.6) -> Tens
     Differs from the paper: the two are of different scale (the teacher is not normalised), and the
         sign is lost. For parity with the authors' release.
     """
-    _check(assistant, teacher)
+    assistant, teacher = _checked(assistant, teacher)
     gap = (assistant - teacher).abs().detach()
     return torch.where(gap < share * gap.max(), torch.zeros_like(gap), gap)
 
@@ -85,16 +95,29 @@ def summed_channels(student: Tensor, target: Tensor) -> Tensor:
         student: (B, C, Y, X); its mean takes no gradient.
         target: (B, C, Y, X).
 
+    Returns:
+        Scalar. A map whose mean is 0 counts as a map of zeros: the release divides by the mean.
+
     Source: CMKD (2203.15839), its release, ``SUM``; multiplied by 32 there.
     """
-    _check(student, target)
-    parts = [maps.sum(1) / (maps.shape[1] * maps.detach().mean()) for maps in (student, target)]
+    student, target = _checked(student, target)
+    if student.numel() == 0:
+        return student.sum()
+    parts = [maps.mean(1) / _divisor_of_mean(maps.detach()) for maps in (student, target)]
     return (parts[0] - parts[1].detach()).square().mean()
 
 
-def _check(student: Tensor, target: Tensor) -> None:
+def _divisor_of_mean(maps: Tensor) -> Tensor:
+    """The mean; infinite where it is lost in the rounding of what it is the mean of."""
+    mean = maps.mean()
+    return torch.where(mean.abs() > SHORTEST * maps.abs().max(), mean, torch.inf)
+
+
+def _checked(student: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in float32 at least."""
     if student.shape != target.shape:
         raise ValueError(
             f"expected maps of one shape, got {tuple(student.shape)} and {tuple(target.shape)}; "
             "bring grid and channels together (ranges and strides in the config, or a connector)"
         )
+    return full_precision(student), full_precision(target)

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from lidistill import compat
+from lidistill.ops.sparse.layers import conv_output_size, deconv_output_size
 from lidistill.ops.sparse.neighbours import BLOCK, PairTable, strided_table, submanifold_table
 from tests.ops.sparse_cases import naive_sources, random_grid
 
@@ -78,40 +80,56 @@ def test_strided_equals_loop(transposed, seed):
     check_table(table)
 
 
-def spconv_pairs(coords, batch_size, shape, geometry, subm):
+def spconv_pairs(grid, geometry, subm, transposed):
     """The library's own tables: output coordinates and {(k, in cell, out cell)}."""
     ops = pytest.importorskip("spconv.pytorch.ops")
+    if not hasattr(ops, "get_indice_pairs"):
+        pytest.skip("spconv's own package is not here")
     from spconv.core import ConvAlgo
 
-    outs, pairs, counts = ops.get_indice_pairs(
-        coords, batch_size, shape, ConvAlgo.Native, *geometry, [0] * 3, subm, False
-    )
+    rest = (ConvAlgo.Native, *geometry, [0] * len(grid.shape), subm, transposed)
+    outs, pairs, counts = ops.get_indice_pairs(grid.coords, grid.batch_size, grid.shape, *rest)
     volume = len(counts)
     found = set()
     for k in range(volume):
         if subm and k == volume // 2:  # spconv leaves the centre out of a submanifold table
-            found |= {(k, i, i) for i in map(tuple, coords.tolist())}
+            found |= {(k, i, i) for i in map(tuple, grid.coords.tolist())}
             continue
         count = counts[volume - 1 - k if subm and k > volume // 2 else k]
         for i, o in pairs[:, k, :count].T.tolist():
-            found.add((k, tuple(coords[i].tolist()), tuple(outs[o].tolist())))
+            found.add((k, tuple(grid.coords[i].tolist()), tuple(outs[o].tolist())))
     return outs, found
 
 
-@pytest.mark.parametrize("subm", [True, False])
-@pytest.mark.parametrize("seed", range(5))
-def test_tables_equal_spconvs(subm, seed):
-    rng = np.random.default_rng([200, seed, subm])
-    grid = random_grid(rng)
-    stride = 1 if subm else 2
-    geometry = ([3] * 3, [stride] * 3, [1] * 3, [1] * 3)
-    outs, expected = spconv_pairs(grid.coords, grid.batch_size, grid.shape, geometry, subm)
+GEOMETRIES = {  # kernel, stride, padding, dilation
+    "submanifold": ([3, 3, 3], [1] * 3, [1] * 3, [1] * 3),
+    "submanifold thin": ([1, 3, 5], [1] * 3, [0] * 3, [1, 2, 1]),
+    "submanifold 2d": ([3, 3], [1] * 2, [1] * 2, [1] * 2),
+    "strided": ([3, 3, 3], [2] * 3, [1] * 3, [1] * 3),
+    "strided even": ([2, 2, 2], [2] * 3, [0] * 3, [1] * 3),
+    "strided uneven": ([3, 1, 2], [2, 1, 1], [1, 0, 1], [1] * 3),
+    "strided dilated": ([3, 3, 3], [1] * 3, [2] * 3, [2] * 3),
+    "strided 2d": ([3, 3], [2, 1], [1, 1], [1] * 2),
+    "transposed": ([3, 3, 3], [2] * 3, [1] * 3, [1] * 3),
+}
+
+
+@pytest.mark.parametrize("name", GEOMETRIES)
+@pytest.mark.parametrize("seed", range(3))
+def test_tables_equal_spconvs(name, seed):
+    compat.apply()
+    geometry = GEOMETRIES[name]
+    kernel, *_, dilation = geometry
+    subm, transposed = "submanifold" in name, name == "transposed"
+    grid = random_grid(np.random.default_rng([200, seed]), len(kernel))
+    outs, expected = spconv_pairs(grid, geometry, subm, transposed)
     if subm:
         coords = grid.coords
-        table = submanifold_table(coords, grid.shape, [3] * 3, [1] * 3)
+        table = submanifold_table(coords, grid.shape, kernel, dilation)
     else:
-        out_shape = [(n - 1) // 2 + 1 for n in grid.shape]
-        coords, table = strided_table(grid.coords, grid.shape, out_shape, *geometry)
+        size = deconv_output_size if transposed else conv_output_size
+        out_shape = size(grid.shape, *geometry, *[[0] * len(kernel)] * transposed)
+        coords, table = strided_table(grid.coords, grid.shape, out_shape, *geometry, transposed)
     assert sorted(coords.tolist()) == sorted(outs.tolist())
     cells = [tuple(c) for c in grid.coords.tolist()]
     out_cells = [tuple(c) for c in coords.tolist()]

@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Mean Teacher with pseudo labels in X-Ray's table of few labels."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.xray_center import *
+    from .centerpoint_half import *
+
+from lidistill.hooks import EMATeacherHook
+
+train_dataloader["dataset"].update(labelled=0.1)
+model = dict(
+    xray,
+    student=model,
+    teacher=dict(model=model, complete=False),
+    pseudo=dict(teacher="teacher", score=0.3),
+)
+custom_hooks = [*custom_hooks, dict(type=EMATeacherHook, momentum=0.99)]

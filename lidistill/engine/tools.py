@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages that train nothing: a config with ``tool`` makes something that later stages name.
+
+``tool = dict(type=function, ...)`` is called as ``function(cfg, folder, ...)`` and returns the path
+of what it made, which ``"stage://name"`` stands for in later stages, and facts for ``run.json``.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from lidistill.engine.configs.stages import fingerprint, trained_values
+from lidistill.hooks.run_folder import clear, finished_output, note_run, note_written
+
+
+def run_tool(cfg: Any, work_dir: Path, restart: bool = False) -> Path:
+    """Run the tool of a config, or take what it made when it ran before.
+
+    Args:
+        cfg: its content; ``tool`` in it.
+        work_dir: folder of the stage.
+        restart: remove first what it made.
+
+    Raises:
+        ValueError: ``work_dir`` holds what another config made.
+    """
+    key, values = fingerprint(cfg), trained_values(cfg)
+    if restart:
+        clear(work_dir)
+    done = finished_output(work_dir, key, values)
+    if done is not None:
+        return done
+    note_run(work_dir, key, values, wall_s=0.0, process_s=0.0)
+    begin, used = time.perf_counter(), time.process_time()
+    there = {path.name for path in work_dir.iterdir()}
+    options = dict(cfg.tool)
+    made, facts = options.pop("type")(cfg, work_dir, **options)
+    note_written(work_dir, *sorted({path.name for path in work_dir.iterdir()} - there), there=True)
+    note_run(
+        work_dir, key, made=str(Path(made).relative_to(work_dir)), facts=facts,
+        wall_s=round(time.perf_counter() - begin, 1),
+        process_s=round(time.process_time() - used, 1),
+    )  # fmt: skip
+    return Path(made)

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Stages that make something: run once, handed on by name, made anew only when asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lidistill.engine.train import train
+from lidistill.io import read_json
+
+CONFIG = Path(__file__).with_name("toy_tool_config.py")
+
+
+def test_a_tool_runs_once_and_its_result_has_a_name(tmp_path):
+    made = train(CONFIG, tmp_path / "run")
+    assert made == tmp_path / "run" / "made"
+    note = read_json(made.parent / "run.json")
+    assert note["made"] == "made"
+    assert note["facts"] == {"letters": 5}
+    assert note["process_s"] >= 0
+    assert train(CONFIG, tmp_path / "run") == made
+    assert len((made.parent / "log.txt").read_text().splitlines()) == 1
+
+
+def test_later_stages_name_what_it_made(tmp_path):
+    staged = tmp_path / "staged.py"
+    stages = [
+        dict(name="one", config=str(CONFIG)),
+        dict(name="two", config=str(CONFIG), options={"tool.word": "stage://one"}),
+    ]
+    staged.write_text(f"stages = {stages!r}\n")
+    made = train(staged, tmp_path / "run")
+    assert (made / "word.txt").read_text() == str(tmp_path / "run" / "one" / "made")
+
+
+def test_another_config_and_restart(tmp_path):
+    made = train(CONFIG, tmp_path / "run")
+    with pytest.raises(ValueError, match=r"tool\.word is first there, second here"):
+        train(CONFIG, tmp_path / "run", options={"tool.word": "second"})
+    assert (made / "word.txt").read_text() == "first"
+    (made.parent / "mine.txt").write_text("stays")
+    again = train(CONFIG, tmp_path / "run", options={"tool.word": "second"}, restart=True)
+    assert (again / "word.txt").read_text() == "second"
+    assert (made.parent / "mine.txt").is_file()
+
+
+def test_one_that_did_not_end_runs_again(tmp_path):
+    made = train(CONFIG, tmp_path / "run")
+    (made / "word.txt").unlink()
+    made.rmdir()
+    assert train(CONFIG, tmp_path / "run") == made
+    assert (made / "word.txt").is_file()
