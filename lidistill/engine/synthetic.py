@@ -90,7 +90,7 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
         clouds.append(torch.cat([xyz, torch.rand(points, numbers - 3, generator=made)], 1))
         boxes = torch.cat([centres, sizes, torch.rand(6, 1, generator=made)], 1)
         boxes[:, 2] -= sizes[:, 2] / 2
-        if head is not None:  # CenterPoint's boxes have velocities
+        if getattr(head, "task_heads", None) is not None:  # CenterPoint's boxes have velocities
             boxes = torch.cat([boxes, torch.zeros(6, 2)], 1)
         meta = {"box_type_3d": LiDARInstance3DBoxes, "box_mode_3d": 0}
         sample = Det3DDataSample(metainfo=meta)

@@ -35,6 +35,7 @@ def with_cameras(batch: dict[str, Any], loader: Any, model: nn.Module) -> dict[s
     )
     made = torch.Generator().manual_seed(1)
     images, depths = [], []
+    for_teachers: dict[str, list[torch.Tensor]] = {}
     for sample in batch["data_samples"]:
         shape = (frames * count, 3, int(height), int(width))
         images.append(torch.randint(0, 256, shape, generator=made, dtype=torch.uint8))
@@ -44,7 +45,11 @@ def with_cameras(batch: dict[str, Any], loader: Any, model: nn.Module) -> dict[s
         moment = _matrices(count, int(height), int(width))
         earlier = [{**moment, "from_present": np.eye(4)} for _ in range(frames - 1)]
         sample.set_metainfo({**moment, "history": earlier, "lidar_aug_matrix": np.eye(4)})
-    batch["inputs"]["img"] = images
+        for step, key in (("DepthImages", "depth_image"), ("ObjectDepths", "object_depth")):
+            if step in steps:
+                given = images[-1].float() if step == "DepthImages" else depths[-1]
+                for_teachers.setdefault(key, []).append(given)
+    batch["inputs"].update(for_teachers, img=images)
     if stride:
         batch["inputs"]["depth"] = depths
     return batch

@@ -16,7 +16,7 @@ LAYOUTS = {"nuscenes": "nuScenes", "kitti": "KITTI"}
 
 @dataclass(frozen=True)
 class World:
-    """A world of preset ``bench`` in one layout, made when it is first asked for.
+    """A world in one layout, made when it is first asked for.
 
     Attributes:
         layout: ``nuscenes`` or ``kitti``.
@@ -24,6 +24,7 @@ class World:
         seed: it is made with.
         superpixels: whether image-to-LiDAR pretraining needs them.
         bank: whether a teacher sees object-complete frames (nuScenes layout).
+        preset: how large it is.
     """
 
     layout: str
@@ -31,23 +32,26 @@ class World:
     seed: int = 0
     superpixels: bool = False
     bank: bool = False
+    preset: str = "bench"
 
     @property
     def words(self) -> str:
         """For the record."""
-        return f"embedded world bench, seed {self.seed}, {LAYOUTS[self.layout]} layout"
+        return f"embedded world {self.preset}, seed {self.seed}, {LAYOUTS[self.layout]} layout"
 
     @property
     def key(self) -> str:
         """Folder of trainings on it."""
-        return f"{self.layout}_{self.seed}"
+        name = self.layout if self.preset == "bench" else f"{self.layout}_{self.preset}"
+        return f"{name}_{self.seed}"
 
     def prepare(self, cfg: Any, seed: int) -> None:
         """Change a config for a seed: nothing, the world is the same for all."""
 
     def for_choices(self) -> World:
         """Its sibling of another seed, on which settings are chosen and nothing is reported."""
-        return dataclasses.replace(self, folder=Path("data/tuning_world"), seed=7)
+        folder = self.folder.name.replace("evidence", "tuning", 1)
+        return dataclasses.replace(self, folder=self.folder.with_name(folder), seed=7)
 
     def root(self) -> Path:
         """Folder of the data, made and converted when missing."""
@@ -59,7 +63,7 @@ class World:
             return slidr_runs.prepare_world(self.folder, "bench", self.seed).root
         root = self.folder / self.layout
         with exclusive(self.folder, "makes a world"):
-            generate(self.folder, layout=self.layout, preset="bench", seed=self.seed)
+            generate(self.folder, layout=self.layout, preset=self.preset, seed=self.seed)
             if self.layout == "kitti":
                 convert_kitti(root)
             else:
@@ -78,6 +82,7 @@ def _make_bank(root: Path) -> None:
 
 
 KITTI = World("kitti")
+KITTI_MORE = World("kitti", Path("data/evidence_world_more"), preset="monocular")
 NUSCENES = World("nuscenes")
 PAIRS = World("nuscenes", superpixels=True)
 COMPLETE = World("nuscenes", bank=True)

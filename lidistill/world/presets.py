@@ -85,6 +85,7 @@ PRESETS = {
         ),
         KittiSize(20, 10, 1, 10, stride=2),
     ),
+    "monocular": Preset(NuScenesSize(2, 1, columns=542), KittiSize(24, 20, 1, 10, stride=2)),
 }
 
 

@@ -73,26 +73,31 @@ def test_drawn_weights_depend_on_the_seed_alone(tmp_path, monkeypatch):
     assert torch.equal(states[0], torch.get_rng_state())
 
 
-def test_kill_and_continue_gives_the_same_weights(undisturbed, tmp_path):
+def train_and_kill(config: Path, work: Path, watched: Path) -> None:
+    """Start a training and end it at once when a folder has its tenth iteration."""
     command = [
         sys.executable,
         "-c",
-        "from tests.engine.test_train import *; train(CONFIG, sys.argv[1])",
+        "from tests.engine.test_train import *; train(*sys.argv[1:])",
     ]
     threads = str(torch.get_num_threads())  # another number would add in another order
     environment = {**os.environ, "TOY_DELAY": "0.02", "OMP_NUM_THREADS": threads}
     process = subprocess.Popen(
-        [*command, str(tmp_path)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
+        [*command, str(config), str(work)], cwd=ROOT, env=environment, stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     deadline = time.monotonic() + 120
-    while latest_checkpoint(tmp_path) is None or latest_checkpoint(tmp_path).name < "iter_10.pth":
+    while latest_checkpoint(watched) is None or latest_checkpoint(watched).name < "iter_10.pth":
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert latest_checkpoint(tmp_path).name != "iter_40.pth"
+    assert latest_checkpoint(watched).name != "iter_40.pth"
+
+
+def test_kill_and_continue_gives_the_same_weights(undisturbed, tmp_path):
+    train_and_kill(CONFIG, tmp_path, tmp_path)
     final = train(CONFIG, tmp_path)
     assert read_json(tmp_path / "run.json")["resumed_from"] is not None
     assert_same_weights(final, undisturbed)
@@ -117,18 +122,45 @@ def test_one_checkpoint_is_too_few():
         AtomicCheckpointHook(keep=1)
 
 
-def test_stages_hand_checkpoints_on(tmp_path):
+def staged(tmp_path: Path, model: str) -> Path:
+    """A folder of two configs, the second with a model of its own."""
     folder = tmp_path / "configs"
     folder.mkdir()
     (folder / "_base_").symlink_to(ROOT / "configs/_base_")
     (folder / "staged").mkdir()
     first = CONFIG.read_text().replace("from ...configs._base_", "from .._base_")
     (folder / "staged/first.py").write_text(first)
-    second = first.replace(
-        "model = dict(type=ToyMethod)",
-        'model = dict(type=ToyMethod, checkpoint="stage://small")',
-    )
+    second = first.replace("model = dict(type=ToyMethod)", f"model = {model}")
     (folder / "staged/second.py").write_text(second)
+    return folder
+
+
+def test_kill_inside_a_stage_and_continue(tmp_path):
+    """The stage before is left alone, the broken one ends as if nothing had been."""
+    model = 'dict(type=SelfTaught, checkpoint="stage://teacher")'
+    folder = staged(tmp_path, model)
+    second = folder / "staged/second.py"
+    text = second.read_text()
+    second.write_text(text.replace("import ToyMethod", "import SelfTaught, ToyMethod"))
+    config = folder / "staged/all.py"
+    config.write_text(
+        'stages = [dict(name="teacher", config="first.py"),'
+        ' dict(name="student", config="second.py")]\n'
+    )
+    whole, broken = train(config, tmp_path / "whole"), tmp_path / "broken"
+    train_and_kill(config, broken, broken / "student")
+    teacher = broken / "teacher/iter_40.pth"
+    before = teacher.stat().st_mtime_ns
+    final = train(config, broken)
+    assert final == broken / "student/iter_40.pth"
+    assert teacher.stat().st_mtime_ns == before
+    assert read_json(broken / "student/run.json")["resumed_from"] is not None
+    assert_same_weights(teacher, tmp_path / "whole/teacher/iter_40.pth")
+    assert_same_weights(final, whole)
+
+
+def test_stages_hand_checkpoints_on(tmp_path):
+    folder = staged(tmp_path, 'dict(type=ToyMethod, checkpoint="stage://small")')
     (folder / "staged/all.py").write_text(
         'stages = [dict(name="small", config="first.py"), dict(name="big", config="second.py"),'
         ' dict(name="none", config="second.py", options={"model.checkpoint": None})]\n'

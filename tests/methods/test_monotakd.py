@@ -30,6 +30,8 @@ from tests.methods.test_unidistill import CLASSES, Detector
 CONFIGS = ROOT / "configs" / "monotakd"
 CHANNELS, SHAPE = 4, (3, 5)
 RANGE, VOXEL = (-9.6, -4.8, -5.0, 9.6, 14.4, 3.0), (0.15, 0.15, 0.2)
+KITTI_RANGE, KITTI_VOXEL = (0.0, -5.12, -3.0, 10.24, 5.12, 1.0), (0.08, 0.08, 0.1)
+ON_ANCHORS = ("cmkd_world_kitti", "monotakd_world_kitti", "chain_world_kitti", "add_world_kitti")
 
 
 class Camera(Detector):
@@ -183,6 +185,39 @@ def test_a_batch_seen_twice_teaches_the_same():
             assert same == (compat_ == "paper" or name != "response"), (compat_, name)
 
 
+def test_a_chain_of_two_assistants():
+    """The student's first map is the last assistant's; each step of the chain has a residual."""
+    teachers = {name: dict(model=Detector()) for name in ("teacher", "assistant_1", "assistant_2")}
+    camera = Camera()
+    camera.camera_branches = TwoBranches(CHANNELS, residuals=2)
+    method = MonoTAKD(camera, teachers)
+    assert method.student_taps.taps["spa_2"].path == "camera_branches.later.0"
+    student = outputs("vis", "spa", "spa_2", seed=0)
+    made = {name: outputs(f"{name}_bev", seed=k + 1) for k, name in enumerate(teachers)}
+    found = method.distill_losses(student, made, None)
+    f_t, f_1, f_2 = (array(getattr(made[name], f"{name}_bev")) for name in teachers)
+    vis, spa, spa_2 = (array(getattr(student, name)) for name in ("vis", "spa", "spa_2"))
+    cells, intra, cross = vis.size, 0.0, 0.0
+    for at in np.ndindex(*vis.shape):
+        intra += (vis[at] - f_2[at]) ** 2 / cells
+        cross += (spa[at] - (f_t[at] - f_1[at])) ** 2 / cells
+        cross += (spa_2[at] - (f_1[at] - f_2[at])) ** 2 / cells
+    assert found["intra"].item() == pytest.approx(intra, rel=1e-4)
+    assert found["cross"].item() == pytest.approx(cross, rel=1e-4)
+    # what all branches are asked for, added up, is the teacher's map
+    perfect = outputs("vis", "spa", "spa_2", seed=0, vis=torch.from_numpy(f_2).float(),
+                      spa=torch.from_numpy(f_t - f_1).float(),
+                      spa_2=torch.from_numpy(f_1 - f_2).float())  # fmt: skip
+    found = method.distill_losses(perfect, made, None)
+    assert found["intra"].item() + found["cross"].item() == pytest.approx(0, abs=1e-8)
+    total = sum(getattr(perfect, name).features for name in ("vis", "spa", "spa_2"))
+    np.testing.assert_allclose(total.detach().numpy(), f_t, atol=1e-5)
+    branches = camera.camera_branches.eval()
+    maps = torch.randn(1, CHANNELS, 6, 6)
+    both = branches.spa(maps) + branches.later[0](maps)
+    torch.testing.assert_close(branches(maps), branches.ffm(maps + both))
+
+
 def test_an_empty_batch_is_zero_with_gradient():
     student, teachers = sides()
     empty = {name: changed(side, lambda maps: maps[:0]) for name, side in teachers.items()}
@@ -196,6 +231,10 @@ def test_what_does_not_fit_is_named():
         make(compat="aligned")
     with pytest.raises(ValueError, match=r"'teacher' alone \(CMKD\), got \['assistant'\]"):
         MonoTAKD(Camera(), dict(assistant=dict(model=Detector())))
+    with pytest.raises(ValueError, match=r"got \['helper', 'teacher'\]"):
+        MonoTAKD(Camera(), dict(teacher=dict(model=Detector()), helper=dict(model=Detector())))
+    with pytest.raises(ValueError, match=r"one map for each of 1 assistants, got 2"):
+        make(spa=["camera_branches.spa", "camera_branches.vis"])
     with pytest.raises(ValueError, match="numbers mean different things"):
         MonoTAKD(Camera(), dict(teacher=dict(model=Detector((2, 1)))), vis="bev_low")
     with pytest.raises(ValueError, match="names no module"):
@@ -220,8 +259,9 @@ def shrunk(name, **options):
     """The config's method on a quarter of its range, with random teachers."""
     torch.manual_seed(0)
     model = copy.deepcopy(config(name).model)
+    covered = (RANGE, VOXEL) if "kitti" not in name else (KITTI_RANGE, KITTI_VOXEL)
     for part in (model.student, *(t.model for t in model.teachers.values())):
-        part.update(point_range=RANGE, voxel_size=VOXEL)
+        part.update(point_range=covered[0], voxel_size=covered[1])
     for teacher in model.teachers.values():
         teacher.checkpoint = "random"
     method = MODELS.build({**model, **options}).train()
@@ -229,14 +269,13 @@ def shrunk(name, **options):
     return method, synthetic_batch(config(name), method, 2000)
 
 
-@pytest.mark.parametrize("name", ["bevdepth_world", "cmkd_world"])
+@pytest.mark.parametrize("name", ["bevdepth_world", "cmkd_world", *ON_ANCHORS])
 def test_the_detectors_of_the_configs(name):
     """Each term reaches the student; labels have no part in it."""
     method, batch = shrunk(name)
     report = audit(method, batch)
-    assert set(report.gradient_norms) == {"intra", "cross", "response"} - (
-        {"intra"} if name == "cmkd_world" else set()
-    )
+    alone = {"intra"} if len(method.teachers) == 1 else set()
+    assert set(report.gradient_norms) == {"intra", "cross", "response"} - alone
     assert all(norms["student"] > 0 for norms in report.gradient_norms.values())
     assert not any("teacher" in key or "assistant" in key for key in method.state_dict())
     for teacher in method.teachers.values():
@@ -247,6 +286,18 @@ def test_the_detectors_of_the_configs(name):
     without = audit(method, batch)
     for term, value in report.values.items():
         assert without.values[term] == pytest.approx(value, rel=1e-4)
+
+
+def test_a_teacher_on_images_of_depth():
+    """MonoDistill's: the teacher reads other images than the student, each term teaches."""
+    method, batch = shrunk("monodistill_world_kitti")
+    report = audit(method, batch)
+    assert set(report.gradient_norms) == {"objects", "affinity"}
+    assert all(norms["student"] > 0 for norms in report.gradient_norms.values())
+    black = [torch.zeros_like(image) for image in batch["inputs"]["depth_image"]]
+    seen = audit(method, {**batch, "inputs": {**batch["inputs"], "depth_image": black}})
+    for name, same in (("student.objects", True), ("teacher.objects", False)):
+        assert (seen.features[name] == report.features[name]) == same
 
 
 def test_as_released_the_audit_names_the_term_that_teaches_nothing():
@@ -264,10 +315,11 @@ def test_inference_needs_neither_depth_nor_points():
     assert torch.equal(given[0][0]["heatmap"], found[0][0]["heatmap"])
 
 
-def test_the_chain_fits_together():
+@pytest.mark.parametrize("name", ["bevdepth_world", "monotakd_world_kitti", "monotakd_kitti"])
+def test_the_chain_fits_together(name):
     """Teacher and assistant are the networks that the stages before train, tensor by tensor."""
     compat.apply()
-    path, made = CONFIGS / "bevdepth_world_chain.py", {}
+    path, made = CONFIGS / f"{name}_chain.py", {}
     for stage in load_config(path).stages:
         _, cfg = load_stage(path, stage)
         described = teachers_of(cfg.model)

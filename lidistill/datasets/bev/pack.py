@@ -26,7 +26,7 @@ META = (
     "history",
     *KEYS,
 )
-INPUTS = ("points", "img", "depth")
+IMAGES, DEPTHS = ("img", "depth_image"), ("depth", "object_depth")
 
 
 @TRANSFORMS.register_module()
@@ -34,8 +34,8 @@ class PackBEV:
     """mmdet3d's ``Pack3DDetInputs``, with depths and with the cameras' matrices in the metainfo.
 
     Args:
-        keys: of ``points``, ``img``, ``depth`` for the inputs; ``gt_bboxes_3d`` and
-            ``gt_labels_3d`` for labels.
+        keys: of ``points``, ``img``, ``depth`` for the inputs (``depth_image``, ``object_depth``
+            for teachers); ``gt_bboxes_3d`` and ``gt_labels_3d`` for labels.
         meta_keys: further metainfo.
     """
 
@@ -65,11 +65,13 @@ class PackBEV:
         inputs: dict[str, Any] = {}
         if "points" in self.keys:
             inputs["points"] = results["points"].tensor
-        if "img" in self.keys:
-            images = np.stack(results["img"]).transpose(0, 3, 1, 2)
-            inputs["img"] = torch.from_numpy(np.ascontiguousarray(images))  # (N, 3, H, W) uint8
-        if "depth" in self.keys:
-            inputs["depth"] = torch.from_numpy(results["depth"])
+        for key in IMAGES:
+            if key in self.keys:
+                images = np.stack(results[key]).transpose(0, 3, 1, 2)
+                inputs[key] = torch.from_numpy(np.ascontiguousarray(images))  # (N, 3, H, W)
+        for key in DEPTHS:
+            if key in self.keys:
+                inputs[key] = torch.from_numpy(results[key])
         sample = Det3DDataSample(
             metainfo={key: results[key] for key in self.meta_keys if key in results}
         )

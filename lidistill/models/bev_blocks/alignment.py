@@ -123,7 +123,7 @@ class TwoBranches(nn.Module):
     """MonoTAKD's student between its camera map and the BEV network.
 
     One branch learns from the assistant, the other what the assistant lacks; the head sees both.
-    Taps ``vis`` and ``spa`` for their maps.
+    Taps ``vis`` and ``spa`` for their maps; ``later.0``, ... for further residuals.
 
     Args:
         channels: of the map, in and out.
@@ -132,16 +132,23 @@ class TwoBranches(nn.Module):
         signed: see :class:`SpatialAlignment`.
         fuse: off, the head sees the visual branch alone and the other rests in inference: so the
             release, where the sum is a line of comment.
+        residuals: branches of residuals, one for each assistant of a chain.
 
     Source: MonoTAKD (2404.04910), sections 3.3 and 3.4.
     """
 
     def __init__(
-        self, channels: int = 128, blocks: int = 0, signed: bool = True, fuse: bool = True
+        self,
+        channels: int = 128,
+        blocks: int = 0,
+        signed: bool = True,
+        fuse: bool = True,
+        residuals: int = 1,
     ) -> None:
         super().__init__()
         self.vis = nn.Sequential(*(SelfCalibratedBlock(channels) for _ in range(blocks)))
         self.spa = SpatialAlignment(channels, signed)
+        self.later = nn.ModuleList(SpatialAlignment(channels, signed) for _ in range(residuals - 1))
         self.ffm = FeatureFusion(channels) if fuse else None
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -150,4 +157,6 @@ class TwoBranches(nn.Module):
         if self.ffm is None and not self.training:
             return vis
         spa = self.spa(maps)
+        for branch in self.later:
+            spa = spa + branch(maps)
         return vis if self.ffm is None else self.ffm(vis + spa)

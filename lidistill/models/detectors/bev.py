@@ -2,7 +2,7 @@
 """One bird's-eye-view detector for LiDAR, cameras or both: which is a matter of its config.
 
 LiDAR side and head are those of an mmdet3d CenterPoint config, under its names, so that its
-checkpoints fit::
+checkpoints fit; or those of a SECOND or PointPillars, whose head has anchors, under these names::
 
     model = dict(
         type=BEVDetector,
@@ -29,7 +29,9 @@ from lidistill import compat
 from lidistill.geometry.cameras import Cameras
 from lidistill.models.backbones.mmdet3d_encoders import build_part
 from lidistill.models.detectors.bev_fusers import ConvFuser
+from lidistill.models.detectors.bev_heads import build_head, init_heatmaps, named_parts
 from lidistill.models.detectors.bev_inputs import BEVInputs
+from lidistill.models.detectors.grid_fit import map_strides
 from lidistill.models.detectors.mmdet3d import adapt_model, bev_grid, read_model_config
 from lidistill.models.view_transforms.lift_splat import TrueDepth
 from lidistill.registry import MODELS
@@ -43,15 +45,16 @@ IMAGE_NORM = {  # ImageNet's, for RGB of 0..255
 
 @MODELS.register_module()
 class BEVDetector(BaseModel):
-    """Encoders, fusion, BEV network, CenterPoint's head.
+    """Encoders, fusion, BEV network, and CenterPoint's head or one with anchors.
 
     Taps that every config has, whatever its sensors: ``bev_low``, the encoders' map before the BEV
     network (B, C, Y, X) on ``low_grid``; ``bev_high``, the map behind it, on ``grid``;
-    ``pts_bbox_head.task_heads.K`` with the maps of task K. By sensor: ``pts_middle_encoder``,
-    ``bev_camera``.
+    ``pts_bbox_head.task_heads.K`` with the maps of task K, or with anchors
+    ``pts_bbox_head.conv_cls``, ``conv_reg`` and ``conv_dir_cls``. By sensor:
+    ``pts_middle_encoder``, ``bev_camera``.
 
     Args:
-        config: of an mmdet3d CenterPoint, see
+        config: of an mmdet3d CenterPoint, SECOND or PointPillars, see
             :func:`lidistill.models.detectors.mmdet3d.read_model_config`.
         point_range: (x0, y0, z0, x1, y1, z1) metres.
         voxel_size: (x, y, z) metres.
@@ -59,7 +62,8 @@ class BEVDetector(BaseModel):
         camera: ``backbone``, ``neck`` (both mmdet's or mmdet3d's; of the neck's maps the first is
             taken) and ``view_transform``, a config of
             :class:`lidistill.models.view_transforms.lift_splat.LiftSplat` without grid and heights;
-            ``branches``, config of a module on the cameras' map, where a method needs one.
+            ``branches``, config of a module on the cameras' map, where a method needs one; names
+            of what it reads of a batch, where it is not ``images="img"`` and ``depth="depth"``.
         fuser: config of a module for the two maps; needed where there are both sensors.
         changes: nested replacements inside mmdet3d's config, applied last.
         history: earlier keyframes whose camera maps are moved into the present frame and fused;
@@ -82,14 +86,16 @@ class BEVDetector(BaseModel):
         compat.apply()
         _check(sensors, camera, fuser, history)
         model = adapt_model(read_model_config(config), point_range, voxel_size, changes)
+        model = named_parts(model)
         settings = dict(model["data_preprocessor"])
         settings.pop("type", None)
-        super().__init__(data_preprocessor=BEVInputs(sensors, **{**IMAGE_NORM, **settings}))
+        read = {key: camera[key] for key in ("images", "depth") if camera and key in camera}
+        super().__init__(data_preprocessor=BEVInputs(sensors, **read, **{**IMAGE_NORM, **settings}))
         self.sensors, self.history = tuple(sensors), history
         self.point_range = [float(value) for value in point_range]
-        stride = int(model["train_cfg"]["pts"]["out_size_factor"])
-        self.grid = bev_grid(point_range, voxel_size, stride)
-        self.low_grid = bev_grid(point_range, voxel_size, _low_stride(model, stride))
+        low, high = map_strides(model)
+        self.grid = bev_grid(point_range, voxel_size, high)
+        self.low_grid = bev_grid(point_range, voxel_size, low)
         if "lidar" in sensors:
             self.pts_voxel_encoder = build_part(model["pts_voxel_encoder"])
             self.pts_middle_encoder = build_part(model["pts_middle_encoder"])
@@ -100,20 +106,14 @@ class BEVDetector(BaseModel):
         self.pts_backbone = build_part(model["pts_backbone"])
         self.pts_neck = build_part(model["pts_neck"])
         self.bev_high = nn.Identity()
-        head = dict(model["pts_bbox_head"])
-        head.update(train_cfg=model["train_cfg"]["pts"], test_cfg=model["test_cfg"]["pts"])
-        self.pts_bbox_head = build_part(head)
-        coder = self.pts_bbox_head.bbox_coder  # takes the best cells: no more than there are
-        coder.max_num = min(coder.max_num, self.grid.shape[0] * self.grid.shape[1])
+        self.pts_bbox_head = build_head(model, self.grid.shape[0] * self.grid.shape[1])
+        # last: all else is drawn as in a detector without branches, so that the two can be paired
+        self.camera_branches = build_part((camera or {}).get("branches"))
 
     def init_weights(self) -> None:
-        """As mmdet3d's, and the bias of heatmaps.
-
-        mmdet3d's CenterHead means to set it and does not reach it: every cell is half an object.
-        """
+        """As mmdet3d's, and the bias of heatmaps."""
         super().init_weights()
-        for task in self.pts_bbox_head.task_heads:
-            nn.init.constant_(task.heatmap[-1].bias, task.init_bias)
+        init_heatmaps(self.pts_bbox_head)
 
     def _build_camera(self, camera: Mapping[str, Any]) -> None:
         self.img_backbone = build_part(camera["backbone"])
@@ -130,7 +130,6 @@ class BEVDetector(BaseModel):
         width = self.view_transform.out_channels
         self.frame_fuser = ConvFuser([width] * (1 + self.history), width) if self.history else None
         self.bev_camera = nn.Identity()
-        self.camera_branches = build_part(camera.get("branches"))
 
     # -- the network ------------------------------------------------------------------------------
     def extract_feat(
@@ -261,9 +260,3 @@ def _check(sensors: Sequence[str], camera: Any, fuser: Any, history: int) -> Non
         )
     if history and "camera" not in sensors:
         raise ValueError("history moves the cameras' maps: it needs the sensor 'camera'")
-
-
-def _low_stride(model: Mapping[str, Any], stride: int) -> int:
-    """Voxels along a cell of the map that enters the BEV network."""
-    first = model["pts_backbone"]["layer_strides"][0]
-    return round(stride * model["pts_neck"]["upsample_strides"][0] / first)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from mmengine.model import BaseDataPreprocessor
 
-SENSORS = {"lidar": "points", "camera": "img"}
+MMDET3D = {"lidar": "points", "camera": "img"}
 
 
 class BEVInputs(BaseDataPreprocessor):
@@ -17,10 +17,14 @@ class BEVInputs(BaseDataPreprocessor):
 
     Args:
         sensors: of ``"lidar"``, ``"camera"``.
+        images, depth: what of the batch a camera's are; a teacher may read other ones than its
+            student (:mod:`lidistill.datasets.bev.privileged`).
         options: of mmdet3d's.
     """
 
-    def __init__(self, sensors: Sequence[str], **options: Any) -> None:
+    def __init__(
+        self, sensors: Sequence[str], images: str = "img", depth: str = "depth", **options: Any
+    ) -> None:
         from mmdet3d.models import Det3DDataPreprocessor
 
         super().__init__()
@@ -28,7 +32,8 @@ class BEVInputs(BaseDataPreprocessor):
             options["voxel"] = False
         if "camera" not in sensors:
             options.update(mean=None, std=None)
-        self.sensors = tuple(sensors)
+        self.sensors, self.depth = tuple(sensors), depth
+        self.keys = {"lidar": "points", "camera": images}
         self.inner = Det3DDataPreprocessor(**options)  # mmengine sets its device with the model's
 
     @property
@@ -44,14 +49,15 @@ class BEVInputs(BaseDataPreprocessor):
         """
         given = data["inputs"]
         for sensor in self.sensors:
-            if SENSORS[sensor] not in given:
+            key = self.keys[sensor]
+            if key not in given:
                 raise ValueError(
-                    f"the detector has a {sensor}, but the batch has no {SENSORS[sensor]!r}, only "
+                    f"the detector has a {sensor}, but the batch has no {key!r}, only "
                     f"{sorted(given)}; load it in the pipeline and name it in PackBEV, or leave "
                     f"{sensor!r} out of the detector's sensors"
                 )
-        inputs = {SENSORS[sensor]: given[SENSORS[sensor]] for sensor in self.sensors}
+        inputs = {MMDET3D[sensor]: given[self.keys[sensor]] for sensor in self.sensors}
         done: dict[str, Any] = self.inner({**data, "inputs": inputs}, training)
-        if "camera" in self.sensors and "depth" in given:
-            done["inputs"]["depth"] = torch.stack(list(self.inner.cast_data(given["depth"])))
+        if "camera" in self.sensors and self.depth in given:
+            done["inputs"]["depth"] = torch.stack(list(self.inner.cast_data(given[self.depth])))
         return done

@@ -86,8 +86,7 @@ def fit_network(model: dict[str, Any], grid: Grid) -> None:
     middle, trunk = model.get(prefix + "middle_encoder"), model.get(prefix + "backbone")
     if not isinstance(middle, dict) or not isinstance(trunk, dict):
         return
-    sparse = "Sparse" in str(middle.get("type"))
-    first = 2 ** (len(middle.get("encoder_channels", _ENCODER_CHANNELS)) - 1) if sparse else 1
+    sparse, first = _is_sparse(middle), _encoder_stride(middle)
     later = _stage_strides(trunk)
     _check_strides(grid, first, later)
     if sparse:
@@ -108,8 +107,29 @@ def fit_network(model: dict[str, Any], grid: Grid) -> None:
         )
     neck = model.get(prefix + "neck")
     if later and isinstance(neck, dict) and neck.get("type") == "SECONDFPN":
-        out = first * later[0] / neck.get("upsample_strides", _NECK_STRIDES)[0]
-        _set_everywhere(model, "out_size_factor", round(out))
+        _set_everywhere(model, "out_size_factor", map_strides(model)[1])
+
+
+def map_strides(model: dict[str, Any]) -> tuple[int, int]:
+    """Voxels along a cell of the map before the BEV backbone, and of the one that the head sees.
+
+    Args:
+        model: config of a voxel or pillar detector of mmdet3d with SECOND's backbone and neck.
+    """
+    prefix = "pts_" if "pts_backbone" in model else ""
+    first = _encoder_stride(model[prefix + "middle_encoder"])
+    down = model[prefix + "backbone"].get("layer_strides", _BACKBONE_STRIDES)[0]
+    up = model[prefix + "neck"].get("upsample_strides", _NECK_STRIDES)[0]
+    return first, round(first * down / up)
+
+
+def _is_sparse(middle: dict[str, Any]) -> bool:
+    return "Sparse" in str(middle.get("type"))
+
+
+def _encoder_stride(middle: dict[str, Any]) -> int:
+    stages = len(middle.get("encoder_channels", _ENCODER_CHANNELS))
+    return int(2 ** (stages - 1)) if _is_sparse(middle) else 1
 
 
 def height_left(middle: dict[str, Any], cells: int) -> int:

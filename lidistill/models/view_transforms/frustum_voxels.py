@@ -47,7 +47,8 @@ class FrustumVoxels(nn.Module):
             widths left out; None is one 1x1 convolution.
         depth_weight: of the focal loss on measured depths; 3 in CaDDN, 0.5 in CMKD, 0 is none.
         true_depth: read at the measured depth in place of a guess: MonoTAKD's assistant. A cell
-            without a measurement gives nothing.
+            without a measurement gives nothing. A number is the share of what is measured; the
+            rest is guessed: an assistant between that one and a student.
         compat: read where the authors' releases do, up to half a cell off.
 
     Source: CaDDN (2103.01100), section 3.2; MonoTAKD (2404.04910), section 3.2.
@@ -65,14 +66,17 @@ class FrustumVoxels(nn.Module):
         scale: dict[str, Any] | None = None,
         depth_net: dict[str, Any] | None = None,
         depth_weight: float = 0.0,
-        true_depth: bool = False,
+        true_depth: bool | float = False,
         compat: bool = False,
     ) -> None:
         super().__init__()
+        if not 0 <= true_depth <= 1:
+            raise ValueError(f"true_depth: expected True, False or a share, got {true_depth}")
         heights, channels = voxels
         self.grid, self.z_range, self.heights = grid, z_range, heights
         self.scale, self.out_channels = DepthScale(**(scale or {})), out_channels
-        self.depth_weight, self.true_depth, self.compat = depth_weight, true_depth, compat
+        self.depth_weight, self.true_depth = depth_weight, float(true_depth)
+        self.compat = compat
         settings = {"type": PlainDepthNet, **(depth_net or {})}
         sizes = {"in_channels": in_channels, "bins": self.scale.count + 1, "channels": channels}
         self.depth_net: nn.Module = MODELS.build({**settings, **sizes})
@@ -160,10 +164,11 @@ class FrustumVoxels(nn.Module):
         return plan
 
     def _true(self, chance: Tensor, measured: Tensor | None, size: tuple[int, int]) -> Tensor:
-        """One at the measured bin; unknown cells are out of range."""
+        """One at the measured bin, or its share of one; unknown cells are out of range."""
         target, known = self._targets(measured, size)
         target = torch.where(known, target, self.scale.count)
-        return torch.zeros_like(chance).scatter_(1, target.unsqueeze(1), 1.0)
+        true = torch.zeros_like(chance).scatter_(1, target.unsqueeze(1), self.true_depth)
+        return true if self.true_depth == 1 else true + (1 - self.true_depth) * chance
 
     def _targets(self, measured: Tensor | None, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
         """(M, h, w) class, and which cells are measured."""

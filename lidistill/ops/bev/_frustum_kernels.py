@@ -65,6 +65,7 @@ def read(
 @njit(fastmath={"reassoc", "contract", "nsz"})
 def read_back(
     window: tuple[int, int, int],
+    pixels: tuple[int, int],
     places: tuple[Array, Array, Array, Array],
     rows: Array,
     depth: Array,
@@ -72,7 +73,10 @@ def read_back(
     grad_rows: Array,
     grad_depth: Array,
 ) -> None:
-    """Add the gradients of the voxels of a window; ``grad`` (n, C) is that of ``out``."""
+    """Add the gradients of the voxels of a window; ``grad`` (n, C) is that of ``out``.
+
+    Only pixels from the first of ``pixels`` up to the second take their share.
+    """
     low, high, first = window
     cells, whole, part, size = places
     bins = depth.shape[1]
@@ -85,6 +89,8 @@ def read_back(
             if u < 0 or y < 0 or u >= size[1] or y >= size[0]:
                 continue
             pixel = (whole[v, 0] * size[0] + y) * size[1] + u
+            if pixel < pixels[0] or pixel >= pixels[1]:
+                continue
             weight = part[v, 0] if du else 1 - part[v, 0]
             weight *= part[v, 1] if dv else 1 - part[v, 1]
             if weight == 0:

@@ -23,10 +23,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lidistill.ops._threads import in_parallel
 from lidistill.ops.bev import _frustum_kernels as kernels
 
-CHUNK = 512
-"""Columns of voxels that are read at a time where their heights are collapsed."""
+CHUNK = 4096
+"""Columns of voxels that are read at a time where their heights are collapsed: few, so that matrix
+products are large and torch's threads seldom wait for one another."""
 
 
 @dataclass(frozen=True)
@@ -243,20 +245,14 @@ class _ReadOnCPU(torch.autograd.Function):
         rows, depth = rows.contiguous(), depth.contiguous()
         ctx.save_for_backward(rows, depth)
         ctx.plan = plan
-        out = rows.new_zeros(len(plan.columns) * plan.heights, rows.shape[1])
-        inputs = (rows.detach().numpy(), depth.detach().numpy())
-        kernels.read((0, len(plan.cells), 0), _kernel_arrays(plan), *inputs, out.numpy())
-        return out
+        return _voxels(rows, depth, plan, 0, len(plan.columns))
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         rows, depth = ctx.saved_tensors
-        grad_rows, grad_depth = torch.zeros_like(rows), torch.zeros_like(depth)
-        kernels.read_back(
-            (0, len(ctx.plan.cells), 0), _kernel_arrays(ctx.plan), rows.numpy(), depth.numpy(),
-            grads[0].contiguous().numpy(), grad_rows.numpy(), grad_depth.numpy(),
-        )  # fmt: skip
-        return grad_rows, grad_depth, None
+        given = torch.zeros_like(rows), torch.zeros_like(depth)
+        _add_gradients((rows, depth), ctx.plan, (0, len(ctx.plan.columns)), grads[0], given)
+        return *given, None
 
 
 class _CollapseOnCPU(torch.autograd.Function):
@@ -269,39 +265,61 @@ class _CollapseOnCPU(torch.autograd.Function):
         ctx.plan = plan
         batch, y_count, x_count = plan.map_shape
         out = rows.new_zeros(batch * y_count * x_count, len(weight))
-        for low in range(0, len(plan.columns), CHUNK):
-            voxels, _ = _chunk(rows, depth, plan, low)
-            out[plan.columns[low : low + CHUNK]] = voxels @ weight.T
+        for low, high in _chunks(plan):
+            voxels = _voxels(rows, depth, plan, low, high).view(high - low, -1)
+            out[plan.columns[low:high]] = voxels @ weight.T
         return out
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         rows, depth, weight = ctx.saved_tensors
         plan, grad = ctx.plan, grads[0]
-        grad_rows, grad_depth = torch.zeros_like(rows), torch.zeros_like(depth)
+        given = torch.zeros_like(rows), torch.zeros_like(depth)
         grad_weight = torch.zeros_like(weight)
-        arrays = _kernel_arrays(plan)
-        for low in range(0, len(plan.columns), CHUNK):
-            voxels, (first, last) = _chunk(rows, depth, plan, low)
-            piece = grad[plan.columns[low : low + CHUNK]]
+        for low, high in _chunks(plan):
+            voxels = _voxels(rows, depth, plan, low, high).view(high - low, -1)
+            piece = grad[plan.columns[low:high]]
             grad_weight.addmm_(piece.T, voxels)
             torch.mm(piece, weight, out=voxels)
-            kernels.read_back(
-                (first, last, low * plan.heights), arrays, rows.numpy(), depth.numpy(),
-                voxels.view(-1, rows.shape[1]).numpy(), grad_rows.numpy(), grad_depth.numpy(),
-            )  # fmt: skip
-        return grad_rows, grad_depth, grad_weight, None
+            _add_gradients((rows, depth), plan, (low, high), voxels, given)
+        return *given, grad_weight, None
 
 
-def _chunk(
-    rows: Tensor, depth: Tensor, plan: FrustumPlan, low: int
-) -> tuple[Tensor, tuple[int, int]]:
-    """(n, Z * C) voxels of columns from ``low`` on, and which voxels of the plan they are."""
-    count = min(CHUNK, len(plan.columns) - low)
-    first, last = int(plan.starts[low]), int(plan.starts[low + count])
-    voxels = rows.new_zeros(count * plan.heights, rows.shape[1])
-    kernels.read(
-        (first, last, low * plan.heights), _kernel_arrays(plan), rows.detach().numpy(),
-        depth.detach().numpy(), voxels.numpy(),
-    )  # fmt: skip
-    return voxels.view(count, -1), (first, last)
+def _chunks(plan: FrustumPlan) -> list[tuple[int, int]]:
+    """First column of each chunk and the one behind its last."""
+    count = len(plan.columns)
+    return [(low, min(low + CHUNK, count)) for low in range(0, count, CHUNK)]
+
+
+def _voxels(rows: Tensor, depth: Tensor, plan: FrustumPlan, low: int, high: int) -> Tensor:
+    """((high - low) * Z, C) voxels of columns; threads take columns of their own."""
+    out = rows.new_zeros((high - low) * plan.heights, rows.shape[1])
+    inputs = (rows.detach().numpy(), depth.detach().numpy())
+    arrays, first = _kernel_arrays(plan), low * plan.heights
+
+    def read(begin: int, end: int) -> None:
+        window = (int(plan.starts[low + begin]), int(plan.starts[low + end]), first)
+        kernels.read(window, arrays, *inputs, out.numpy())
+
+    in_parallel(read, high - low)
+    return out
+
+
+def _add_gradients(
+    inputs: tuple[Tensor, Tensor],
+    plan: FrustumPlan,
+    columns: tuple[int, int],
+    grad: Tensor,
+    given: tuple[Tensor, Tensor],
+) -> None:
+    """Add to the gradients of rows and depth; threads take pixels of their own."""
+    low, high = columns
+    window = (int(plan.starts[low]), int(plan.starts[high]), low * plan.heights)
+    rows, depth = (tensor.numpy() for tensor in inputs)
+    grad_rows, grad_depth = (tensor.numpy() for tensor in given)
+    arrays, source = _kernel_arrays(plan), grad.contiguous().view(-1, rows.shape[1]).numpy()
+
+    def add(first: int, last: int) -> None:
+        kernels.read_back(window, (first, last), arrays, rows, depth, source, grad_rows, grad_depth)
+
+    in_parallel(add, len(rows))

@@ -85,6 +85,29 @@ def test_collapsed_without_the_voxels(dtype, chunk, monkeypatch):
     torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_threads_change_nothing():
+    """Bit by bit, forward and backward; but for torch's products behind the voxels."""
+    _, plan = made(((0, 0.0), (0, 0.3)), samples=1)
+    features, logits = inputs()
+    weight = torch.randn(6, 5 * GRID[2], 1, 1, requires_grad=True)
+    before, found, products = torch.get_num_threads(), [], []
+    try:
+        for threads in (1, 2, 5):
+            torch.set_num_threads(threads)
+            voxels = read_frustum(features, logits.softmax(1)[:, :-1], plan)
+            mixed = read_and_collapse(features, logits.softmax(1)[:, :-1], weight, plan)
+            grads = torch.autograd.grad(voxels.square().sum(), [features, logits])
+            found.append((voxels, *grads))
+            collapsed = torch.autograd.grad(mixed.square().sum(), [features, logits, weight])
+            products.append(collapsed)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(products[1], products[0])
+    torch.testing.assert_close(products[2], products[0])
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+
+
 def test_several_cameras_of_one_sample_add_up():
     turns = ((0, 0.0), (0, 0.3), (1, -0.3))
     _, plan = made(turns)

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One camera alone, under CMKD, under MonoTAKD and its parts, as curves over steps."""
+
+from lidistill.evidence.table import CONFIG, ROW, Line, Table
+from lidistill.evidence.worlds import KITTI_MORE
+
+FILE = "configs/evidence/monotakd.py"
+ITERS = 300  # of a student at 1x
+TEACHER_ITERS = 800
+DOUBLINGS = (1, 2, 4)
+TEACHER, ASSISTANT, STUDENT = "teacher, LiDAR", "assistant, true depth", "one camera"
+WITH_LIDAR = {"test_dataloader.dataset.pipeline": f"{CONFIG}test_with_lidar"}
+PARTS = {  # which of the two feature terms are there
+    "response alone": (0.0, 0.0),
+    "response, intra-modal": (1.0, 0.0),
+    "response, residual": (0.0, 1.0),
+}
+
+
+def privileged(name: str, model: str) -> Line:
+    """A detector that sees the LiDAR, in its test too."""
+    return Line(name, FILE, {"model": f"{CONFIG}models.{model}", **WITH_LIDAR}, iters=TEACHER_ITERS)
+
+
+def taught(name: str, model: str, **more: float) -> Line:
+    """The student under a method, its weights changed."""
+    names = {"teacher": TEACHER} | ({"assistant": ASSISTANT} if model == "monotakd" else {})
+    changes: dict[str, str | float] = {"model": f"{CONFIG}models.{model}"}
+    changes |= {f"model.teachers.{k}.checkpoint": f"{ROW}{row}" for k, row in names.items()}
+    changes |= {f"model.weights.{term}": value for term, value in more.items()}
+    return Line(f"{STUDENT} + {name}", FILE, changes, STUDENT, curve=() if more else DOUBLINGS)
+
+
+def table() -> Table:
+    """Teacher and assistant, the student's curve and those of both methods, the terms apart."""
+    return Table(
+        method="monotakd",
+        world=KITTI_MORE,
+        metric="3D AP R40 moderate of cars at an overlap of 0.5, in percent",
+        score="detection",
+        iters=ITERS,
+        lines=[
+            privileged(TEACHER, "teacher"),
+            privileged(ASSISTANT, "assistant"),
+            Line(STUDENT, FILE, {"model": f"{CONFIG}models.student"}, curve=DOUBLINGS),
+            Line(
+                f"{STUDENT}, MonoTAKD's modules, no teacher",
+                FILE,
+                {"model": f"{CONFIG}models.branches"},
+                STUDENT,
+                note="control: the larger student",
+            ),
+            taught("CMKD", "cmkd"),
+            taught("MonoTAKD", "monotakd"),
+            *(
+                taught(name, "monotakd", intra=intra, cross=cross)
+                for name, (intra, cross) in PARTS.items()
+            ),
+        ],
+    )
