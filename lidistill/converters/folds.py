@@ -57,7 +57,8 @@ def make_folds(
         Sequence -> its folder.
 
     Raises:
-        DataError: There is no info file of SemanticKITTI below the root, or one has no images.
+        DataError: There is no info file of SemanticKITTI below the root, only one sequence, or two
+            frames of one name; or ``places`` names what is not there.
     """
     root = Path(root)
     labelled = joined(root, sorted(root.rglob(SEMANTIC)))
@@ -71,8 +72,22 @@ def make_folds(
     others = joined(root, _paired_files(root))
     known = {frame["token"] for frame in labelled} & {frame["token"] for frame in others}
     if known:
-        raise DataError(f"Two frames are called {min(known)}.", path=root, fix="leave one out.")
+        raise DataError(
+            f"Two frames are called {min(known)}: one of SemanticKITTI, one of another data set.",
+            path=root,
+            fix="move one of the two data sets out of the root, or rename its files and convert it "
+            "again.",
+        )
     sequences = list(dict.fromkeys(frame["scene_name"] for frame in labelled))
+    if len(sequences) < 2:
+        raise DataError(
+            f"Expected labelled scans of two sequences or more, got {', '.join(sequences)} alone: "
+            "nothing is left to train on.",
+            path=root,
+            fix="convert more sequences (splits.json of SemanticKITTI's root names them).",
+        )
+    _check_places(places or {}, sequences, others, root)
+    _warn_of_unknown_drives(others, sequences)
     folders = {}
     for sequence in sequences:
         patterns = (places or {}).get(sequence, ())
@@ -102,7 +117,16 @@ def joined(root: Path, files: Iterable[Path]) -> list[dict[str, Any]]:
             continue
         infos = load_infos(path)
         for frame in infos.frames:
-            frames.setdefault(frame_token(frame), moved(frame, infos, root))
+            new = moved(frame, infos, root)
+            old = frames.setdefault(frame_token(frame), new)
+            names = [one["lidar_points"]["lidar_path"] for one in (old, new)]
+            if names[0] != names[1]:
+                raise DataError(
+                    f"Two frames are called {frame_token(frame)}: {names[0]} and {names[1]}.",
+                    path=path,
+                    fix="frames of all data sets below the root need names of their own: move one "
+                    "of the two data sets out, or rename its files and convert it again.",
+                )
     return list(frames.values())
 
 
@@ -159,6 +183,44 @@ def _paired_files(root: Path) -> list[Path]:
         for path in sorted(root.rglob(name)):
             found.setdefault(path.parent, path)
     return list(found.values())
+
+
+def _check_places(
+    places: Mapping[str, Sequence[str]],
+    sequences: Sequence[str],
+    others: Sequence[Mapping[str, Any]],
+    root: Path,
+) -> None:
+    """A slip in ``places`` would leave frames of the judged place in the pretraining."""
+    for sequence, patterns in places.items():
+        if sequence not in sequences:
+            raise DataError(
+                f"Expected places of the sequences {', '.join(sequences)}, got {sequence!r}.",
+                path=root,
+                fix="correct the sequence of --place.",
+            )
+        for pattern in patterns:
+            if not any(fnmatch.fnmatch(frame["token"], pattern) for frame in others):
+                example = others[0]["token"] if others else "none: there is no other data set"
+                raise DataError(
+                    f"No frame fits the pattern {pattern!r} of place {sequence}; frames are called "
+                    f"as {example}.",
+                    path=root,
+                    fix="correct the pattern of --place, or leave it out.",
+                )
+
+
+def _warn_of_unknown_drives(others: Sequence[Mapping[str, Any]], sequences: Sequence[str]) -> None:
+    unknown = [frame["token"] for frame in others if not frame.get("raw_drive")]
+    if unknown:
+        LOGGER.warning(
+            "%d frames do not say which raw drive they are from (%s, ...): frames of the place of "
+            "%s may be among them. Put KITTI's devkit/mapping below their root and convert again, "
+            "or name them with --place",
+            len(unknown),
+            unknown[0],
+            " or ".join(sequences),
+        )
 
 
 def _same_place(frame: Mapping[str, Any], sequence: str, patterns: Sequence[str]) -> bool:

@@ -104,7 +104,8 @@ class PartStore:
 
     def load(self, name: str) -> Any:
         """Reads a part."""
-        return load_pickle(self.path(name), fix="run the same command again.")
+        fix = "delete this file, then run the same command again: it makes this part anew."
+        return load_pickle(self.path(name), fix=fix)
 
     def finish(self) -> None:
         """Removes the folder: everything is in the product now."""

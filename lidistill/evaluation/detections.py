@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lidistill.converters.info_paths import frame_token
+
 Found = tuple[str, NDArray, NDArray, NDArray]
 
 
@@ -64,5 +66,19 @@ def frame_of(frames: Mapping[str, Mapping[str, Any]], name: str, path: object) -
 
 
 def frames_by_file(frames: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """Entries of an info file by the name of their point file."""
-    return {PurePath(frame["lidar_points"]["lidar_path"]).name: frame for frame in frames}
+    """Entries of an info file by the name of their point file.
+
+    Raises:
+        ValueError: two frames have point files of one name: whose would a detection be?
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for frame in frames:
+        path = PurePath(frame["lidar_points"]["lidar_path"])
+        other = found.setdefault(path.name, frame)
+        if other is not frame:
+            raise ValueError(
+                f"frames {frame_token(other)} and {frame_token(frame)} both have a point file "
+                f"{path.name}; detections are known by it: give the files different names, or "
+                "evaluate one drive at a time"
+            )
+    return found

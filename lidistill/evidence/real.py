@@ -72,9 +72,11 @@ class RealFolds(World):
         with exclusive(home / FOLDER, "makes folds"):
             if not all((home / FOLDER / name / "val.pkl").is_file() for name in self.sequences):
                 convert_semantic_kitti(home / "semantic_kitti", skip_incomplete=True)
+                places = {}
                 if (home / "kitti_drives" / "training").is_dir():
                     convert_kitti(home / "kitti_drives")
-                make_folds(home, SAME_PLACE)
+                    places = SAME_PLACE
+                make_folds(home, places)
             files = [home / WRITTEN / f"{split}.pkl" for split in ("pretrain", "val")]
             make_superpixels(files, home, home / SUPERPIXELS, sigma=SIGMA, jobs=1)
         return home

@@ -17,7 +17,7 @@ from lidistill.io.images import (
 )
 from lidistill.io.locks import exclusive
 from lidistill.io.manifest import manifest_path, read_manifest, write_manifest
-from lidistill.io.names import inside, plain_name
+from lidistill.io.names import inside, ordered_files, plain_name
 from lidistill.io.plain_pickle import dump_pickle, load_pickle
 from lidistill.io.points import NonFinite, finite_points, finite_rows, point_count, read_points
 from lidistill.io.records import fields
@@ -42,6 +42,7 @@ __all__ = [
     "inside",
     "load_pickle",
     "manifest_path",
+    "ordered_files",
     "parallel",
     "plain_name",
     "point_count",

@@ -11,6 +11,7 @@ from lidistill.io.errors import DataError, PathLike
 MAX_NAME = 200
 """Longest token used as a file name, in bytes: leaves room for a suffix below the usual 255."""
 
+_DIGITS = re.compile(r"(\d+)", re.ASCII)
 _FIX = "this file would leave its folder: do not use it unless you know who made it; mend the name."
 
 
@@ -69,6 +70,35 @@ def plain_name(text: object, what: str) -> str:
             fix=_FIX,
         )
     return text
+
+
+def ordered_files(folder: PathLike, suffix: str) -> list[Path]:
+    """Files of a folder in the order of their frames: numbers in names count as numbers.
+
+    So ``2.bin`` comes before ``10.bin``. Hidden files (``._000000.bin`` of macOS) are left out; of
+    a folder that is not there, there are none.
+
+    Args:
+        folder: Where they lie.
+        suffix: That they have, e.g. ``".bin"``.
+
+    Raises:
+        DataError: Two names are one number (``7.bin`` and ``007.bin``): which comes first?
+    """
+    found: dict[tuple[str | int, ...], Path] = {}
+    for path in sorted(Path(folder).glob(f"*{suffix}")):
+        if path.name.startswith("."):
+            continue
+        parts = enumerate(_DIGITS.split(path.name.removesuffix(suffix)))
+        key = tuple(int(text) if place % 2 else text for place, text in parts)
+        other = found.setdefault(key, path)
+        if other != path:
+            raise DataError(
+                f"Expected one file a frame, got {other.name} and {path.name}.",
+                path=folder,
+                fix="take one of the two out, or name them differently.",
+            )
+    return [found[key] for key in sorted(found)]
 
 
 def _short(value: object) -> str:

@@ -227,7 +227,8 @@ class _PlainUnpickler(pickle.Unpickler):
             "data; loading it could run any code.",
             path=self.path,
             fix="delete it unless you know where it is from, and make it again with the command "
-            "that wrote it (info files: lidistill create_data).",
+            "that wrote it (info files: lidistill create_data); a script of your own writes "
+            "dictionaries, lists, texts, numbers and numpy's arrays, no objects.",
         )
 
 

@@ -65,3 +65,35 @@ def test_places_by_pattern_through_the_verb(root: Path) -> None:
 def test_without_semantickitti(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="create_data semantickitti"):
         make_folds(tmp_path)
+
+
+def test_a_slip_in_a_place_is_refused(root: Path) -> None:
+    """It would leave the judged place in the pretraining."""
+    with pytest.raises(DataError, match=r"sequences 00, 08, got '8'"):
+        make_folds(root, {"8": ["*_drive_0001_*"]})
+    with pytest.raises(DataError, match=r"No frame fits the pattern '\*drive_9999\*'"):
+        make_folds(root, {"08": ["*drive_9999*"]})
+
+
+def test_one_sequence_leaves_nothing_to_train_on(converted_world: Path, tmp_path: Path) -> None:
+    made = semantic_root(converted_world / "kitti", tmp_path / "all/semantic", ("08",))
+    (made / "splits.json").write_text('{"val": ["08"]}')
+    convert_semantic_kitti(made)
+    with pytest.raises(DataError, match="08 alone"):
+        make_folds(tmp_path / "all")
+
+
+def test_frames_that_are_called_alike(root: Path, converted_world: Path) -> None:
+    convert_kitti_raw(raw_root(converted_world / "kitti", root / "again"))
+    with pytest.raises(DataError, match=r"Two frames are called .*: .*again/.* and .*raw/"):
+        make_folds(root)
+
+
+def test_frames_of_unknown_drives_are_said(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = root / "raw/kittiraw_infos_train.pkl"
+    infos = load_infos(path)
+    for frame in infos.frames:
+        del frame["raw_drive"]
+    write_infos(path, infos.metainfo, infos.frames, {}, "")
+    make_folds(root)
+    assert f"{len(infos.frames)} frames do not say which raw drive" in caplog.text

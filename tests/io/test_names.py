@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lidistill.io import DataError, inside, plain_name
+from lidistill.io import DataError, inside, ordered_files, plain_name
 
 ROOT = Path("/data/root")
 
@@ -59,3 +59,24 @@ def test_whatever_passes_lies_below(name: str) -> None:
         pass
     else:
         assert path.parent == ROOT
+
+
+@given(st.lists(st.integers(0, 10**9), min_size=1, max_size=9, unique=True), st.booleans())
+def test_files_in_the_order_of_their_numbers(
+    tmp_path_factory: pytest.TempPathFactory, numbers: list[int], padded: bool
+) -> None:
+    folder = tmp_path_factory.mktemp("frames")
+    for number in numbers:
+        (folder / f"a_{number:{'012d' if padded else 'd'}}.bin").touch()
+    (folder / "._a_1.bin").touch()
+    (folder / "a_1.txt").touch()
+    found = [int(path.stem[2:]) for path in ordered_files(folder, ".bin")]
+    assert found == sorted(numbers)
+
+
+def test_two_files_of_one_number(tmp_path: Path) -> None:
+    assert ordered_files(tmp_path / "none", ".bin") == []
+    for name in ("7.bin", "007.bin"):
+        (tmp_path / name).touch()
+    with pytest.raises(DataError, match=r"one file a frame, got 007.bin and 7.bin"):
+        ordered_files(tmp_path, ".bin")

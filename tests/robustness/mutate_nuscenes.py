@@ -131,7 +131,7 @@ OWN = (
         lambda root: read_rig(root / "calibration.json"),
         ANY | JSON,
         why(RAW, "flipped bits") | why(OPTIONAL, "missing key", "entry twice", "wrong type"),
-        {r"cameras[.][*]": "cameras have any names and number", "again": "so"},
+        {r"cameras[.][*]": "cameras have any names and number", r"[.][*]$": "more may be said"},
     ),
     Format(
         "own.poses",

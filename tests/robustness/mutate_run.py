@@ -41,10 +41,11 @@ from tests.robustness.mutate_kitti import KITTI, SEMANTIC_KITTI
 from tests.robustness.mutate_nuscenes import NUSCENES, OWN
 from tests.robustness.mutate_products import PRODUCTS
 from tests.robustness.mutate_records import RECORDS
+from tests.robustness.mutate_scores import SCORED
+from tests.robustness.mutate_tracks import TRACKS
 
-FORMATS = {
-    form.name: form for form in (*KITTI, *SEMANTIC_KITTI, *NUSCENES, *OWN, *PRODUCTS, *RECORDS)
-}
+_INPUTS = (*KITTI, *SEMANTIC_KITTI, *NUSCENES, *OWN, *TRACKS, *SCORED)
+FORMATS = {form.name: form for form in (*_INPUTS, *PRODUCTS, *RECORDS)}
 
 PATIENCE_S = 20.0
 SPARE_BYTES = 6 << 30  # what one reading may take beyond what the process has

@@ -105,15 +105,24 @@ def raw_camera(day: Path, token: str) -> SequenceCamera:
     fault = intrinsics_fault(projection) or rotation_fault(rectification)
     if fault:
         raise DataError(f"P_rect_02 or R_rect_00: {fault}.", path=cameras, token=token, fix=AGAIN)
-    found = _entries(lidar, token)
-    turn = _matrix(found, "R", (3, 3), lidar, token)
-    shift = _matrix(found, "T", (3,), lidar, token)
-    camera_from_lidar = make_transform(turn, shift)
-    fault = transform_fault(camera_from_lidar)
-    if fault:
-        raise DataError(f"R or T: {fault}.", path=lidar, token=token, fix=AGAIN)
     rectified = make_transform(rectification, np.zeros(3))
-    return SequenceCamera(projection, compose(rectified, camera_from_lidar))
+    return SequenceCamera(projection, compose(rectified, raw_transform(lidar, token)))
+
+
+def raw_transform(path: Path, token: str) -> NDArray[np.float64]:
+    """(4, 4) of a raw calibration with lines ``R:`` and ``T:``: ``calib_velo_to_cam.txt`` and such.
+
+    Raises:
+        DataError: The file or a line is missing, or is no rigid motion.
+    """
+    found = _entries(path, token)
+    shift = _matrix(found, "T", (3,), path, token)
+    transform = np.eye(4)
+    transform[:3, :3], transform[:3, 3] = _matrix(found, "R", (3, 3), path, token), shift
+    fault = transform_fault(transform)
+    if fault:
+        raise DataError(f"R or T: {fault}.", path=path, token=token, fix=AGAIN)
+    return transform
 
 
 def image_files(folder: Path) -> dict[str, Path]:
@@ -139,8 +148,14 @@ def image_files(folder: Path) -> dict[str, Path]:
 def _entries(path: Path, token: str) -> dict[str, str]:
     if not path.is_file():
         raise missing("Calibration", path, token)
-    lines = [line.partition(":") for line in read_text(path, token).splitlines() if ":" in line]
-    return {name.strip(): rest for name, _, rest in lines}
+    found: dict[str, str] = {}
+    for line in read_text(path, token).splitlines():
+        name, colon, rest = line.partition(":")
+        if colon and found.setdefault(name.strip(), rest) != rest:
+            raise DataError(
+                f"{name.strip()}: it is there twice.", path=path, token=token, fix=AGAIN
+            )
+    return found
 
 
 def _matrix(

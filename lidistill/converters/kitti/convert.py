@@ -154,7 +154,8 @@ def convert_kitti(  # noqa: PLR0913 -- one a flag of the command
         raise DataError(
             "Every frame lacks files.",
             path=root,
-            fix="put the files of the frames in ImageSets/ there, or correct --root.",
+            fix="put the files of the frames in ImageSets/ there, correct --root, or name the "
+            "folder of the points with --points.",
         )
     if not skip_incomplete:
         remember(target / WORK_FOLDER, asked, written)
@@ -269,9 +270,9 @@ def _convert_shard(
         read = place % READ_EVERY == 0
         try:
             info, contents = frame_info(frame, options[_part(name)], origin, number, read)
-        except MissingFileError:
+        except MissingFileError as error:
             if not skip_incomplete:
-                raise
+                raise error.or_skip() from error
             continue
         part.append({"frame": frame, "info": info, "contents": contents.to_dict()})
     dump_pickle(folder / f"{name}.pkl", part)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from lidistill.geometry.plausible import (
     MAX_BOX_METRES,
     MAX_METRES,
+    MAX_PIXELS,
     finite_fault,
     intrinsics_fault,
     rotation_fault,
@@ -45,11 +46,15 @@ _TURN = 2 * np.pi + 0.01
 class MissingFileError(DataError):
     """A file that a frame needs is not there."""
 
+    def or_skip(self) -> MissingFileError:
+        """Of a converter that can leave such frames out."""
+        fix = f"{self.fix}; or leave frames without all their files out with --skip-incomplete."
+        return MissingFileError(self.what, path=self.path, token=self.token, fix=fix)
+
 
 def missing(what: str, path: Path, token: str | None, first: str | None = None) -> MissingFileError:
     """Returns the error for a file that is not there; `first` is what to do before all else."""
-    fix = first or "put it there (of KITTI: extract the archive that holds it), or correct --root"
-    fix += "; or leave frames without all their files out with --skip-incomplete."
+    fix = first or "put it there (of KITTI: extract the archive that holds it), or correct the root"
     return MissingFileError(f"{what} not found.", path=path, token=token, fix=fix)
 
 
@@ -169,7 +174,7 @@ def _matrix_fault(name: str, values: NDArray[np.float64]) -> str | None:
 
 
 def read_labels(path: Path, token: str, unknown_boxes: bool = False) -> Labels:
-    """Reads ``label_2/<frame>.txt``: 15 fields a line, 16 with a score.
+    """Reads ``label_2/<frame>.txt``: 15 fields a line, or 16 with a score.
 
     Args:
         path: The file.
@@ -182,8 +187,17 @@ def read_labels(path: Path, token: str, unknown_boxes: bool = False) -> Labels:
     """
     names: list[str] = []
     rows: list[list[float]] = []
+    width = 0
     for number, line in text_lines(path, token):
         fields = line.split()
+        width = width or len(fields)
+        if len(fields) != width and len(fields) in (15, 16):
+            raise DataError(
+                f"Line {number}: expected {width} fields as in the first line, got {len(fields)}.",
+                path=path,
+                token=token,
+                fix="give every line a score (a 16th field), or none of them; " + MEND_LABEL,
+            )
         if len(fields) not in (15, 16) or _is_two_words(fields):
             raise DataError(
                 f"Line {number}: expected 15 fields (16 with a score), got {len(fields)}"
@@ -196,7 +210,7 @@ def read_labels(path: Path, token: str, unknown_boxes: bool = False) -> Labels:
         values = numbers(fields[1:], LABEL_FIELDS, path, token, number, MEND_LABEL)
         values = values if len(values) == 15 else [*values, 0.0]
         placed = not (unknown_boxes and tuple(values[7:13]) == UNKNOWN_BOX)
-        fault = _label_fault(fields[0], values, placed)
+        fault = label_fault(fields[0], values, placed)
         if fault:
             raise DataError(f"Line {number}, {fault}.", path=path, token=token, fix=MEND_LABEL)
         names.append(fields[0])
@@ -223,12 +237,15 @@ def _is_two_words(fields: Sequence[str]) -> bool:
     return len(fields) > 1 and fields[1][:1].isalpha() and fields[1].lower() not in ("nan", "inf")
 
 
-def _label_fault(name: str, values: Sequence[float], placed: bool = True) -> str | None:
+def label_fault(name: str, values: Sequence[float], placed: bool = True) -> str | None:
     """What cannot be meant in one line, ``field: why``; a DontCare has a rectangle only.
 
-    ``placed``: whether there is a box in space to look at.
+    Args:
+        name: class.
+        values: of :data:`LABEL_FIELDS`, the score may be left out.
+        placed: whether there is a box in space to look at.
     """
-    for field, value in zip(LABEL_FIELDS, values, strict=True):
+    for field, value in zip(LABEL_FIELDS, values, strict=False):
         fault = finite_fault(value)
         if fault:
             return f"{field}: {fault}"
@@ -257,6 +274,10 @@ def _label_fault(name: str, values: Sequence[float], placed: bool = True) -> str
             for field, place in zip(LABEL_FIELDS[10:13], values[10:13], strict=True)
         ]
         checks.append((("rotation_y", values[13]), abs(values[13]) <= _TURN, "radians"))
+    checks += [
+        ((field, value), abs(value) <= MAX_PIXELS, f"a number within {MAX_PIXELS:g}")
+        for field, value in zip(LABEL_FIELDS, values, strict=False)
+    ]
     for (field, value), fine, wanted in checks:
         if not fine:
             return f"{field}: expected {wanted}, got {value:g}"

@@ -21,6 +21,7 @@ from lidistill.io import (
     DataError,
     dump_pickle,
     finite_points,
+    ordered_files,
     parallel,
     plain_name,
     point_count,
@@ -167,7 +168,8 @@ def shared_drives(root: Path, frames: Path) -> list[str]:
         raise DataError(
             "Expected the object benchmark's mapping of frames to drives, found none.",
             path=root / "devkit" / "mapping" / "train_mapping.txt",
-            fix="put devkit_object.zip's mapping/train_mapping.txt and train_rand.txt there.",
+            fix="put devkit_object.zip's mapping/train_mapping.txt and train_rand.txt there; of "
+            "drives of your own, leave --clear-of out and name the drives in splits.json.",
         )
     names = read_frame_list(frames)
     unknown = [name for name in names if not name.isdecimal() or int(name) not in origins]
@@ -223,7 +225,7 @@ def find_drives(root: Path) -> dict[str, list[Drive]]:
 
 def _convert_drive(drive: Drive, folder: Path, columns: int) -> None:
     """Runs in a worker process: one drive to one part."""
-    scans = {path.stem: path for path in sorted((drive.folder / SCANS).glob("*.bin"))}
+    scans = {path.stem: path for path in ordered_files(drive.folder / SCANS, ".bin")}
     images = image_files(drive.folder / IMAGES)
     both = [name for name in scans if name in images]
     if not both:
@@ -231,7 +233,8 @@ def _convert_drive(drive: Drive, folder: Path, columns: int) -> None:
             f"Expected frames with a scan and an image, got {len(scans)} scans and {len(images)} "
             "images without one name in common.",
             path=drive.folder,
-            fix="extract the drive's synced+rectified archive again.",
+            fix="give a scan and its image one name (0000000000.bin, 0000000000.png); of KITTI: "
+            "extract the drive's synced+rectified archive again.",
         )
     lone = len(scans) + len(images) - 2 * len(both)
     if lone:

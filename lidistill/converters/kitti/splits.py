@@ -88,11 +88,15 @@ def _chosen(split: str | Path, origins: Mapping[int, Origin]) -> dict[str, list[
         named: dict[str, Sequence[str]] = dict(DRIVES)
     else:
         named = read_json(Path(split))
-        if not isinstance(named, dict) or not all(
-            name in SPLITS
-            and isinstance(content, list)
-            and all(isinstance(entry, str) and entry for entry in content)
-            for name, content in named.items()
+        if (
+            not isinstance(named, dict)
+            or not any(named.values())
+            or not all(
+                name in SPLITS
+                and isinstance(content, list)
+                and all(isinstance(entry, str) and entry for entry in content)
+                for name, content in named.items()
+            )
         ):
             raise DataError(
                 f"Expected splits among {', '.join(SPLITS)} with names of frames or drives.",

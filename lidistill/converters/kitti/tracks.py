@@ -79,7 +79,7 @@ def find_origins(root: Path) -> dict[int, Origin]:
             raise DataError(
                 f"Expected lines 'date drive frame' and an order of them: {error}.",
                 path=rows_file,
-                fix=AGAIN,
+                fix=f"{AGAIN} Without this folder it is not known which drive a frame is from.",
             ) from error
         tracks = _tracks(root, list(dict.fromkeys(row[1] for row in rows)))
         return {

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lidistill.geometry.plausible import rotation_fault
 from lidistill.io import DataError, atomic_write
 
 MIRRORED, FROM_SWEEP, STANDING, REFINED = 1, 2, 4, 8
@@ -23,6 +24,26 @@ MILLIMETRE = 1e-3
 CELL = 0.3  # metres, in which surfaces are counted
 MAX_METRES = 32.767  # of a coordinate in the object's frame
 POINT_ARRAYS = ("xyz", "intensity", "ring", "source", "flags")
+MAX_INTENSITY = 1e6
+MAX_COUNT = 1e9
+FAR_METRES = 1e4  # no box stands so far from a sensor
+TURN_TOLERANCE = 1e-2  # of products of rotations
+_KINDS = {
+    "xyz": "int16",
+    "intensity": "uint8",
+    "ring": "uint8",
+    "source": "uint16",
+    "flags": "uint8",
+    "standing": "b",
+    "frame_key": "b",
+    **dict.fromkeys(("tokens", "names", "frame_tokens", "report"), "U"),
+    **dict.fromkeys(("offsets", "views", "box_frame", "box_instance"), "i/u"),
+    **dict.fromkeys(("sizes", "box_sizes", "sensor_from_box", "sensor_from_object"), "f"),
+    **dict.fromkeys(("frame_seconds", "view_points", "view_cells"), "f"),
+    **dict.fromkeys(("intensity_max", "ground_margin"), "f"),
+}
+"""Type of each array: numpy's name, or the letters of its kind."""
+_FINITE = ("sensor_from_object", "sizes", "box_sizes", "view_points", "view_cells")
 AGAIN = "make the bank again: delete this file and run lidistill object_bank with the same words."
 
 
@@ -144,9 +165,27 @@ def frame_tokens(path: Path) -> list[str]:
     Raises:
         DataError: the file is no bank of a scene.
     """
+    return [str(token) for token in _one_array(path, "frame_tokens")]
+
+
+def tracks_digest(path: Path) -> str | None:
+    """What the tracks of a scene were, without reading the rest; None in banks of before 2026-12.
+
+    Raises:
+        DataError: the file is no bank of a scene.
+    """
+    report = str(_one_array(path, "report")[0])
+    try:
+        found: str | None = json.loads(report).get("tracks")
+    except (ValueError, AttributeError) as error:
+        raise DataError("The report of this scene does not read.", path=path, fix=AGAIN) from error
+    return found
+
+
+def _one_array(path: Path, name: str) -> NDArray:
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return [str(token) for token in archive["frame_tokens"]]
+            return np.asarray(archive[name])
     except Exception as error:  # a damaged archive raises nearly anything
         raise DataError(
             f"Expected the bank of a scene, but it does not read as one: {error}.",
@@ -189,8 +228,10 @@ def _fault(bank: SceneBank) -> str | None:
     offsets = bank.offsets
     if offsets[0] != 0 or offsets[-1] != points or (np.diff(offsets) < 0).any():
         return "the offsets are no rising rows of its points"
-    if bank.xyz.dtype != np.int16 or bank.intensity.dtype != np.uint8:
-        return f"points are {bank.xyz.dtype} and {bank.intensity.dtype}"
+    for name, kind in _KINDS.items():
+        dtype = getattr(bank, name).dtype
+        if dtype.name != kind and dtype.kind not in kind.split("/"):
+            return f"{name} is {dtype}, expected {kind}"
     inside = (
         _below(bank.box_instance, instances)
         and _below(bank.box_frame, frames)
@@ -199,9 +240,41 @@ def _fault(bank: SceneBank) -> str | None:
     )
     if not inside:
         return "it names frames or instances that it does not have"
-    if not (np.isfinite(bank.sensor_from_object).all() and np.isfinite(bank.sensor_from_box).all()):
-        return "a box stands nowhere (NaN or infinity)"
-    return None
+    return _implausible(bank)
+
+
+def _implausible(bank: SceneBank) -> str | None:
+    """Values that none of ours has."""
+    if not all(np.isfinite(getattr(bank, name)).all() for name in ("sensor_from_box", *_FINITE)):
+        return "a box stands nowhere, or has no size (NaN or infinity)"
+    for name in ("sizes", "box_sizes", "sensor_from_box", "sensor_from_object"):
+        if np.abs(getattr(bank, name)).max(initial=0.0) > FAR_METRES:
+            return f"{name} goes to {np.abs(getattr(bank, name)).max():g} m"
+    for name in ("sensor_from_box", "sensor_from_object"):
+        turns = getattr(bank, name)[:, :3, :3]
+        off = np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).reshape(-1, 9).max(1, initial=0)
+        if (off > TURN_TOLERANCE).any():
+            return f"{name}: {rotation_fault(turns[off.argmax()])}"
+    if not (0 < bank.intensity_max[0] <= MAX_INTENSITY and 0 <= bank.ground_margin[0] < MAX_METRES):
+        return f"its intensity goes to {bank.intensity_max[0]:g}, ground {bank.ground_margin[0]:g}"
+    counts = np.concatenate([bank.views, bank.view_points, bank.view_cells])
+    if counts.size and not 0 <= counts.min() <= counts.max() <= MAX_COUNT:
+        return f"it counts from {counts.min():g} to {counts.max():g} of views, points and cells"
+    if not isinstance(json.loads(str(bank.report[0])), dict):
+        return "its report is none"
+    return _disorder(bank)
+
+
+def _disorder(bank: SceneBank) -> str | None:
+    """What is not in the order of time."""
+    if not (np.isfinite(bank.frame_seconds).all() and (np.diff(bank.frame_seconds) > 0).all()):
+        return "its frames do not follow one another in time"
+    if bank.views.max(initial=0) > len(bank.frame_tokens):
+        return "an object is seen in more frames than there are"
+    later = np.diff(bank.source.astype(np.int64)) >= 0
+    inner = bank.offsets[(bank.offsets > 0) & (bank.offsets < len(bank.xyz))]
+    later[inner - 1] = True  # another instance begins
+    return None if later.all() else "points of an instance are not in the order of their frames"
 
 
 def _below(values: NDArray, limit: int) -> bool:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -11,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import io
-from lidistill.converters.object_bank.bank import SceneBank, frame_tokens, read_bank, write_bank
+from lidistill.converters.object_bank.bank import (
+    SceneBank,
+    frame_tokens,
+    read_bank,
+    tracks_digest,
+    write_bank,
+)
 from lidistill.converters.object_bank.finish import make_bank
 from lidistill.converters.object_bank.options import BankOptions
 from lidistill.converters.object_bank.tracks import SceneTracks, TrackSource
 from lidistill.progress import track
 
+LOGGER = logging.getLogger("lidistill.object_bank")
 TOOL = "lidistill object_bank"
 BATCH = 8  # scenes of tracks in memory for each job
 MEASURED = 2  # scenes that a dry run makes to measure
@@ -66,7 +74,7 @@ def build_bank(
     jobs: int | None = 1,
     engine: str = "loky",
 ) -> dict[str, Any]:
-    """Make the bank of every scene that is not there yet.
+    """Make the bank of every scene that is not there yet, or whose tracks have changed since.
 
     Scenes of several sources with the same settings may share a bank.
 
@@ -89,7 +97,7 @@ def build_bank(
     folder.mkdir(parents=True, exist_ok=True)
     with io.exclusive(folder, "makes this bank"):
         wanted = source.scenes()
-        missing = [name for name in wanted if not scene_path(folder, name).is_file()]
+        missing = [name for name in wanted if not _is_done(source, folder, name)]
         if missing:
             io.write_manifest(folder, TOOL, parameters, 0, _source_text(source))
         work = functools.partial(_make, folder=folder, options=options)
@@ -100,6 +108,17 @@ def build_bank(
         count = len(scene_names(folder))
         io.write_manifest(folder, TOOL, parameters, count, _source_text(source), {"report": report})
     return report
+
+
+def _is_done(source: TrackSource, folder: Path, name: str) -> bool:
+    """Whether a scene is there, made from the tracks, poses and clouds that the source has now."""
+    path = scene_path(folder, name)
+    if not path.is_file():
+        return False
+    same = tracks_digest(path) in (None, source.read(name).digest())
+    if not same:
+        LOGGER.warning("%s: made again, for its tracks, poses or clouds have changed", name)
+    return same
 
 
 def _in_batches(
@@ -212,7 +231,8 @@ class BankReader:
 
     def __init__(self, folder: str | Path, keep: int = 4) -> None:
         self.folder = Path(folder)
-        fix = f"make it with: {TOOL} nuscenes --root DATA_ROOT --out {self.folder}"
+        fix = f"make it: {TOOL} SOURCE --root DATA_ROOT --out {self.folder} ({TOOL} --help lists "
+        fix += "the sources)."
         manifest = io.read_manifest(self.folder, fix) if self.folder.is_dir() else None
         if manifest is None:
             raise io.DataError("No bank there.", path=self.folder, fix=fix)
@@ -225,7 +245,7 @@ class BankReader:
         self.parameters: dict[str, Any] = manifest["parameters"]
         self.scenes = scene_names(self.folder)
         self.scene = functools.lru_cache(maxsize=keep)(self._read)
-        self._places: dict[str, tuple[str, int]] | None = None
+        self._places: dict[str, list[tuple[str, int]]] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Worker processes read for themselves."""
@@ -237,15 +257,43 @@ class BankReader:
     def _read(self, name: str) -> SceneBank:
         return read_bank(scene_path(self.folder, name))
 
-    def find(self, *tokens: str) -> tuple[str, int] | None:
+    def stamps(self) -> dict[str, list[int]]:
+        """Scene -> size and time of its file: whether a bank is still the same."""
+        found = {name: scene_path(self.folder, name).stat() for name in self.scenes}
+        return {name: [stat.st_size, stat.st_mtime_ns] for name, stat in found.items()}
+
+    def find(self, *tokens: str, scene: str = "") -> tuple[str, int] | None:
         """Scene and frame of the first token that the bank knows; None where it knows none.
 
         The first call looks through the tokens of all scenes.
+
+        Args:
+            tokens: of the frame.
+            scene: it is from, where that is known: of frames that are called alike (KITTI's drives
+                all have a 000000) the one of this scene is meant.
+
+        Raises:
+            DataError: several scenes have a frame of that name, and none of them is ``scene``.
         """
         if self._places is None:
-            places: dict[str, tuple[str, int]] = {}
+            places: dict[str, list[tuple[str, int]]] = {}
             for name in self.scenes:
                 for frame, token in enumerate(frame_tokens(scene_path(self.folder, name))):
-                    places[token] = (name, frame)
+                    places.setdefault(token, []).append((name, frame))
             self._places = places
-        return next((self._places[token] for token in tokens if token in self._places), None)
+        for token in tokens:
+            found = self._places.get(token, [])
+            if scene in self.scenes:
+                found = [place for place in found if place[0] == scene]
+            if len(found) > 1:
+                raise io.DataError(
+                    f"{len(found)} scenes of this bank have a frame {token}: "
+                    f"{', '.join(name for name, _ in found[:5])}.",
+                    path=self.folder,
+                    token=token,
+                    fix="make one bank a drive; or give the frames of the info file a scene_name, "
+                    "the scene's name in the bank.",
+                )
+            if found:
+                return found[0]
+        return None

@@ -291,9 +291,9 @@ def source_of(args: argparse.Namespace) -> TrackSource:
 
 
 def _nuscenes(args: argparse.Namespace) -> TrackSource:
+    from lidistill.converters.nuscenes.results import TRACKED, read_boxes
     from lidistill.converters.nuscenes.tables import find_versions
     from lidistill.converters.object_bank.sources.nuscenes import NuScenesSource
-    from lidistill.io import read_json
 
     versions = find_versions(args.root)
     version = args.version or (versions[0] if len(versions) == 1 else None)
@@ -303,7 +303,7 @@ def _nuscenes(args: argparse.Namespace) -> TrackSource:
             path=args.root,
             fix="name one with --version, or pass the folder that holds samples/ with --root.",
         )
-    boxes = None if args.tracks is None else read_json(args.tracks)["results"]
+    boxes = None if args.tracks is None else read_boxes(args.tracks, TRACKED)
     return NuScenesSource(args.root, version, args.lidar, args.columns, args.scenes, boxes)
 
 

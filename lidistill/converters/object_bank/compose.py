@@ -16,11 +16,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.converters.object_bank.bank import MILLIMETRE, MIRRORED, SceneBank
+from lidistill.converters.object_bank.bank import MILLIMETRE, MIRRORED, REFINED, SceneBank
 from lidistill.converters.object_bank.tracks import inverses
+from lidistill.geometry.frames import apply_transform
+from lidistill.io import DataError
 from lidistill.ops.boxes.object_points import membership, paste_objects, points_by_box
 
 WINDOWS = ("all", "past")
+LOOKED_AT = 16  # points of a frame's own view that must be in its cloud
+MOVED = 0.005  # metres: the bank rounds to millimetres
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,10 @@ def compose(
         frame: its index there.
         options: what is put in.
         ring_column: where the ring goes; further columns of pasted points are 0.
+
+    Raises:
+        DataError: the cloud is not the one that the bank was made from: of the points that the bank
+            has from this frame, none is there.
     """
     options = options or ComposeOptions()
     boxes = bank.boxes_of(frame)
@@ -131,6 +139,7 @@ def compose(
         np.where(sizes > 0, sizes / 2, -1.0),
         float(bank.ground_margin[0]),
     )
+    _check_own_view(points[found.rows, :3], bank, frame, boxes.start + np.flatnonzero(used))
     removed = membership(found, len(points))
     kept, total = len(points) - np.count_nonzero(removed), int(counts.sum())
     cloud = np.empty((kept + total, points.shape[1]), dtype=np.float32)
@@ -146,6 +155,41 @@ def compose(
     seen = (made.flags & MIRRORED) == 0
     cloud = np.concatenate([cloud[:kept], cloud[kept:][seen]])
     return replace(made, cloud=cloud, seen=seen)
+
+
+def _check_own_view(
+    inside: NDArray[np.float32], bank: SceneBank, frame: int, boxes: NDArray[np.int64]
+) -> None:
+    """A cloud of another frame or drive would be completed with objects that never stood there.
+
+    Args:
+        inside: (K, 3) the cloud's points in the boxes.
+        bank: of the scene.
+        frame: its index there.
+        boxes: rows of the frame's boxes.
+    """
+    own = []
+    for row in boxes.tolist():
+        first, last = bank.offsets[bank.box_instance[row] :][:2]
+        source = bank.source[first:last]
+        rows = first + np.arange(*np.searchsorted(source, [frame, frame + 1]))
+        rows = rows[bank.flags[rows] & (MIRRORED | REFINED) == 0]
+        chosen = rows[:: max(1, len(rows) // LOOKED_AT)][:LOOKED_AT]
+        own.append(apply_transform(bank.sensor_from_object[row], bank.xyz[chosen] * MILLIMETRE))
+    known = np.concatenate([np.zeros((0, 3)), *own])
+    known = known[:: max(1, len(known) // LOOKED_AT)]
+    if len(known) < LOOKED_AT:  # few points tell nothing
+        return
+    gap = np.abs(known[:, None] - inside[None]).max(axis=2).min(axis=1, initial=np.inf)
+    if (gap > MOVED).all():
+        raise DataError(
+            f"Expected the cloud that the bank has as {bank.frame_tokens[frame]}: of "
+            f"{len(known)} points that it holds from this frame, none is in the cloud.",
+            token=str(bank.frame_tokens[frame]),
+            fix="make the bank of this data set's own scenes: frames are known by their names, and "
+            "those of several drives may be called alike; complete frames before augmentations, "
+            "which move points.",
+        )
 
 
 def _window(

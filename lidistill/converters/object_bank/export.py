@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,15 @@ from lidistill.converters.info_paths import InfoPaths, frame_token
 from lidistill.converters.infos import InfoFile, load_infos, write_infos
 from lidistill.converters.object_bank.build import BankReader
 from lidistill.converters.object_bank.compose import ComposeOptions, compose
+from lidistill.converters.object_bank.tracks import inverses, upright_boxes
+from lidistill.geometry.boxes import kitti_to_lidar_boxes
+from lidistill.geometry.frames import invert
+from lidistill.io import manifest_path
 from lidistill.ops.boxes.object_points import points_by_box
 from lidistill.progress import track
 
 FOLDER = "LIDAR_COMPLETE"
+TOOL = "lidistill object_bank export"
 
 
 def export_frames(
@@ -31,8 +37,8 @@ def export_frames(
 ) -> Path:
     """Write every frame of an info file, complete where the bank knows it, and a new info file.
 
-    Files that are there stay, so a killed run continues. A frame that the bank does not know is
-    written as it is: a trainer needs no fall-back.
+    Files that are there stay, so a killed run continues; with another bank or another window it is
+    refused. A frame that the bank does not know is written as it is: a trainer needs no fall-back.
 
     Args:
         bank: of the frames' scenes.
@@ -44,26 +50,62 @@ def export_frames(
 
     Returns:
         The new info file.
+
+    Raises:
+        DataError: the folder holds frames of another bank or of other settings, or a frame cannot
+            be read.
     """
     infos = load_infos(info_file)
     locate = InfoPaths(data_root, infos.metainfo)
     options = options or ComposeOptions()
+    settings = {"window": options.window, "mirrored": options.mirrored, "bank": bank.parameters}
+    _check_folder(out / FOLDER, {**settings, "scenes": bank.stamps()}, str(info_file))
+    sources = [locate(info["lidar_points"]["lidar_path"], "pts") for info in infos.frames]
+    targets = _target_names(sources, Path(data_root))
     frames, known = [], 0
-    for info in track(infos.frames, "Export frames"):
-        frame, complete = _export_one(info, bank, locate, out, options)
+    rows = zip(infos.frames, sources, targets, strict=True)
+    for info, source, target in track(rows, "Export frames", total=len(sources)):
+        frame, complete = _export_one(info, bank, source, out / target, options)
+        frame["lidar_points"]["lidar_path"] = target
         frames.append(frame)
         known += complete
     path = out / info_file.name
-    settings = {"window": options.window, "mirrored": options.mirrored, "bank": bank.parameters}
     _write(path, infos, frames, settings, known)
     return path
+
+
+def _target_names(sources: Sequence[Path], root: Path) -> list[str]:
+    """Where each cloud goes: by its own name, or by its path where several have one name."""
+    names = [path.name for path in sources]
+    if len(set(names)) == len(set(sources)):
+        return [f"{FOLDER}/{name}" for name in names]
+    return [f"{FOLDER}/{path.relative_to(root).as_posix()}" for path in sources]
+
+
+def _check_folder(folder: Path, settings: Mapping[str, Any], source: str) -> None:
+    """Frames that are there are kept, so they must be of the same bank and settings."""
+    parameters = json.loads(json.dumps(settings))
+    if manifest_path(folder).is_file() and folder.is_dir():
+        old = io.read_manifest(folder)["parameters"]
+        differ = [key for key in parameters if old.get(key) != parameters[key]]
+        if not differ:
+            return
+        what = f"The frames here were written with another {' and '.join(differ)}."
+    elif folder.is_dir() and any(folder.rglob("*.bin")):
+        what = "There are frames in this folder, but no manifest: an older or another tool's."
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        io.write_manifest(folder, TOOL, parameters, 0, source)
+        return
+    raise io.DataError(what, path=folder, fix="give another --out folder, or delete this one.")
 
 
 def bank_frame(bank: BankReader, info: Mapping[str, Any]) -> tuple[str, int] | None:
     """Scene and frame of a sample, by its token, its LiDAR frame's or its file's name."""
     points = info.get("lidar_points", {})
     stem = Path(str(points.get("lidar_path", ""))).name.split(".")[0]
-    return bank.find(frame_token(info), str(points.get("sample_data_token", "")), stem)
+    scene = str(info.get("scene_name") or info.get("raw_drive") or "")
+    return bank.find(frame_token(info), str(points.get("sample_data_token", "")), stem, scene=scene)
 
 
 def ring_column(columns: int) -> int | None:
@@ -74,14 +116,11 @@ def ring_column(columns: int) -> int | None:
 def _export_one(
     info: Mapping[str, Any],
     bank: BankReader,
-    locate: InfoPaths,
-    out: Path,
+    source: Path,
+    target: Path,
     options: ComposeOptions,
 ) -> tuple[dict[str, Any], bool]:
-    record = info["lidar_points"]
-    columns = int(record.get("num_pts_feats", 4))
-    source = locate(record["lidar_path"], "pts")
-    target = out / FOLDER / source.name
+    columns = int(info["lidar_points"].get("num_pts_feats", 4))
     place = bank_frame(bank, info)
     points = io.read_points(source, columns, frame_token(info), nonfinite="drop")
     if place is not None:
@@ -91,21 +130,21 @@ def _export_one(
         with io.atomic_write(target) as temporary:
             points.astype("<f4").tofile(temporary)
     changed = copy.deepcopy(dict(info))
-    changed["lidar_points"]["lidar_path"] = f"{FOLDER}/{source.name}"
     _count(changed, points)
     return changed, place is not None
 
 
 def _count(info: dict[str, Any], points: NDArray[np.float32]) -> None:
-    """``num_lidar_pts`` of boxes in the LiDAR frame (x, y, z, l, w, h, yaw), counted anew."""
-    instances = info.get("instances", [])
-    if not instances or "instance_token" not in instances[0]:
-        return  # KITTI's boxes are in the camera frame
-    from lidistill.converters.object_bank.tracks import inverses, upright_boxes
-
-    boxes = np.array([instance["bbox_3d"] for instance in instances], dtype=np.float64)
+    """``num_lidar_pts`` of boxes counted anew; those without a size (DontCare) keep theirs."""
+    sized = [i for i in info.get("instances", []) if min(i["bbox_3d"][3:6]) > 0]
+    if not sized:
+        return
+    boxes = np.array([instance["bbox_3d"][:7] for instance in sized], dtype=np.float64)
+    if "instance_token" not in sized[0]:  # KITTI: l, h, w at the bottom's centre, camera frame
+        camera_from_lidar = np.asarray(info["images"]["CAM2"]["lidar2cam"], dtype=np.float64)
+        boxes = kitti_to_lidar_boxes(boxes[:, [4, 5, 3, 0, 1, 2, 6]], invert(camera_from_lidar))
     counts = points_by_box(points, inverses(upright_boxes(boxes)), boxes[:, 3:6] / 2).counts
-    for instance, count in zip(instances, counts.tolist(), strict=True):
+    for instance, count in zip(sized, counts.tolist(), strict=True):
         instance["num_lidar_pts"] = count
 
 

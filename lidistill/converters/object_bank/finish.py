@@ -156,6 +156,7 @@ def _bank(
         "refined_points": int((clouds.flags & REFINED > 0).sum()),
         "refined_views": moved,
         "notes": tracks.notes,
+        "tracks": tracks.digest(),
     }
     scale = {frame.intensity_max for frame in tracks.frames} or {255.0}
     return SceneBank(

@@ -48,6 +48,9 @@ class FollowOptions:
                 "expected reach > 0, max_gap >= 0 and min_length >= 1, got "
                 f"{self.reach}, {self.max_gap} and {self.min_length}"
             )
+        scores = self.score.values() if isinstance(self.score, Mapping) else [self.score]
+        if not all(np.isfinite(score) for score in scores):
+            raise ValueError(f"expected finite scores, got {self.score}")
 
     def gate(self, name: str) -> float:
         """Smallest score of a class."""

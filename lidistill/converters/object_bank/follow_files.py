@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lidistill.converters.infos import load_infos
+from lidistill.converters.infos import NUSCENES_CLASSES, load_infos
+from lidistill.converters.nuscenes.results import FOUND, Boxes, read_boxes
 from lidistill.converters.object_bank.follow import Detections, Followed, FollowOptions, follow
 from lidistill.geometry.frames import make_transform
-from lidistill.io import DataError, read_json, write_json
+from lidistill.io import DataError, fields, write_json
+from lidistill.io.records import NAME, NUMBER
 from lidistill.progress import track
-
-FORM = "expected nuScenes' detection results: {'meta': ..., 'results': {sample token: [box, ...]}}"
 
 
 def follow_results(
@@ -39,27 +40,30 @@ def follow_results(
         A report: boxes, tracks, their lengths, what was filled in, by class.
 
     Raises:
-        DataError: the results have another form, or lack samples.
+        DataError: the results have another form, lack samples or have others; the info file has no
+            scenes and times; or an option names a class that nothing was detected of.
     """
-    boxes = _boxes(results)
-    scenes: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for info in load_infos(info_file).frames:
-        name = str(info.get("scene_name", ""))
-        if name not in leave_out:
-            scenes[name].append(info)
-    lacking = [i["token"] for group in scenes.values() for i in group if i["token"] not in boxes]
-    if lacking:
+    options = options or FollowOptions()
+    boxes = read_boxes(results, FOUND)
+    scenes = _scenes(info_file)
+    others = boxes.keys() - {info["token"] for group in scenes.values() for info in group}
+    scenes = {name: infos for name, infos in scenes.items() if name not in leave_out}
+    wanted = {info["token"] for group in scenes.values() for info in group}
+    lacking = wanted - boxes.keys()
+    if lacking or others:
         raise DataError(
-            f"{len(lacking)} samples of {info_file.name} have no results.",
+            f"Expected results of the {len(wanted)} samples of {info_file.name}: {len(lacking)} "
+            f"have none, and {len(others)} results are of other samples.",
             path=results,
-            token=lacking[0],
-            fix="run the detector on all samples of this info file.",
+            token=min(lacking or others),
+            fix="run the detector on all samples of this info file, or name with --infos the one "
+            "that it ran on.",
         )
+    _check_gates(options, boxes, results)
     written: dict[str, list[dict[str, Any]]] = {}
     report: dict[str, Any] = {"boxes": 0, "tracks": 0, "filled": 0, "classes": {}}
     for name, infos in track(scenes.items(), "Scenes", total=len(scenes)):
-        infos.sort(key=lambda info: float(info["timestamp"]))
-        frames = [_detections(info, boxes[info["token"]], results) for info in infos]
+        frames = [_detections(info, boxes[info["token"]]) for info in infos]
         found = follow(frames, options)
         tokens = [info["token"] for info in infos]
         written |= {token: [] for token in tokens}
@@ -73,33 +77,54 @@ def follow_results(
     return report
 
 
-def _boxes(path: Path) -> dict[str, list[dict[str, Any]]]:
-    content = read_json(path)
-    found = content.get("results") if isinstance(content, dict) else None
-    if not isinstance(found, dict) or not all(isinstance(v, list) for v in found.values()):
-        raise DataError(f"Unknown results; {FORM}.", path=path, fix="export them in that form.")
-    return found
+def _scenes(info_file: Path) -> dict[str, list[dict[str, Any]]]:
+    """Frames of each scene in the order of time."""
+    fix = "make the info file with lidistill create_data nuscenes: tracks need scenes and times."
+    need = ("token", "scene_name", "timestamp")
+    scenes: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for info in load_infos(info_file, need=need).frames:
+        token = str(info["token"])
+        fields(
+            info, {"token": NAME, "scene_name": NAME, "timestamp": NUMBER}, info_file, token, fix
+        )
+        scenes[info["scene_name"]].append(info)
+    for name, infos in scenes.items():
+        infos.sort(key=lambda info: float(info["timestamp"]))
+        for before, after in pairwise(infos):
+            if not before["timestamp"] < after["timestamp"]:
+                raise DataError(
+                    f"Expected the samples of scene {name} one after the other in time, but "
+                    f"{before['token']} has the same timestamp.",
+                    path=info_file,
+                    token=after["token"],
+                    fix="correct the timestamps of sample.json, then " + fix,
+                )
+    return dict(scenes)
 
 
-def _detections(info: dict[str, Any], boxes: list[dict[str, Any]], path: Path) -> Detections:
-    try:
-        poses = [make_transform(box["rotation"], box["translation"]) for box in boxes]
-        sizes = [[box["size"][1], box["size"][0], box["size"][2]] for box in boxes]
-        scores = [float(box["detection_score"]) for box in boxes]
-        names = [str(box["detection_name"]) for box in boxes]
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+def _check_gates(options: FollowOptions, boxes: Boxes, path: Path) -> None:
+    if not isinstance(options.score, Mapping):
+        return
+    names = {box["detection_name"] for entries in boxes.values() for box in entries}
+    unknown = sorted(set(options.score) - names - {"", *NUSCENES_CLASSES})
+    if unknown:
         raise DataError(
-            f"A box of this sample does not read: {error!r}; {FORM}.",
+            f"--score names {', '.join(unknown)}: no class of nuScenes, and nothing was found of "
+            f"it; detected: {', '.join(sorted(names)) or 'nothing'}.",
             path=path,
-            token=info["token"],
-            fix="export the results in that form.",
-        ) from error
+            fix="correct the class in --score, or leave it out.",
+        )
+
+
+def _detections(info: dict[str, Any], boxes: list[dict[str, Any]]) -> Detections:
+    poses = [make_transform(box["rotation"], box["translation"]) for box in boxes]
+    sizes = [[box["size"][1], box["size"][0], box["size"][2]] for box in boxes]
     return Detections(
         float(info["timestamp"]),
         np.array(poses, dtype=np.float64).reshape(-1, 4, 4),
         np.array(sizes, dtype=np.float64).reshape(-1, 3),
-        np.array(scores, dtype=np.float64),
-        names,
+        np.array([float(box["detection_score"]) for box in boxes], dtype=np.float64),
+        [box["detection_name"] for box in boxes],
     )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -80,6 +81,19 @@ class SceneTracks:
         """Rows of the boxes of a frame."""
         first, last = np.searchsorted(self.box_frame, [frame, frame + 1])
         return slice(int(first), int(last))
+
+    def digest(self) -> str:
+        """Of everything here, and of the sizes of the clouds: whether it is still the same."""
+        found = hashlib.sha256()
+        for frame in self.frames:
+            size = frame.path.stat().st_size if frame.path.is_file() else -1
+            words = (frame.token, frame.seconds, frame.columns, frame.key, frame.intensity_max)
+            found.update(repr((*words, frame.path.name, size)).encode())
+            found.update(np.ascontiguousarray(frame.world_from_sensor).tobytes())
+        found.update(repr((self.tokens, self.names)).encode())
+        for name in ("box_frame", "box_instance", "world_from_box", "sizes", "counts", "moving"):
+            found.update(np.ascontiguousarray(getattr(self, name)).tobytes())
+        return found.hexdigest()[:16]
 
 
 class TrackSource(Protocol):

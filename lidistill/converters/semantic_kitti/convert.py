@@ -33,6 +33,7 @@ from lidistill.io import (
     DataError,
     dump_pickle,
     finite_points,
+    ordered_files,
     parallel,
     point_count,
     read_points,
@@ -127,7 +128,7 @@ def _convert_sequence(
     sequence: KittiSequence, folder: Path, skip_incomplete: bool, columns: int
 ) -> None:
     """Runs in a worker process: one sequence to one part."""
-    scans = sorted(path for path in (sequence.folder / "velodyne").glob("*.bin"))
+    scans = ordered_files(sequence.folder / "velodyne", ".bin")
     if not scans:
         raise missing("Scans (*.bin)", sequence.folder / "velodyne", sequence.name)
     if sequence.labelled and not skip_incomplete:
@@ -145,9 +146,9 @@ def _convert_sequence(
             info = scan_info(sequence, scan, pose, columns)
             if camera is not None:
                 info["images"] = {"CAM2": _image(sequence, camera, images, scan, info["token"])}
-        except MissingFileError:
+        except MissingFileError as error:
             if not skip_incomplete:
-                raise
+                raise error.or_skip() from error
             left_out += 1
             continue
         infos.append(info)
@@ -166,7 +167,12 @@ def _image(
     """The image of a scan; a sequence has one for each of its scans, or none at all."""
     if scan.stem not in images:
         path = sequence.folder / "image_2" / f"{scan.stem}.png"
-        raise missing("Image of a scan", path, token, "extract data_odometry_color.zip")
+        raise missing(
+            "Image of a scan",
+            path,
+            token,
+            "put it there (of the benchmark: data_odometry_color.zip), or take image_2 out",
+        )
     path = images[scan.stem]
     return camera.image(path, f"{sequence.prefix}/image_2/{path.name}", token)
 
@@ -174,9 +180,10 @@ def _image(
 def _refuse_lone_labels(sequence: KittiSequence, scans: Sequence[Path]) -> None:
     """Labels tell which scans there were: one that is lost would pass unseen."""
     known = {scan.stem for scan in scans}
-    lone = [p for p in (sequence.folder / "labels").glob("*.label") if p.stem not in known]
+    labels = ordered_files(sequence.folder / "labels", ".label")
+    lone = [path for path in labels if path.stem not in known]
     if lone:
-        scan = sequence.folder / "velodyne" / f"{min(lone).stem}.bin"
+        scan = sequence.folder / "velodyne" / f"{lone[0].stem}.bin"
         raise missing("Scan of a label file", scan, sequence.name)
 
 
@@ -239,7 +246,9 @@ def scan_info(
     if sequence.labelled:
         labels = sequence.folder / "labels" / f"{scan.stem}.label"
         if not labels.is_file():
-            raise missing("Labels", labels, token, "extract data_odometry_labels.zip")
+            raise missing(
+                "Labels", labels, token, "put it there (of SemanticKITTI: data_odometry_labels.zip)"
+            )
         size = labels.stat().st_size
         if size != 4 * points:
             raise DataError(

@@ -72,7 +72,9 @@ def find_sequences(root: Path, skip_missing: bool = False) -> dict[str, list[Kit
         raise DataError(
             "None of the splits' sequences has a velodyne folder.",
             path=root / prefix,
-            fix="extract data_odometry_velodyne.zip and data_odometry_labels.zip there.",
+            fix="put scans and labels there (sequences/NN/velodyne, NN/labels; of the benchmark: "
+            "data_odometry_velodyne.zip, data_odometry_labels.zip), and name sequences of your own "
+            'in splits.json: {"train": ["00"], "val": ["08"]}.',
         )
     return found
 

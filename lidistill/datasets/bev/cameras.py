@@ -130,8 +130,10 @@ class LoadCameras:
                 f"The info file says {wanted[1]} x {wanted[0]} pixels, the image has "
                 f"{width} x {height}: its calibration does not fit.",
                 path=view["img_path"],
-                fix="run lidistill create_data again; of images that were made smaller after "
-                "calibration, set LoadCameras(resized=True).",
+                fix="of images that were made smaller after calibration, set "
+                "LoadCameras(resized=True); else restore the original image, or make the info "
+                "file again with the files' sizes (lidistill create_data --restart, or your own "
+                "script).",
             )
         return resize_matrix(width / wanted[1], height / wanted[0])
 

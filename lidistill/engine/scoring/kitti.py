@@ -69,6 +69,7 @@ def _overlaps(args: argparse.Namespace) -> tuple[dict[str, float], Sequence[str]
     overlaps = dict(LOOSE if args.loose else STRICT)
     for word in args.overlap:
         name, _, value = word.partition("=")
+        name = next((known for known in overlaps if known.lower() == name.lower()), name)
         try:
             overlaps[name] = float(value)
         except ValueError:

@@ -4,29 +4,18 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from rich.table import Table
 
+from lidistill.converters.nuscenes.results import SCORED, Boxes, read_boxes
 from lidistill.engine.scoring.output import number, show
 from lidistill.evaluation.nuscenes.breakdown import BY
 from lidistill.evaluation.nuscenes.metric import DetectionScores, evaluate_nuscenes
-from lidistill.io import DataError, read_json
+from lidistill.io import read_json
 
 FEW = 41
-KEYS = {
-    "translation": 3,
-    "size": 3,
-    "rotation": 4,
-    "velocity": 2,
-    "detection_name": None,
-    "detection_score": 1,
-    "attribute_name": None,
-}
-"""What an entry of the results file holds; the number of its values, None for a word."""
 
 
 def score_nuscenes(args: argparse.Namespace) -> int:
@@ -51,48 +40,16 @@ def score_nuscenes(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_nuscenes_results(path: Path) -> dict[str, list[dict[str, Any]]]:
+def read_nuscenes_results(path: Path) -> Boxes:
     """Reads a results file: ``{"meta": ..., "results": {sample_token: [entry, ...]}}``.
 
     Raises:
         DataError: It is no such file; names the keyframe, the entry and the key.
     """
-    content = read_json(path)
-    results = content.get("results") if isinstance(content, Mapping) else None
-    fix = "write it as nuScenes' detection benchmark asks: results -> sample token -> entries."
-    if not isinstance(results, Mapping):
-        raise DataError("Expected an object with the key results.", path=path, fix=fix)
-    for token, entries in results.items():
-        if not isinstance(entries, list):
-            raise DataError("Expected a list of entries.", path=path, token=token, fix=fix)
-        for place, entry in enumerate(entries):
-            fault = _fault(entry)
-            if fault:
-                raise DataError(f"Entry {place}: {fault}.", path=path, token=token, fix=fix)
     return {
-        str(token): [{**entry, "sample_token": token} for entry in entries]
-        for token, entries in results.items()
+        token: [{**entry, "sample_token": token} for entry in entries]
+        for token, entries in read_boxes(path, SCORED).items()
     }
-
-
-def _fault(entry: Any) -> str | None:
-    if not isinstance(entry, Mapping):
-        return "expected an object"
-    for key, count in KEYS.items():
-        if key not in entry:
-            return f"{key} is missing"
-        value = entry[key]
-        if count is None:
-            fine = isinstance(value, str)
-        elif count == 1:
-            fine = isinstance(value, int | float)
-        else:
-            fine = isinstance(value, list) and len(value) == count
-            fine = fine and all(isinstance(item, int | float) for item in value)
-        if not fine:
-            wanted = "a word" if count is None else f"{count} numbers"
-            return f"{key}: expected {wanted}, got {str(value)[:60]}"
-    return None
 
 
 def _tokens(root: Path, version: str, split: str) -> set[str]:

@@ -24,11 +24,13 @@ from lidistill.converters.kitti.files import (
 )
 from lidistill.converters.kitti.results import read_results
 from lidistill.evaluation.kitti.columns import Columns, columns_of, stack
-from lidistill.geometry.plausible import MAX_BOX_METRES, MAX_METRES
+from lidistill.geometry.plausible import MAX_BOX_METRES, MAX_METRES, MAX_PIXELS
 from lidistill.io import DataError
 
 MISSING = ("error", "empty", "skip")
 _SHOWN = 5
+_MANY_TURNS = 8 * np.pi  # radians that no detector's angle reaches by itself
+_FEW_SCORES = 20
 _SIZE, _PLACE, _TURN = slice(7, 10), slice(10, 13), 13  # columns of a line's numbers
 
 
@@ -98,12 +100,37 @@ def read_folders(
         notes.append(f"results of {beyond} frames are not in the split and are left out")
     truth = _read(gt, wanted, False)
     found = _read(pred, [name if name in results else None for name in wanted], True)
+    notes += _odd(truth, found)
     return Folders(truth, found, tuple(wanted), tuple(notes))
+
+
+def _odd(truth: Columns, found: Columns) -> list[str]:
+    """What can be meant, but mostly is a slip."""
+    notes = []
+    if truth.score.any():
+        count = int(np.count_nonzero(truth.score))
+        notes.append(f"{count} labels have a score: are these results of a detector, not labels?")
+    turned = np.abs(found.boxes[found.has_box, 6])
+    if (turned > _MANY_TURNS).any():
+        notes.append(
+            f"rotation_y goes to {turned.max():g} in the results: radians are expected, not degrees"
+        )
+    if len(found.score) > _FEW_SCORES and (found.score == found.score[0]).all():
+        notes.append(
+            f"all {len(found.score)} detections have the score {found.score[0]:g}: no order, so no "
+            "curve of precision over recall"
+        )
+    return notes
 
 
 def _folder(path: Path, inside: Sequence[str], what: str) -> Path:
     if not path.is_dir():
-        raise DataError(f"Expected a folder of {what}, found none.", path=path, fix="correct it.")
+        option = "--gt" if what == "labels" else "--pred"
+        raise DataError(
+            f"Expected a folder of {what}, found none.",
+            path=path,
+            fix=f"name the folder of <frame>.txt files with {option}.",
+        )
     for name in inside:
         if (path / name).is_dir() and not any(path.glob("*.txt")):
             return path / name
@@ -111,7 +138,7 @@ def _folder(path: Path, inside: Sequence[str], what: str) -> Path:
 
 
 def _stems(folder: Path) -> set[str]:
-    found = {path.stem for path in folder.glob("*.txt")}
+    found = {path.stem for path in folder.glob("*.txt") if not path.name.startswith(".")}
     if not found:
         raise DataError(
             "Expected one <frame>.txt a frame, found none.",
@@ -188,6 +215,8 @@ def _plausible(table: NDArray[np.float64], columns: Columns, results: bool) -> b
         return False
     if results:
         return True
+    if np.abs(table).max(initial=0.0) > MAX_PIXELS:
+        return False
     rectangle = (table[:, 5] >= table[:, 3]) & (table[:, 6] >= table[:, 4])
     truncated, occluded, alpha = table[:, 0], table[:, 1], table[:, 2]
     seen = ((truncated >= 0) & (truncated <= 1)) | (truncated == -1)

@@ -35,8 +35,15 @@ def surface(name, rng, count):
     return xyz * half * 0.99
 
 
-def make_scene(folder, keys=5, sweeps=True, claims=True, objects=("car0", "car1", "pedestrian0")):
-    """Files and tracks; every other frame is a sweep."""
+def make_scene(
+    folder,
+    keys=5,
+    sweeps=True,
+    claims=True,
+    objects=("car0", "car1", "pedestrian0"),
+    ground=200,
+):
+    """Files and tracks; every other frame is a sweep; so many points are of the ground."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     steps = 2 if sweeps else 1
@@ -44,7 +51,7 @@ def make_scene(folder, keys=5, sweeps=True, claims=True, objects=("car0", "car1"
     for index in range((keys - 1) * steps + 1):
         seconds = index * 0.5 / steps
         world_from_sensor = pose_of(seconds * 2)
-        clouds = [rng.uniform([-30, -30, -2.5], [30, 30, -1.9], (200, 3))]
+        clouds = [rng.uniform([-30, -30, -2.5], [30, 30, -1.9], (ground, 3))]
         key = index % steps == 0
         for name in objects:
             box = np.array([box_at(name, seconds)])

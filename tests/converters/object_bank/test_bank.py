@@ -237,6 +237,21 @@ def test_builds_are_identical_and_go_on(tmp_path, monkeypatch):
     assert digest(tmp_path / "a") == digest(tmp_path / "b") == digest(tmp_path / "c")
 
 
+def test_a_scene_whose_tracks_changed_is_made_again(tmp_path, caplog):
+    """Labels are mended and the command is run again: the old bank must not stay in silence."""
+    source = several(tmp_path)
+    build_bank(source, tmp_path / "a")
+    before = digest(tmp_path / "a")
+    source.found["scene1"].sizes = source.found["scene1"].sizes + 0.25  # they share it
+    build_bank(source, tmp_path / "a")
+    after = digest(tmp_path / "a")
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed - {"manifest.json"} == {"scene1.npz"}
+    assert "scene1: made again" in caplog.text
+    build_bank(source, tmp_path / "b")
+    assert digest(tmp_path / "b") == after
+
+
 def test_other_settings_need_another_folder(tmp_path):
     source = several(tmp_path)
     build_bank(source, tmp_path / "a")
@@ -262,7 +277,7 @@ def test_a_plan_writes_nothing(tmp_path):
 def test_a_reader_finds_frames(tmp_path):
     build_bank(several(tmp_path), tmp_path / "a")
     reader = BankReader(tmp_path / "a")
-    assert reader.find("nothing", "frame4") == ("scene2", 4)
+    assert reader.find("nothing", "frame4", scene="scene1") == ("scene1", 4)
     assert reader.find("nothing") is None
     assert len(reader.scene("scene1")) == 3
     with pytest.raises(DataError, match="No bank there"):
@@ -277,3 +292,16 @@ def test_an_empty_scene(tmp_path):
     bank = read_bank(tmp_path / "a.npz")
     assert len(bank) == 0
     assert bank.xyz.shape == (0, 3)
+
+
+def test_frames_that_are_called_alike(tmp_path):
+    """KITTI's drives all have a 000000: the scene decides, else it is an error."""
+    source = several(tmp_path)
+    for tracks in source.found.values():
+        tracks.frames[:] = [replace(f, token=f"{k:06d}") for k, f in enumerate(tracks.frames)]
+    build_bank(source, tmp_path / "a")
+    reader = BankReader(tmp_path / "a")
+    assert reader.find("000001", scene="scene1") == ("scene1", 1)
+    assert reader.find("000099", scene="scene1") is None
+    with pytest.raises(DataError, match="3 scenes of this bank have a frame 000001: scene0"):
+        reader.find("000001")

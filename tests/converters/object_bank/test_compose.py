@@ -12,6 +12,7 @@ from lidistill.converters.object_bank.finish import make_bank
 from lidistill.converters.object_bank.options import BankOptions
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.geometry.frames import apply_transform, invert
+from lidistill.io import DataError
 from tests.converters.object_bank.scenes import box_at, make_scene
 
 PLAIN = BankOptions.plain()
@@ -121,3 +122,14 @@ def test_four_columns(tracks):
     np.testing.assert_array_equal(four.pasted, five.pasted[:, :4])
     assert five.pasted[:, 4].any()
     assert np.isfinite(invert(bank.sensor_from_box)).all()
+
+
+def test_another_cloud_is_not_completed(tracks):
+    """Frames are known by their names, and those of other drives may be called alike."""
+    bank = make_bank(tracks, BankOptions())
+    points = tracks.frames[4].read()
+    compose(points[points[:, 0] > 0], bank, 4)  # a part of it is enough
+    compose(points[::2].copy(), bank, 4)
+    for other in (tracks.frames[6].read(), points + np.float32(0.5), points[:0]):
+        with pytest.raises(DataError, match=r"(?s)the cloud that the bank has as frame4.*alike"):
+            compose(other, bank, 4)

@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from lidistill.converters.infos import load_infos
+from lidistill.converters.infos import load_infos, write_infos
 from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.converters.object_bank.cli import scores_of
 from lidistill.converters.object_bank.finish import make_bank
@@ -138,11 +138,45 @@ def test_from_results_to_a_bank(tiny_world, tmp_path):
     own = sum(int(np.diff(expected.offsets)[i]) for i in cars)
     assert abs(len(bank.xyz) - own) <= 0.02 * own  # sizes of two annotations may differ
     path.write_text(json.dumps({"results": {}}))
-    with pytest.raises(DataError, match="no results"):
+    with pytest.raises(DataError, match="have none"):
+        follow_results(path, infos, out)
+    path.write_text(json.dumps({"results": {**results, "elsewhere": []}}))
+    with pytest.raises(DataError, match="1 results are of other samples"):
         follow_results(path, infos, out)
     path.write_text(json.dumps([1]))
-    with pytest.raises(DataError, match="Unknown results"):
+    with pytest.raises(DataError, match="key results"):
         follow_results(path, infos, out)
+    path.write_text(json.dumps({"results": results}))
+    with pytest.raises(DataError, match=r"--score names cra: .*detected: car"):
+        follow_results(path, infos, out, FollowOptions(score={"cra": 0.4, "": 0.2}))
+    first = load_infos(infos).frames[0]["token"]
+    with pytest.raises(DataError, match=r"keyframes of scene .* have no entry"):
+        NuScenesSource(root, "v1.0-mini", boxes={first: []})
+    with pytest.raises(DataError, match="none of the"):
+        NuScenesSource(root, "v1.0-mini", boxes={"elsewhere": []})
+    others = [NuScenesSource(root, "v1.0-mini", boxes=b).recorded() for b in (boxes, results)]
+    assert others[0] != others[1]  # a bank is of one file of tracks
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"timestamp": 0.0}, "has the same timestamp"),
+        ({"timestamp": float("nan")}, "'timestamp': expected a finite number"),
+        ({"scene_name": None}, "'scene_name'"),
+    ],
+)
+def test_samples_that_do_not_follow_one_another(tmp_path, change, words):
+    frames = [
+        {"token": f"t{k}", "scene_name": "s", "timestamp": 0.5 * k, "lidar_points": {}}
+        for k in range(3)
+    ]
+    frames[2].update(change)
+    meta = {"dataset": "nuscenes", "info_version": "1.1"}
+    write_infos(tmp_path / "infos.pkl", meta, frames, {}, "made")
+    (tmp_path / "r.json").write_text(json.dumps({"results": {f"t{k}": [] for k in range(3)}}))
+    with pytest.raises(DataError, match=rf"(?s){words}.*infos\.pkl"):
+        follow_results(tmp_path / "r.json", tmp_path / "infos.pkl", tmp_path / "out.json")
 
 
 def test_quality_tells_good_tracks_from_noisy_ones(tmp_path):
@@ -163,3 +197,5 @@ def test_scores_from_words():
         scores_of(["car=much"])
     with pytest.raises(ValueError, match="reach"):
         FollowOptions(reach=0)
+    with pytest.raises(ValueError, match="finite scores"):
+        FollowOptions(score=scores_of(["nan"]))

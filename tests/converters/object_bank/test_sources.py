@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from lidistill.converters.infos import load_infos
+from lidistill.converters.kitti.camera import raw_transform
 from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.converters.object_bank.compose import compose
 from lidistill.converters.object_bank.finish import make_bank
@@ -12,16 +13,24 @@ from lidistill.converters.object_bank.options import BankOptions
 from lidistill.converters.object_bank.sources import kitti
 from lidistill.converters.object_bank.sources.arrays import ArraySource
 from lidistill.converters.object_bank.sources.nuscenes import NuScenesSource
-from lidistill.converters.object_bank.sources.oxts import oxts_poses, read_numbers, read_poses
+from lidistill.converters.object_bank.sources.oxts import oxts_poses, read_packets, read_poses
 from lidistill.converters.object_bank.sources.semantic_kitti import (
     SemanticKittiSource,
     boxes_around,
 )
 from lidistill.converters.object_bank.sources.tracklets import read_tracklets
 from lidistill.converters.object_bank.tracks import upright_boxes
-from lidistill.geometry.boxes import lidar_to_kitti_boxes
 from lidistill.geometry.frames import apply_transform, invert
 from lidistill.io import DataError
+from tests.converters.object_bank.drives import (
+    TRACKLET,
+    box_arrays,
+    sensor_boxes,
+    write_poses,
+    write_scans,
+    write_tracking,
+    write_tracklets,
+)
 from tests.converters.object_bank.scenes import box_at, make_scene, pose_of
 
 PLAIN = BankOptions.plain()
@@ -49,53 +58,12 @@ def test_nuscenes(tiny_world, tmp_path):
         NuScenesSource(root, "v1.0-mini", scenes=["scene-9999"])
 
 
-TRACKLET = """<?xml version="1.0" encoding="UTF-8" standalone="yes" ?>
-<!DOCTYPE boost_serialization>
-<boost_serialization><tracklets><count>{count}</count>{items}</tracklets></boost_serialization>
-"""
-
-
-def write_tracklets(path, boxes):
-    """One track a name: boxes (T, 7) with centre origin from frame 0 on."""
-    items = ""
-    for name, rows in boxes.items():
-        poses = "".join(
-            f"<item><tx>{b[0]!r}</tx><ty>{b[1]!r}</ty><tz>{b[2] - b[5] / 2!r}</tz>"
-            f"<rx>0</rx><ry>0</ry><rz>{b[6]!r}</rz></item>"
-            for b in rows.tolist()
-        )
-        length, width, height = rows[0, 3:6]
-        items += (
-            f"<item><objectType>{name}</objectType><h>{height}</h><w>{width}</w><l>{length}</l>"
-            f"<first_frame>0</first_frame><poses><count>{len(rows)}</count>{poses}</poses></item>"
-        )
-    path.write_text(TRACKLET.format(count=len(boxes), items=items))
-
-
-def sensor_boxes(tracks):
-    """Boxes in the sensor's frame by instance: upright scenes only."""
-    found = {}
-    for row in range(len(tracks.box_frame)):
-        frame = tracks.frames[tracks.box_frame[row]]
-        pose = invert(frame.world_from_sensor) @ tracks.world_from_box[row]
-        yaw = np.arctan2(pose[1, 0], pose[0, 0])
-        token = tracks.tokens[tracks.box_instance[row]]
-        found.setdefault(token, []).append([*pose[:3, 3], *tracks.sizes[row], yaw])
-    return {token: np.array(rows) for token, rows in found.items()}
-
-
 @pytest.fixture
 def drive(tmp_path):
     """A drive's scans with four columns, its boxes and a file of poses."""
     tracks = make_scene(tmp_path / "made", sweeps=False)
-    folder = tmp_path / "velodyne"
-    folder.mkdir()
-    for number, frame in enumerate(tracks.frames):
-        points = frame.read()
-        points[:, 3] /= 255.0
-        points[:, :4].tofile(folder / f"07{number:04d}.bin")
-    lines = [" ".join(map(repr, f.world_from_sensor[:3].ravel().tolist())) for f in tracks.frames]
-    (tmp_path / "poses.txt").write_text("\n".join(lines))
+    write_scans(tmp_path / "velodyne", tracks, "07{:04d}.bin")
+    write_poses(tmp_path / "poses.txt", tracks)
     write_tracklets(tmp_path / "tracklets.xml", sensor_boxes(tracks))
     return tracks, tmp_path
 
@@ -132,32 +100,11 @@ def test_without_poses_nothing_stands(drive):
         kitti.pattern_drive("07", str(folder / "velodyne" / "08{frame}.bin"), [])
 
 
-CALIBRATION = """P2: 700 0 600 0 0 700 180 0 0 0 1 0
-R_rect 1 0 0 0 1 0 0 0 1
-Tr_velo_cam 0 -1 0 0.1 0 0 -1 -0.2 1 0 0 -0.3
-Tr_imu_velo 1 0 0 -0.8 0 1 0 0.3 0 0 1 -0.8
-"""
-
-
 def test_tracking_benchmark(drive):
     tracks, folder = drive
     base = folder / "kitti" / "training"
-    for name in ("calib", "label_02", "velodyne/0003"):
-        (base / name).mkdir(parents=True)
-    (base / "calib" / "0003.txt").write_text(CALIBRATION)
-    for number in range(5):
-        (base / "velodyne" / "0003" / f"{number:06d}.bin").write_bytes(
-            (folder / "velodyne" / f"07{number:04d}.bin").read_bytes()
-        )
-    from lidistill.converters.kitti.files import read_calibration
-
-    camera = read_calibration(base / "calib" / "0003.txt", "0003").rectified_from_lidar
-    lines = ["0 -1 DontCare -1 -1 -10 0 0 9 9 -1000 -1000 -1000 -10 -1 -1 -1"]
-    for track, (name, boxes) in enumerate(sensor_boxes(tracks).items()):
-        for frame, label in enumerate(lidar_to_kitti_boxes(boxes, camera).tolist()):
-            values = " ".join(map(repr, label))
-            lines.append(f"{frame} {track} {name} 0 0 0 0 0 9 9 {values}")
-    (base / "label_02" / "0003.txt").write_text("\n".join(lines))
+    write_tracking(folder / "kitti", tracks)
+    (base / "oxts" / "0003.txt").unlink()
     source = kitti.KittiSource(kitti.tracking_drives(folder / "kitti"))
     bank = make_bank(source.read("0003"), PLAIN)
     expected = make_bank(tracks, PLAIN)
@@ -183,18 +130,8 @@ def test_broken_tracklets_are_refused(tmp_path, text):
 def test_plain_arrays(drive):
     tracks, folder = drive
     scene = folder / "arrays" / "one"
-    (scene / "points").mkdir(parents=True)
-    for number in range(5):
-        (scene / "points" / f"{number}.bin").write_bytes(
-            (folder / "velodyne" / f"07{number:04d}.bin").read_bytes()
-        )
-    boxes = sensor_boxes(tracks)
-    arrays = {
-        "frame": np.tile(np.arange(5), len(boxes)),
-        "instance": np.repeat(list(boxes), 5),
-        "name": np.repeat(list(boxes), 5),
-        "box": np.concatenate(list(boxes.values())),
-    }
+    write_scans(scene / "points", tracks, "{}.bin")
+    arrays = box_arrays(tracks)
     np.savez(scene / "boxes.npz", **arrays)
     bank = make_bank(ArraySource(folder / "arrays").read("one"), BankOptions(voxel=0.0))
     np.testing.assert_array_equal(bank.offsets, make_bank(tracks, PLAIN).offsets)
@@ -262,8 +199,8 @@ def test_a_real_drive_and_instance_labels(drives):
     poses = read_poses(root / "poses" / "05.txt")
     packets = sorted((root / "oxts" / name).rglob("*.txt"))
     if packets:
-        lidar_from_imu = kitti._raw_calibration(day / "calib_imu_to_velo.txt")
-        rows = np.concatenate([read_numbers(path, 6) for path in packets])
+        lidar_from_imu = raw_transform(day / "calib_imu_to_velo.txt", "05")
+        rows = np.concatenate([read_packets(path) for path in packets])
         ours = lidar_from_imu @ oxts_poses(rows) @ invert(lidar_from_imu)
         np.testing.assert_allclose(ours, poses[: len(ours)], atol=2e-3)
     drive = kitti.pattern_drive(

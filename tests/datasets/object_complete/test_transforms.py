@@ -11,16 +11,19 @@ from lidistill import compat
 from lidistill.converters.infos import load_infos
 from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.converters.object_bank.build import BankReader, build_bank
-from lidistill.converters.object_bank.compose import compose
+from lidistill.converters.object_bank.compose import ComposeOptions, compose
 from lidistill.converters.object_bank.export import export_frames
 from lidistill.converters.object_bank.options import BankOptions
 from lidistill.converters.object_bank.sources.nuscenes import NuScenesSource
+from lidistill.converters.object_bank.sources.semantic_kitti import SemanticKittiSource
+from lidistill.converters.semantic_kitti.convert import convert_semantic_kitti
 from lidistill.datasets.object_complete.transforms import (
     TEACHER_POINTS,
     ComposeObjectComplete,
     SplitObjectComplete,
 )
 from lidistill.io import DataError
+from tests.converters.fake_semantic_kitti import write_fake_semantic_kitti
 from tests.converters.object_bank.scenes import ListSource, make_scene
 
 
@@ -168,3 +171,24 @@ def test_export_of_a_data_set(tiny_world, tmp_path):
     export_frames(reader, infos, root, tmp_path / "out")
     assert first.stat().st_mtime_ns == made
     assert out.stat().st_mtime_ns >= stamp
+    with pytest.raises(DataError, match=r"written with another window.*"):
+        export_frames(reader, infos, root, tmp_path / "out", ComposeOptions(window="past"))
+    (tmp_path / "out" / "LIDAR_COMPLETE" / "manifest.json").unlink()
+    with pytest.raises(DataError, match="no manifest"):
+        export_frames(reader, infos, root, tmp_path / "out")
+
+
+def test_clouds_that_are_called_alike_are_exported_each(tmp_path):
+    """Sequences of SemanticKITTI all have a 000000.bin."""
+    root = write_fake_semantic_kitti(tmp_path / "semantic")
+    infos = convert_semantic_kitti(root)["train"]
+    build_bank(SemanticKittiSource(root, ["00"]), tmp_path / "bank")
+    out = export_frames(BankReader(tmp_path / "bank"), infos, root, tmp_path / "out")
+    before = {frame["token"]: frame for frame in load_infos(infos).frames}
+    for frame in load_infos(out).frames:
+        name = frame["lidar_points"]["lidar_path"]
+        cloud = np.fromfile(tmp_path / "out" / name, "<f4")
+        source = np.fromfile(root / before[frame["token"]]["lidar_points"]["lidar_path"], "<f4")
+        if frame["scene_name"] == "02":  # not in the bank: as it is
+            np.testing.assert_array_equal(cloud, source)
+    assert len({frame["lidar_points"]["lidar_path"] for frame in load_infos(out).frames}) == 6

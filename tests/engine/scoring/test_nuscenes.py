@@ -73,9 +73,17 @@ def test_keyframes_without_an_entry(made, tmp_path, capsys):
     [
         ([], "key results"),
         ({"results": {"a": {}}}, "Expected a list"),
-        ({"results": {"a": [{}]}}, "Entry 0: translation is missing"),
-        ({"results": {"a": [{**ENTRY, "size": [1, 2]}]}}, "size: expected 3 numbers"),
-        ({"results": {"a": [ENTRY, 3]}}, "Entry 1: expected an object"),
+        ({"results": {"a": [{}]}}, "a record with 'entry 0.translation'"),
+        (
+            {"results": {"a": [{**ENTRY, "size": [1, 2]}]}},
+            "'entry 0.size': expected 3 finite numbers",
+        ),
+        ({"results": {"a": [{**ENTRY, "size": [1, 0, 1]}]}}, "size: expected sizes above 0"),
+        ({"results": {"a": [{**ENTRY, "rotation": [0, 0, 0, 0]}]}}, "of length 0"),
+        ({"results": {"a": [{**ENTRY, "detection_score": True}]}}, "a finite number, got True"),
+        ({"results": {"a": [{**ENTRY, "velocity": [float("nan"), 0]}]}}, "velocity"),
+        ({"results": {"a": [{**ENTRY, "sample_token": "b"}]}}, "is of sample 'b'"),
+        ({"results": {"a": [ENTRY, 3]}}, "Expected a record .* 'entry 1'"),
     ],
 )
 def test_files_that_are_no_results(tmp_path, content, words):

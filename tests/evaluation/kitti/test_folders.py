@@ -46,7 +46,7 @@ def test_read_at_once_is_read_file_by_file(made, monkeypatch):
     assert fast.frames == slow.frames == tuple(f"{k:06d}" for k in range(4))
 
 
-@pytest.mark.parametrize("text", [f"{LABEL}\r\n\r\n{LABEL} 0.9", f"\ufeff{LABEL}", UNKNOWN, ""])
+@pytest.mark.parametrize("text", [f"{LABEL} 0.4\r\n\r\n{LABEL} 0.9", f"\ufeff{LABEL}", UNKNOWN, ""])
 def test_other_ways_to_write_labels(made, text):
     path = made / "label_2" / "000000.txt"
     path.write_bytes(text.encode())
@@ -120,3 +120,18 @@ def test_results_are_written_as_they_are_read(tmp_path):
     with pytest.raises(ValueError, match=r"detection 0 .* NaN"):
         write_results(tmp_path / "b.txt", found)
     assert not (tmp_path / "b.txt").exists()
+
+
+def test_what_is_mostly_a_slip_is_said(made):
+    """Results as labels, degrees, scores without an order, files of macOS."""
+    (made / "pred" / "._000000.txt").write_bytes(b"\0\5\x16\7")
+    assert read_folders(made / "label_2", made / "pred").notes == ()
+    swapped = read_folders(made / "pred", made / "pred").notes
+    assert any("labels have a score" in note for note in swapped)
+    for number in range(4):
+        path = made / "pred" / f"{number:06d}.txt"
+        rows = [line.split() for line in path.read_text().splitlines()] * 9
+        path.write_text("".join(" ".join([*row[:14], "90", "1.0"]) + "\n" for row in rows))
+    words = " ".join(read_folders(made / "label_2", made / "pred").notes)
+    assert "rotation_y goes to 90" in words
+    assert "have the score 1: no order" in words

@@ -5,7 +5,7 @@
 y, z (centre), length, width, height in metres, yaw in radians, **in the frame of the sensor** (as
 Waymo and ONCE give them); with poses also ``world_from_sensor`` (F, 4, 4); ``seconds`` (F,) where
 frames are not 0.1 s apart. Clouds are ``<scene>/points/*.bin``, raw float32, in the order of their
-names.
+names, numbers in them counting as numbers.
 """
 
 from __future__ import annotations
@@ -23,9 +23,13 @@ from lidistill.converters.object_bank.tracks import (
     scene_tracks,
     upright_boxes,
 )
-from lidistill.io import DataError
+from lidistill.geometry.plausible import MAX_MAP_METRES, boxes_fault, transform_fault
+from lidistill.io import DataError, ordered_files
 
-FORM = "docs/object_bank.md shows how these files are written."
+FORM = (
+    "write SCENE/points/*.bin and SCENE/boxes.npz with the arrays frame, instance, name and box, "
+    "as docs/object_bank.md shows."
+)
 PERIOD = 0.1
 
 
@@ -59,7 +63,11 @@ class ArraySource:
     def read(self, scene: str) -> SceneTracks:
         """One folder."""
         folder = self.root / scene
-        clouds = sorted((folder / "points").glob("*.bin"))
+        clouds = ordered_files(folder / "points", ".bin")
+        if not clouds:
+            raise DataError(
+                "Expected clouds (*.bin), found none.", path=folder / "points", fix=FORM
+            )
         arrays = _arrays(folder / "boxes.npz", len(clouds))
         poses, notes = arrays.get("world_from_sensor"), []
         if poses is None:
@@ -121,9 +129,29 @@ def _fault(arrays: dict[str, NDArray], frames: int) -> str | None:
     for name, shape in shapes.items():
         if arrays[name].shape != shape:
             return f"{name} is {arrays[name].shape}, expected {shape}"
-        if name not in ("instance", "name") and not np.isfinite(arrays[name]).all():
-            return f"{name} holds NaN or infinity"
+        if name in ("instance", "name"):
+            continue
+        if arrays[name].dtype.kind not in "iuf" or not np.isfinite(arrays[name]).all():
+            return f"{name} holds NaN, infinity or no numbers"
     frame = arrays["frame"]
     if frame.dtype.kind not in "iu" or (count and not 0 <= frame.min() <= frame.max() < frames):
         return "frame names others"
+    return _implausible(arrays)
+
+
+def _implausible(arrays: dict[str, NDArray]) -> str | None:
+    """Values that no box, pose or object has."""
+    fault = boxes_fault(arrays["box"])
+    if fault:
+        return f"box: {fault}"
+    for number, pose in enumerate(arrays.get("world_from_sensor", ())):
+        fault = transform_fault(pose, MAX_MAP_METRES)
+        if fault:
+            return f"world_from_sensor of frame {number}: {fault}"
+    names: dict[str, str] = {}
+    for instance, name in zip(arrays["instance"].tolist(), arrays["name"].tolist(), strict=True):
+        if not str(name).strip():
+            return f"the name of instance {instance} is empty"
+        if names.setdefault(str(instance), str(name)) != str(name):
+            return f"instance {instance} is a {names[str(instance)]} and a {name}"
     return None

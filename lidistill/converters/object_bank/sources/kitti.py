@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from lidistill.converters.kitti.camera import raw_transform
 from lidistill.converters.kitti.files import read_calibration
-from lidistill.converters.object_bank.sources.oxts import oxts_poses, read_numbers, read_poses
+from lidistill.converters.object_bank.sources.oxts import packet_poses, read_packets, read_poses
 from lidistill.converters.object_bank.sources.tracklets import (
     Track,
     read_tracking_labels,
@@ -26,8 +27,8 @@ from lidistill.converters.object_bank.tracks import (
     scene_tracks,
     upright_boxes,
 )
-from lidistill.geometry.frames import invert, make_transform
-from lidistill.io import DataError, read_text
+from lidistill.geometry.frames import invert
+from lidistill.io import DataError, ordered_files, read_text
 
 PERIOD = 0.1  # seconds between scans
 
@@ -99,8 +100,27 @@ class KittiSource:
                     world = poses[number] @ placed[row]
                     token, size = f"{scene}_{track.token}", track.boxes[row, 3:6]
                     rows.append((index[number], token, track.name, world, size, UNKNOWN))
+        _note_lone_boxes(drive, len(rows), index, notes)
         moving = None if drive.poses is not None else {row[1]: True for row in rows}
         return scene_tracks(scene, frames, rows, moving, notes)
+
+
+def _note_lone_boxes(drive: Drive, kept: int, frames: Mapping[int, int], notes: list[str]) -> None:
+    """Boxes of frames without a scan (or pose) are left out; all of them cannot be."""
+    boxes = sum(len(track.frames) for track in drive.tracks)
+    if kept == boxes:
+        return
+    if kept == 0:
+        last = max(int(track.frames.max()) for track in drive.tracks)
+        raise DataError(
+            f"None of {boxes} boxes (frames up to {last}) is of a frame of {drive.name} with scan "
+            f"and pose: {len(frames)} frames"
+            + (f", {min(frames)} to {max(frames)}." if frames else "."),
+            path=next(iter(drive.scans.values())).parent,
+            fix="tracks and poses count frames from 0: name the scans by these numbers (--scans), "
+            "or take the tracks and poses of this drive.",
+        )
+    notes.append(f"{boxes - kept} of {boxes} boxes are of frames without scan or pose: left out")
 
 
 def tracking_drives(root: Path, sequences: Sequence[str] | None = None) -> list[Drive]:
@@ -132,12 +152,12 @@ def tracking_drives(root: Path, sequences: Sequence[str] | None = None) -> list[
         tracks = read_tracking_labels(
             base / "label_02" / f"{name}.txt", calibration.rectified_from_lidar
         )
-        scans = _numbered((base / "velodyne" / name).glob("*.bin"))
+        scans = _numbered(base / "velodyne" / name, ".bin")
         poses = None
         oxts = base / "oxts" / f"{name}.txt"
-        if oxts.is_file() and calibration.lidar_from_imu is not None:
-            imu = oxts_poses(read_numbers(oxts, 6)) @ invert(calibration.lidar_from_imu)
-            poses = dict(enumerate(calibration.lidar_from_imu @ imu))
+        if oxts.exists() and calibration.lidar_from_imu is not None:
+            imu = packet_poses(read_packets(oxts), oxts) @ invert(calibration.lidar_from_imu)
+            poses = _by_frame(calibration.lidar_from_imu @ imu, scans, oxts)
         drives.append(Drive(name, scans, tracks, poses))
     return drives
 
@@ -148,21 +168,37 @@ def raw_drive(folder: Path) -> Drive:
     Args:
         folder: such as ``2011_09_26/2011_09_26_drive_0005_sync``; calibrations lie beside it.
     """
-    scans = _numbered((folder / "velodyne_points" / "data").glob("*.bin"))
+    scans = _numbered(folder / "velodyne_points" / "data", ".bin")
     if not scans:
         raise DataError(
             "No scans of this drive (velodyne_points/data/*.bin).",
             path=folder,
             fix="name the drive's folder with --root, or its scans with --scans.",
         )
-    packets = sorted((folder / "oxts" / "data").glob("*.txt"))
+    packets = _numbered(folder / "oxts" / "data", ".txt")
     poses = None
     if packets:
-        lidar_from_imu = _raw_calibration(folder.parent / "calib_imu_to_velo.txt")
-        rows = np.concatenate([read_numbers(path, 6) for path in packets])
-        moved = lidar_from_imu @ oxts_poses(rows) @ invert(lidar_from_imu)
-        poses = {int(path.stem): pose for path, pose in zip(packets, moved, strict=True)}
+        lidar_from_imu = raw_transform(folder.parent / "calib_imu_to_velo.txt", folder.name)
+        imu = packet_poses(_packets(list(packets.values())), folder / "oxts" / "data")
+        poses = dict(zip(packets, lidar_from_imu @ imu @ invert(lidar_from_imu), strict=True))
     return Drive(folder.name, scans, read_tracklets(folder / "tracklet_labels.xml"), poses)
+
+
+def _packets(paths: Sequence[Path]) -> NDArray[np.float64]:
+    """(F, 6) one packet a file; lines of all files have as many numbers."""
+    rows, width = [], 0
+    for path in paths:
+        found, words = read_packets(path), len(read_text(path).split())
+        width = width or words
+        if len(found) != 1 or words != width:
+            raise DataError(
+                f"Expected one line of {width} numbers, as {paths[0].name} has, got {len(found)} "
+                f"and {words} in all.",
+                path=path,
+                fix="extract the drive's oxts/ again from its archive, or write this file again.",
+            )
+        rows.append(found[0])
+    return np.array(rows)
 
 
 def pattern_drive(
@@ -188,26 +224,35 @@ def pattern_drive(
     before, after = map(re.escape, file.split("{frame}"))
     fits = re.compile(f"{before}(\\d+){after}")
     paths = sorted(Path(folder or ".").iterdir()) if Path(folder or ".").is_dir() else []
-    scans = {int(m[1]): path for path in paths if (m := fits.fullmatch(path.name))}
+    fitting = [(int(m[1]), path) for path in paths if (m := fits.fullmatch(path.name))]
+    scans = dict(sorted(fitting))
+    if len(scans) < len(fitting):
+        raise DataError(
+            f"Two files that fit {pattern!r} are of one frame.",
+            path=folder or ".",
+            fix="write more of the files' names into --scans.",
+        )
     if not scans:
         raise DataError(f"No file fits {pattern!r}.", path=folder or ".", fix="correct --scans.")
-    known = None if poses is None else dict(enumerate(read_poses(poses)))
+    known = None if poses is None else _by_frame(read_poses(poses), scans, poses)
     return Drive(name, scans, tracks, known)
 
 
-def _numbered(paths: Any) -> dict[int, Path]:
-    return {int(path.stem): path for path in sorted(paths) if path.stem.isdecimal()}
-
-
-def _raw_calibration(path: Path) -> NDArray[np.float64]:
-    """(4, 4) of a raw calibration file with lines ``R:`` and ``T:``."""
-    try:
-        lines = dict(line.split(":", 1) for line in read_text(path).splitlines() if ":" in line)
-        rotation = np.array([float(word) for word in lines["R"].split()]).reshape(3, 3)
-        return make_transform(rotation, [float(word) for word in lines["T"].split()])
-    except (KeyError, ValueError) as error:
+def _by_frame(
+    poses: NDArray[np.float64], scans: Mapping[int, Path], path: Path
+) -> dict[int, NDArray[np.float64]]:
+    """Line n of frame n: a line that is lost would move all that follow to another frame."""
+    if scans and max(scans) >= len(poses):
         raise DataError(
-            f"Expected lines 'R:' of nine numbers and 'T:' of three: {error}.",
+            f"Expected a line for each frame from 0 to {max(scans)}, got {len(poses)}.",
             path=path,
-            fix="extract the calibration of this day again.",
-        ) from error
+            fix="write a line for every frame of the drive, also for those without a scan; or take "
+            "the scans of the last frames out.",
+        )
+    return dict(enumerate(poses))
+
+
+def _numbered(folder: Path, suffix: str) -> dict[int, Path]:
+    """Frame number -> file, in the order of the frames."""
+    paths = ordered_files(folder, suffix)
+    return {int(path.stem): path for path in paths if path.stem.isdecimal()}

@@ -3,17 +3,18 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lidistill.converters.infos import NUSCENES_CLASS_OF
+from lidistill.converters.nuscenes.results import Boxes
 from lidistill.converters.nuscenes.tables import NuScenesTables, Record, SceneRecords
 from lidistill.converters.object_bank.tracks import UNKNOWN, Frame, SceneTracks, scene_tracks
 from lidistill.geometry.frames import compose, make_transform
 from lidistill.io import DataError
-
-Boxes = dict[str, list[dict[str, Any]]]
 
 
 class NuScenesSource:
@@ -26,8 +27,12 @@ class NuScenesSource:
         columns: float32 values a point.
         scenes: names; None takes all.
         boxes: sample token -> boxes of tracks in nuScenes' tracking format, in place of the
-            annotations: ``lidistill object_bank tracks`` writes them.
+            annotations: ``lidistill object_bank tracks`` writes them. Scenes without any entry are
+            left out.
         annotated: scenes that keep their annotations where ``boxes`` are given: the labelled ones.
+
+    Raises:
+        DataError: a scene is not known, or its keyframes have boxes in part.
     """
 
     def __init__(
@@ -52,6 +57,33 @@ class NuScenesSource:
                 fix=f"name some of {', '.join(sorted(known)[:8])}, ...",
             )
         self._scenes = {name: known[name] for name in (scenes or known)}
+        if boxes is not None:
+            self._scenes = self._followed(boxes, bool(scenes))
+
+    def _followed(self, boxes: Boxes, named: bool) -> dict[str, Record]:
+        """Scenes that the tracks cover; a keyframe without an entry is no frame without objects."""
+        found = {}
+        for name, scene in self._scenes.items():
+            tokens = [sample["token"] for sample in self.tables.scene_records(scene).samples]
+            lacking = [token for token in tokens if token not in boxes]
+            if name in self.annotated or not lacking:
+                found[name] = scene
+            elif named or len(lacking) < len(tokens):
+                raise DataError(
+                    f"{len(lacking)} of {len(tokens)} keyframes of scene {name} have no entry in "
+                    "the tracks.",
+                    path=self.root / self.version,
+                    token=lacking[0],
+                    fix="make the tracks of whole scenes (lidistill object_bank tracks): an empty "
+                    "list stands for a keyframe in which nothing is.",
+                )
+        if not found:
+            raise DataError(
+                f"The tracks are of none of the {len(self._scenes)} scenes of {self.version}.",
+                path=self.root / self.version,
+                fix="name the version that the tracks were made of with --version.",
+            )
+        return found
 
     def scenes(self) -> list[str]:
         """Their names, in the tables' order."""
@@ -64,7 +96,7 @@ class NuScenesSource:
             "version": self.version,
             "lidar": self.tables.lidar,
             "columns": self.columns,
-            "boxes": "annotations" if self.boxes is None else "tracks",
+            "boxes": "annotations" if self.boxes is None else f"tracks {_digest(self.boxes)}",
         }
         mixed = self.boxes is not None and self.annotated
         return {**told, "annotated": sorted(self.annotated)} if mixed else told
@@ -108,6 +140,10 @@ class NuScenesSource:
         )
 
 
+def _digest(boxes: Boxes) -> str:
+    return hashlib.sha256(json.dumps(boxes, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def _row(annotation: Record, frame: int) -> tuple[Any, ...]:
     width, length, height = annotation["size"]
     category = annotation["category_name"]
@@ -126,9 +162,10 @@ def _tracked(boxes: Boxes, index: dict[str, int]) -> list[tuple[Any, ...]]:
     """Boxes of tracks (nuScenes' tracking format, global frame)."""
     rows: list[tuple[Any, ...]] = []
     for token, frame in index.items():
-        for box in boxes.get(token, []):
+        for box in boxes[token]:
             width, length, height = box["size"]
             pose = make_transform(box["rotation"], box["translation"])
             name = box["tracking_name"]
-            rows.append((frame, box["tracking_id"], name, pose, [length, width, height], UNKNOWN))
+            track = str(box["tracking_id"])
+            rows.append((frame, track, name, pose, [length, width, height], UNKNOWN))
     return rows

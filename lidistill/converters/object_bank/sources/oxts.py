@@ -13,8 +13,18 @@ from lidistill.geometry.plausible import transform_fault
 from lidistill.io import DataError, read_text
 
 EARTH_RADIUS = 6_378_137.0  # metres
-AGAIN = "extract this file again from its archive, or leave it out: then no object is fused in "
-AGAIN += "the world."
+PACKET = ("latitude", "longitude", "altitude", "roll", "pitch", "yaw")
+LARGEST = (
+    85.0,
+    180.0,
+    9000.0,
+    2 * np.pi,
+    2 * np.pi,
+    4 * np.pi,
+)  # Mercator's map ends at 85 degrees
+LONGEST_STEP = 1000.0  # metres from one packet or pose to the next
+AGAIN = "extract this file again from its archive (one of your own: write it again), or leave it "
+AGAIN += "out: then no object is fused in the world."
 MAX_MAP_METRES = 1e5
 
 
@@ -51,20 +61,69 @@ def _rotation(roll: float, pitch: float, yaw: float) -> NDArray[np.float64]:
     return np.asarray(about_z @ about_y @ about_x)
 
 
-def read_numbers(path: Path, least: int) -> NDArray[np.float64]:
-    """(F, W) numbers of a text file, one row a line.
+def read_packets(path: Path) -> NDArray[np.float64]:
+    """(F, 6) latitude, longitude, altitude, roll, pitch, yaw: the first numbers of each line.
 
     Raises:
-        DataError: the file is missing, holds words, or rows of fewer than ``least`` numbers.
+        DataError: as :func:`read_numbers`, or a number that no packet holds.
     """
-    rows = []
-    for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
+    rows = read_numbers(path, len(PACKET))
+    wrong = np.argwhere(np.abs(rows) > LARGEST)
+    if len(wrong):
+        row, column = wrong[0]
+        raise DataError(
+            f"Line {row + 1}, {PACKET[column]}: expected a number within {LARGEST[column]:g}, got "
+            f"{rows[row, column]:g}.",
+            path=path,
+            fix="write degrees, metres and radians as KITTI's oxts/dataformat.txt says; " + AGAIN,
+        )
+    return rows
+
+
+def packet_poses(rows: NDArray[np.float64], path: Path) -> NDArray[np.float64]:
+    """:func:`oxts_poses` of packets that go on from one another.
+
+    Args:
+        rows: (F, 6).
+        path: the file or folder they are from, for the error message.
+
+    Raises:
+        DataError: there is none, or two that follow one another are a kilometre apart.
+    """
+    if not len(rows):
+        raise DataError("Expected GPS/IMU packets, got none.", path=path, fix=AGAIN)
+    poses = oxts_poses(rows)
+    _no_jump(poses, path)
+    return poses
+
+
+def _no_jump(poses: NDArray[np.float64], path: Path) -> None:
+    steps = np.linalg.norm(np.diff(poses[:, :3, 3], axis=0), axis=1)
+    far = np.flatnonzero(steps > LONGEST_STEP)
+    if len(far):
+        raise DataError(
+            f"Expected poses that go on from one another, but number {far[0] + 2} is "
+            f"{steps[far[0]]:.0f} m from the one before.",
+            path=path,
+            fix=AGAIN,
+        )
+
+
+def read_numbers(path: Path, least: int) -> NDArray[np.float64]:
+    """(F, least) numbers of a text file: row n of line n, more on a line are left out.
+
+    Raises:
+        DataError: the file is missing, holds words, rows of fewer than ``least`` numbers or of
+            another number than the first, or an empty line before its end.
+    """
+    rows: list[list[float]] = []
+    width = 0
+    for number, line in enumerate(read_text(path).rstrip().splitlines(), start=1):
         try:
             values = [float(word) for word in line.split()]
-            if len(values) < least or not np.isfinite(values).all():
-                raise ValueError(f"{len(values)} numbers")
+            width = width or len(values)
+            if len(values) < least or len(values) != width or not np.isfinite(values).all():
+                raise ValueError(f"{len(values)} numbers, {width} in the first line")
         except ValueError as error:
             raise DataError(
                 f"Line {number}: expected {least} numbers or more: {error}.", path=path, fix=AGAIN
@@ -77,7 +136,8 @@ def read_poses(path: Path) -> NDArray[np.float64]:
     """(F, 4, 4) of lines of twelve numbers, ``first_from_sensor``.
 
     Raises:
-        DataError: as :func:`read_numbers`, or a line that is no pose.
+        DataError: as :func:`read_numbers`, a line that is no pose, or one a kilometre from the one
+            before.
     """
     rows = read_numbers(path, 12)
     poses = np.tile(np.eye(4), (len(rows), 1, 1))
@@ -86,4 +146,5 @@ def read_poses(path: Path) -> NDArray[np.float64]:
         fault = transform_fault(pose, MAX_MAP_METRES)
         if fault:
             raise DataError(f"Line {number}: {fault}.", path=path, fix=AGAIN)
+    _no_jump(poses, path)
     return poses

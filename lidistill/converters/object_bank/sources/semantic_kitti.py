@@ -19,7 +19,7 @@ from lidistill.converters.object_bank.tracks import Frame, SceneTracks, scene_tr
 from lidistill.converters.semantic_kitti.labels import STORED_LABELS
 from lidistill.converters.semantic_kitti.poses import lidar_poses
 from lidistill.geometry.frames import apply_transform, rotation_about_z
-from lidistill.io import DataError, read_points
+from lidistill.io import FILE_AGAIN, DataError, ordered_files, read_bytes, read_points
 
 PERIOD = 0.1
 FIRST_MOVING = 252
@@ -61,7 +61,9 @@ class SemanticKittiSource:
     def read(self, scene: str) -> SceneTracks:
         """One sequence; its points are read once for their boxes."""
         folder = self.base / scene
-        scans = sorted((folder / "velodyne").glob("*.bin"))
+        scans = ordered_files(folder / "velodyne", ".bin")
+        if not scans:
+            raise DataError("No scans there (*.bin).", path=folder / "velodyne", fix=FILE_AGAIN)
         poses = lidar_poses(folder, len(scans))
         if poses is None:
             raise DataError(
@@ -100,12 +102,25 @@ class SemanticKittiSource:
         """(Stored label, instance number) -> (n, 3) its points in a scan."""
         path = self.base / scene / "labels" / f"{scan.stem}.label"
         points = read_points(scan, self.columns, nonfinite="keep")
-        stored = np.fromfile(path, dtype="<u4") if path.is_file() else np.zeros(0, np.uint32)
-        if len(stored) != len(points):
+        data = read_bytes(
+            path,
+            f"{scene}_{scan.stem}",
+            "put it there (of SemanticKITTI: data_odometry_labels.zip).",
+        )
+        if len(data) != 4 * len(points):
             raise DataError(
-                f"Expected a label for each of {len(points)} points, got {len(stored)}.",
+                f"Expected a 4-byte label for each of {len(points)} points, got {len(data)} bytes.",
                 path=path,
-                fix="extract the labels again.",
+                fix=FILE_AGAIN,
+            )
+        stored = np.frombuffer(data, dtype="<u4")
+        unknown = set(np.unique(stored & 0xFFFF).tolist()) - STORED_LABELS.keys()
+        if unknown:
+            raise DataError(
+                "Expected SemanticKITTI's labels, got values that it does not define: "
+                f"{', '.join(map(str, sorted(unknown)[:5]))}.",
+                path=path,
+                fix="map your labels to its values (semantic-kitti.yaml), 0 for what is none.",
             )
         numbered = np.flatnonzero(stored >> 16)
         values, places = np.unique(stored[numbered], return_inverse=True)
