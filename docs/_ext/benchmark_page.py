@@ -105,6 +105,7 @@ GROUPS = (
             r"(gpu_)?distilled_step, (.*), pillars": r"\2, compared at its pillars",
             r"(gpu_)?distilled_step, (.*), maps": r"\2, compared at its maps",
             r"(gpu_)?distilled_step, (.*), teacher's boxes cached": r"\2, teacher's boxes cached",
+            r"(gpu_)?distilled_step, (UniDistill), (.*)": r"\2, from \3",
         },
         "without",
     ),

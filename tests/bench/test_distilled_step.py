@@ -14,6 +14,7 @@ from mmdet3d.models.dense_heads import Anchor3DHead  # noqa: E402
 STEP = "distilled_step, SECOND, maps"
 CACHED = "distilled_step, SECOND, teacher's boxes cached"
 TEACHER = "teacher, SECOND, maps"
+ACROSS = "distilled_step, UniDistill, cameras to LiDAR"
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +23,7 @@ def cases():
 
 
 def test_cases(cases):
-    assert list(cases) == [STEP, TEACHER, CACHED]
+    assert list(cases) == [STEP, TEACHER, CACHED, ACROSS]
     assert "reference: student alone" in cases[STEP].size
 
 
@@ -31,6 +32,11 @@ def test_steps_train_the_student(cases):
     assert {"loss_stage1", "loss_stage2"} <= whole.keys() - alone.keys()
     losses = [float(cases[STEP].ours()["loss"]) for _ in range(5)]
     assert losses[-1] < losses[0]
+
+
+def test_a_step_across_sensors_has_unidistills_terms(cases):
+    alone, whole = cases[ACROSS].reference(), cases[ACROSS].ours()
+    assert {"loss_feature", "loss_relation", "loss_response"} <= whole.keys() - alone.keys()
 
 
 def test_teachers_stop_early_and_cached_ones_do_not_run(cases, monkeypatch):
