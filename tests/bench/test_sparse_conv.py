@@ -6,13 +6,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-pytest.importorskip("spconv")
-
-from lidistill.bench.sparse_conv import cases, has_reference, library_path, surface
-
-pytestmark = pytest.mark.skipif(not has_reference(), reason="spconv's own package is not here")
+from lidistill.bench.sparse_conv import cases, library_path, surface
+from tests.compat.marks import NEEDS_SPCONV
 
 
+@NEEDS_SPCONV
 @pytest.mark.parametrize("case", cases("quick"), ids=lambda case: case.name)
 def test_reference_and_ours_agree(case):
     ours, reference = case.ours().float(), case.reference().float()
@@ -23,6 +21,7 @@ def test_reference_and_ours_agree(case):
     )
 
 
+@NEEDS_SPCONV
 def test_the_reference_is_the_librarys_own_on_one_thread():
     from spconv.pytorch.conv import SparseConvolutionBase
 
@@ -32,6 +31,13 @@ def test_the_reference_is_the_librarys_own_on_one_thread():
         assert torch.get_num_threads() == 1
     assert SparseConvolutionBase._conv_forward is bridged
     assert torch.get_num_threads() == threads
+
+
+def test_without_spconv_there_is_no_reference(monkeypatch):
+    monkeypatch.setattr("lidistill.bench.sparse_conv.has_reference", lambda: False)
+    found = cases("quick")
+    assert {case.reference for case in found} == {None}
+    assert all(len(case.ours()) for case in found)
 
 
 def test_surface_is_like_a_scan():

@@ -12,6 +12,7 @@ import pytest
 
 from lidistill import compat
 from lidistill.compat.imports import when_imported
+from tests.compat.marks import NEEDS_SPCONV
 
 
 def test_every_bridge_has_a_name_and_a_reason():
@@ -42,6 +43,7 @@ print(json.dumps([any(before), [name for name in heavy if name in sys.modules]])
     assert fresh(script) == [False, []]
 
 
+@NEEDS_SPCONV
 def test_order_of_import_and_apply_does_not_matter_and_twice_is_once():
     script = """
 import json

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.compat.marks import NEEDS_SPCONV
+
 SPCONV = """
 import json, torch, warnings
 import spconv.pytorch as spconv
@@ -72,10 +74,10 @@ def report_of(script: str) -> dict:
 
 @pytest.fixture(scope="module")
 def bare_spconv():
-    pytest.importorskip("spconv")
     return report_of(SPCONV)
 
 
+@NEEDS_SPCONV
 @pytest.mark.parametrize(
     "gap",
     [
@@ -94,6 +96,7 @@ def test_spconv_on_the_cpu_still(bare_spconv, gap):
     assert bare_spconv[gap], f"spconv mended: {gap}"
 
 
+@NEEDS_SPCONV
 def test_cuda_builds_of_spconv_still_refuse_cpu_tensors(bare_spconv):
     if not bare_spconv["is a CUDA build"]:
         pytest.skip("spconv is its CPU build here")
@@ -123,6 +126,7 @@ def test_mmengine_histories_are_still_refused():
     assert report_of(RESUME)["refused"]
 
 
+@NEEDS_SPCONV
 def test_mmdet3d_still_rotates_unversioned_weights():
     # the file alone: importing mmdet3d takes long and would install the bridge's hook
     package = importlib.util.find_spec("mmdet3d")

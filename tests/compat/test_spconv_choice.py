@@ -12,6 +12,7 @@ import pytest
 
 from lidistill.compat import spconv_choice, spconv_names
 from lidistill.compat.spconv_choice import Installed, answering, choose, extra
+from tests.compat.marks import NEEDS_SPCONV
 
 NOTHING = Installed()
 CPU = Installed("spconv")
@@ -187,9 +188,8 @@ def test_mmdet3d_builds_and_trains_without_any_spconv_package(without_spconv):
     assert all(value > 0 for value in losses)
 
 
+@NEEDS_SPCONV
 def test_mmdet3d_computes_the_same_bit_by_bit_on_spconvs_classes(without_spconv):
-    if spconv_choice.look().spconv == "":
-        pytest.skip("spconv's wheel is not installed")
     script = f"import json\nfrom lidistill import compat; compat.apply()\n{MODEL}"
     *_, home, losses = run(script, LIDISTILL_SPARSE="spconv")
     assert home == "spconv.pytorch.conv"

@@ -10,6 +10,7 @@ import torch
 from lidistill import compat
 from lidistill.ops.sparse.layers import conv_output_size, deconv_output_size
 from lidistill.ops.sparse.neighbours import BLOCK, PairTable, strided_table, submanifold_table
+from tests.compat.marks import NEEDS_SPCONV
 from tests.ops.sparse_cases import naive_sources, random_grid
 
 
@@ -82,10 +83,8 @@ def test_strided_equals_loop(transposed, seed):
 
 def spconv_pairs(grid, geometry, subm, transposed):
     """The library's own tables: output coordinates and {(k, in cell, out cell)}."""
-    ops = pytest.importorskip("spconv.pytorch.ops")
-    if not hasattr(ops, "get_indice_pairs"):
-        pytest.skip("spconv's own package is not here")
     from spconv.core import ConvAlgo
+    from spconv.pytorch import ops
 
     rest = (ConvAlgo.Native, *geometry, [0] * len(grid.shape), subm, transposed)
     outs, pairs, counts = ops.get_indice_pairs(grid.coords, grid.batch_size, grid.shape, *rest)
@@ -114,6 +113,7 @@ GEOMETRIES = {  # kernel, stride, padding, dilation
 }
 
 
+@NEEDS_SPCONV
 @pytest.mark.parametrize("name", GEOMETRIES)
 @pytest.mark.parametrize("seed", range(3))
 def test_tables_equal_spconvs(name, seed):

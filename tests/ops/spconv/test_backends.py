@@ -300,3 +300,49 @@ def test_joined_and_added(backend):
     assert torch.equal(joined.features, torch.cat([x.features] * 2, 1))
     assert torch.equal(backend.layers.AddTable()(both(x)).features, 2 * x.features)
     assert torch.equal((x + x).features, 2 * x.features)
+
+
+@pytest.mark.parametrize("kind", ["SubMConv3d", "SparseMaxPool3d"])
+def test_our_own_layers_refuse_other_devices(kind):
+    layers = import_module(OWN)
+    layer = layers.SubMConv3d(2, 2, 3) if kind == "SubMConv3d" else layers.SparseMaxPool3d(2)
+    coords = torch.zeros((1, 4), dtype=torch.int32)
+    x = layers.SparseConvTensor(torch.zeros(1, 2, device="meta"), coords, [2, 2, 2], 1)
+    with pytest.raises(ValueError, match=rf"on the CPU for lidistill's own {kind}, got .* meta"):
+        layer(x)
+
+
+def test_our_own_tensor_says_what_it_expects():
+    layers = import_module(OWN)
+    features, coords = torch.zeros(2, 3), torch.zeros((2, 4), dtype=torch.int32)
+    for arguments, message in (
+        ((features, coords[:, :3], [4, 4, 4], 1), r"\(V, 4\) as \(batch, ...\)"),
+        ((features, coords.long(), [4, 4, 4], 1), "int32 indices, got torch.int64"),
+        ((features, coords, [4, 4, 4], 0), "at least one sample"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            layers.SparseConvTensor(*arguments)
+    x = layers.SparseConvTensor(features, coords, [4, 4, 4], 1)
+    with pytest.raises(ValueError, match="replace_feature"):
+        x.features = features
+    with pytest.raises(ValueError, match="same voxels"):
+        layers.JoinTable()([x, x.select_by_index(torch.tensor([0]))])
+    with pytest.raises(ValueError, match="groups=1"):
+        layers.SubMConv3d(2, 2, 3, groups=2)
+    with pytest.raises(ValueError, match="3, one an axis"):
+        layers.SubMConv3d(2, 2, (3, 3))
+
+
+def test_our_own_tensor_selects_and_comes_from_a_dense_map():
+    layers = import_module(OWN)
+    grid = random_grid(np.random.default_rng(3))
+    features = torch.rand(len(grid.coords), 2) + 1
+    x = layers.SparseConvTensor(features, grid.coords, grid.shape, grid.batch_size)
+    again = layers.SparseConvTensor.from_dense(x.dense(channels_first=False))
+    assert torch.equal(again.dense(), x.dense())
+    x.indice_dict["a"] = None
+    some = x.select_by_index(features[:, 0] > 1.5)
+    assert torch.equal(some.features, features[features[:, 0] > 1.5])
+    assert (list(some.indice_dict), list(x.indice_dict)) == ([], ["a"])
+    assert torch.equal(x.minus().features, -features)
+    assert x.spatial_size == np.prod(grid.shape)
