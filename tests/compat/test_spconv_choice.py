@@ -7,12 +7,14 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from lidistill.compat import spconv_choice, spconv_names
 from lidistill.compat.spconv_choice import Installed, answering, choose, extra
 from tests.compat.marks import NEEDS_SPCONV
+from tests.compat.sparse_encoders import report
 
 NOTHING = Installed()
 CPU = Installed("spconv")
@@ -129,6 +131,7 @@ def run(script: str, **environment: str):
         text=True,
         timeout=300,
         check=False,
+        cwd=Path(__file__).parents[2],
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return json.loads(done.stdout.splitlines()[-1])
@@ -147,99 +150,61 @@ class Refuse:
 sys.meta_path.insert(sys.meta_path.index(PathFinder), Refuse())
 spconv_choice.look = lambda: spconv_choice.Installed()
 """
-MODEL = """
-import torch
-import mmdet3d.models.layers.spconv as layers
-from mmdet3d.registry import MODELS
-from mmdet3d.models.middle_encoders import SparseEncoder, SparseUNet
-import spconv.pytorch as spconv
-
-torch.manual_seed(0)
-torch.set_num_threads(1)
-coords = (torch.rand(2, 16, 24, 16) < 0.1).nonzero().int()
-features = torch.randn(len(coords), 4)
-losses = []
-for block in ("conv_module", "basicblock"):
-    last = ((8, 8), (8, 16), (16, 16)) if block == "basicblock" else ((8,), (8, 8), (16, 16))
-    padding = tuple((1,) * len(each) for each in last)
-    net = SparseEncoder(4, [16, 24, 16], base_channels=8, output_channels=16, block_type=block,
-                        encoder_channels=last, encoder_paddings=padding)
-    net.load_state_dict(dict(net.state_dict()))
-    loss = net(features, coords, 2).square().mean()
-    loss.backward()
-    losses += [loss.item(), sum(p.grad.abs().sum().item() for p in net.parameters())]
-registered = MODELS.get("SubMConv3d") is spconv.SubMConv3d
-home = spconv.SubMConv3d.__module__
-print(json.dumps([layers.IS_SPCONV2_AVAILABLE, registered, home, losses]))
-"""
 
 
 @pytest.fixture(scope="module")
 def without_spconv():
     pytest.importorskip("mmdet3d")
-    return run(f"{ABSENT}\nfrom lidistill import compat; compat.apply()\n{MODEL}")
+    script = "from tests.compat.sparse_encoders import report\nprint(json.dumps(report()))"
+    return run(f"{ABSENT}\n{script}")
 
 
 def test_mmdet3d_builds_and_trains_without_any_spconv_package(without_spconv):
-    available, registered, home, losses = without_spconv
+    available, registered, home, numbers = without_spconv
     assert available
     assert registered
     assert home == "lidistill.ops.spconv.pytorch.conv"
-    assert all(value > 0 for value in losses)
+    assert all(value > 0 for value in numbers)
 
 
 @NEEDS_SPCONV
 def test_mmdet3d_computes_the_same_bit_by_bit_on_spconvs_classes(without_spconv):
-    script = f"import json\nfrom lidistill import compat; compat.apply()\n{MODEL}"
-    *_, home, losses = run(script, LIDISTILL_SPARSE="spconv")
+    *_, home, numbers = report()
     assert home == "spconv.pytorch.conv"
-    assert losses == without_spconv[-1]
+    assert numbers == without_spconv[-1]
 
 
-def test_names_of_spconv_lead_to_our_modules():
-    script = f"""{ABSENT}
-from lidistill import compat; compat.apply()
+def test_names_of_spconv_lead_to_our_modules_where_the_variable_says_so():
+    script = """
+import json, sys
+from lidistill import compat; compat.apply(); compat.apply()
 import spconv, spconv.pytorch.conv
 import spconv.pytorch as pytorch
 from spconv.core import ConvAlgo
-from spconv.pytorch.core import SparseConvTensor
 import lidistill.ops.spconv.pytorch.conv as own
 
 same = [spconv.pytorch.conv is own, pytorch.conv is own, ConvAlgo is spconv.ConvAlgo]
-own_spec = own.__spec__.name
 said = []
 for name in ("functional", "NoSuchLayer"):
     try:
         getattr(pytorch, name)
     except AttributeError as error:
         said.append(str(error))
-try:
-    from spconv.pytorch import functional
-except ImportError as error:
-    said.append("ImportError")
-try:
-    import spconv.utils
-except ModuleNotFoundError as error:
-    said.append(error.name)
-print(json.dumps([same, own_spec, spconv.__version__, said]))
+for line in ("from spconv.pytorch import functional", "import spconv.utils"):
+    try:
+        exec(line)
+    except ImportError as error:
+        said.append(type(error).__name__)
+print(json.dumps([same, own.__spec__.name, spconv.__version__, said, "cumm" in sys.modules]))
 """
-    same, spec, version, said = run(script)
+    same, spec, version, said, foreign = run(script, LIDISTILL_SPARSE="own")
     assert same == [True] * 3
     assert spec == "lidistill.ops.spconv.pytorch.conv"
     assert version == "2.3.8"
     assert "spconv.pytorch.functional" in said[0]
     assert "LIDISTILL_SPARSE=own" in said[1]
-    assert said[2:] == ["ImportError", "spconv.utils"]
-
-
-def test_the_variable_takes_our_layers_over_those_of_an_installed_spconv():
-    script = """
-import json, sys
-from lidistill import compat; compat.apply(); compat.apply()
-import spconv.pytorch as spconv
-print(json.dumps([spconv.__name__, "cumm" in sys.modules]))
-"""
-    assert run(script, LIDISTILL_SPARSE="own") == ["lidistill.ops.spconv.pytorch", False]
+    assert said[2:] == ["ImportError", "ModuleNotFoundError"]
+    assert not foreign
 
 
 TRITON_PACKAGE = {
