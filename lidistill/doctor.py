@@ -298,7 +298,7 @@ def find_sparse() -> Iterator[Finding]:
     for device, choice in spconv_choice.here().items():
         detail = f"{names.get(choice.backend, 'nothing')}: {choice.why}"
         if device == "cpu":
-            answers = {"own": "lidistill"}.get(spconv_choice.answer(), spconv_choice.answer())
+            answers = names[spconv_choice.answer()].partition("'")[0]
             detail += f"; `import spconv` finds {answers}; {spconv_choice.VARIABLE} forces another"
         forced = spconv_choice.VARIABLE in choice.fix
         fix = choice.fix if forced or not choice.fix else _install_with(spconv_choice.extra_here())
