@@ -5,13 +5,14 @@ from mmengine.config import read_base
 
 with read_base():
     from .._base_.xray_center import *
-    from .centerpoint_half import *
+    from .centerpoint_cars import *
 
 from lidistill.hooks import EMATeacherHook
 
 train_dataloader["dataset"].update(labelled=0.1)
 model = dict(
     xray,
+    heads=heads[:1],  # one task
     student=model,
     teacher=dict(model=model, complete=False),
     pseudo=dict(teacher="teacher", score=0.3),

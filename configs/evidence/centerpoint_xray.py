@@ -5,11 +5,12 @@ from mmengine.config import read_base
 
 with read_base():
     from .._base_.xray_center import *
-    from .centerpoint_half import *
+    from .centerpoint_cars import *
 
 both.update(bank=f"{data_root}/object_bank")
 train_dataloader["dataset"]["dataset"].update(
     pipeline=[*load_points, both, *load_boxes, *augment, *pack_train, split]
 )
 checkpoint = f"work_dirs/centerpoint_xray_teacher/iter_{max_iters}.pth"
+xray.update(heads=heads[:1])  # one task
 model = dict(xray, student=model, teacher=dict(model=model, checkpoint=checkpoint))

@@ -4,7 +4,7 @@
 from mmengine.config import read_base
 
 with read_base():
-    from .centerpoint_half import *
+    from .centerpoint_cars import *
 
 from lidistill.engine.offline.tracked_bank import tracked_bank
 

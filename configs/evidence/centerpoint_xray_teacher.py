@@ -5,7 +5,7 @@ from mmengine.config import read_base
 
 with read_base():
     from .._base_.xray_center import *
-    from .centerpoint_half import *
+    from .centerpoint_cars import *
 
 complete.update(bank=f"{data_root}/object_bank")
 train_dataloader["dataset"]["dataset"].update(

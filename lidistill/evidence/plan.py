@@ -63,8 +63,7 @@ class Curve:
 
     def point(self, factor: float) -> Row:
         """The row of one point."""
-        name = self.name if factor == 1 else f"{self.name}, {factor:g}x steps"
-        made = self.at(factor)
+        made, name = self.at(factor), point_name(self.name, factor)
         return dataclasses.replace(made, name=name, curve=self.name, steps=factor)
 
 
@@ -129,6 +128,11 @@ class EvidencePlan:
 def with_seeds(plan: EvidencePlan, seeds: Sequence[int] | None) -> EvidencePlan:
     """The same plan with other seeds; unchanged for None."""
     return plan if seeds is None else dataclasses.replace(plan, seeds=tuple(seeds))
+
+
+def point_name(curve: str, factor: float) -> str:
+    """What the row of a curve's point is called."""
+    return curve if factor == 1 else f"{curve}, {factor:g}x steps"
 
 
 def slug(name: str) -> str:

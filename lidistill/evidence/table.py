@@ -4,6 +4,7 @@
 Values of ``changes`` may name other things::
 
     "row://teacher"      the final checkpoint of the line ``teacher``, trained with the same seed
+    "row://student, 4x steps"    that of a point of the curve ``student``
     "config://zoo.pkd"   what stands under that key of the line's own config
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from lidistill.evidence.plan import point_name
 from lidistill.evidence.worlds import World
 
 ROW, CONFIG = "row://", "config://"
@@ -92,7 +94,7 @@ class Table:
             object.__setattr__(self, "world", self.world.for_choices())
 
     def line(self, name: str) -> Line:
-        """A line by its name.
+        """A line by its name; a point of a curve by that of its row.
 
         Raises:
             ValueError: there is none; lists those there are.
@@ -100,6 +102,9 @@ class Table:
         for line in self.lines:
             if line.name == name:
                 return line
+            for factor in line.curve:
+                if point_name(line.name, factor) == name:
+                    return line.at(factor)
         names = [line.name for line in self.lines]
         raise ValueError(f"table {self.method!r} has no line {name!r}; it has {names}")
 

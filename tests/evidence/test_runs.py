@@ -153,6 +153,22 @@ def test_changes_that_lead_nowhere(changes, message):
         Runs(table, Path()).row(table.lines[0])
 
 
+def test_a_point_of_a_curve_teaches_and_is_trained_once(trained, tmp_path):
+    curve = dataclasses.replace(SECOND.alone(), iters=10, curve=(1, 4))
+    taught = dataclasses.replace(SECOND.objective("pkd"), iters=10)
+    teacher = "model.teachers.teacher.checkpoint"
+    changes = {**taught.changes, teacher: "row://student, 4x steps"}
+    table = table_of(SECOND, [curve, dataclasses.replace(taught, changes=changes)])
+    made = Runs(table, tmp_path)
+    made.outcome(curve.at(4), 3)
+    outcome = made.outcome(table.lines[1], 3)
+    assert sorted(trained) == ["student", "student_pkd"]
+    assert trained["student"].train_cfg.max_iters == 40
+    assert trained["student_pkd"].model.teachers.teacher.checkpoint.endswith("final.pth")
+    assert outcome["cost"]["with_stages_s"] == 4.0
+    assert len(list(tmp_path.glob("*/seed_3/student_*"))) == 2
+
+
 def test_the_zoo_is_the_same_for_all():
     names = [detector.objectives() for detector in DETECTORS.values()]
     assert names[0] == names[1] == names[2]

@@ -3,8 +3,15 @@
 
 from typing import Any
 
-from lidistill.evidence.detectors import SMALL_CENTERPOINT, STUDENT
-from lidistill.evidence.plans.xray import COMPLETE_TEACHER, ITERS, ORDINARY_FRAMES, XRAY
+from lidistill.evidence.detectors import STUDENT
+from lidistill.evidence.plans.xray import (
+    COMPLETE_TEACHER,
+    FACTORS,
+    ITERS,
+    METRIC,
+    ORDINARY_FRAMES,
+    XRAY,
+)
 from lidistill.evidence.table import ROW, STAGE, Line, Table
 from lidistill.evidence.worlds import COMPLETE
 
@@ -14,7 +21,6 @@ ONE = {"train_dataloader.dataset.scenes": 1}  # the other nine scenes are left o
 REST = {"train_dataloader.dataset.labelled": 0.1}  # they are there without labels
 PLACE = "train_dataloader.dataset.dataset.pipeline.1.bank"  # of ComposeObjectComplete
 DETECTOR, TRACKED, TEACHER = "detector of one scene", "bank of tracks", "teacher of one scene"
-FACTORS = (1, 2, 4)
 
 
 def pseudo(score: float = 0.3) -> dict[str, Any]:
@@ -29,9 +35,9 @@ def table() -> Table:
     return Table(
         method="xray_few_labels",
         world=COMPLETE,
-        metric=f"{SMALL_CENTERPOINT.metric}, one labelled scene of ten",
+        metric=f"{METRIC}, one labelled scene of ten",
         score="detection",
-        classes=("car", "truck", "pedestrian"),
+        classes=("car",),
         iters=ITERS,
         lines=[
             Line(DETECTOR, ORDINARY_FRAMES, ONE, steps=2, score=STAGE),
