@@ -202,25 +202,29 @@ def gather(tracks: SceneTracks, options: BankOptions) -> Gathered:
 def _compact(
     seen: FramePoints, tracks: SceneTracks, placed: Placed, tally: Tally
 ) -> dict[str, NDArray]:
-    """One frame's points in the bank's types, and the instance of each."""
-    frame, found = tracks.frames[seen.frame], seen.found
-    instance = np.repeat(seen.instances, found.counts)
+    """One frame's points in the bank's types, box by box; the boxes' instances and counts."""
+    frame, found, counts = tracks.frames[seen.frame], seen.found, seen.found.counts
     values = seen.points[found.rows, 3:]  # (K, C - 3)
     xyz = found.xyz
     if np.abs(xyz).max(initial=0.0) > MAX_METRES:
         fits = (np.abs(xyz) <= MAX_METRES).all(axis=1)
         tally.cut += int((~fits).sum())
-        instance, values, xyz = instance[fits], values[fits], xyz[fits]
+        box = np.repeat(np.arange(len(counts)), counts)
+        counts = np.bincount(box[fits], minlength=len(counts))
+        values, xyz = values[fits], xyz[fits]
     level = values[:, 0] if values.shape[1] else np.zeros(len(xyz), dtype=np.float32)
     ring = values[:, 1] if values.shape[1] > 1 else values[:0].reshape(-1)
-    flags = np.where(placed.standing[instance], STANDING, 0) | (0 if frame.key else FROM_SWEEP)
+    flags = np.where(placed.standing[seen.instances], STANDING, 0) | (
+        0 if frame.key else FROM_SWEEP
+    )
     return {
-        "instance": instance.astype(np.int32),
+        "instances": seen.instances,
+        "counts": counts,
         "xyz": np.rint(xyz * 1000.0).astype(np.int16),
         "intensity": _bytes(level * (255.0 / frame.intensity_max)),
         "ring": _bytes(ring),
         "source": np.full(len(xyz), seen.frame, dtype=np.uint16),
-        "flags": flags.astype(np.uint8),
+        "flags": np.repeat(flags.astype(np.uint8), counts),
     }
 
 
@@ -233,14 +237,13 @@ def _bytes(values: NDArray) -> NDArray[np.uint8]:
 def _by_instance(parts: list[dict[str, NDArray]], count: int) -> Clouds:
     """Every point to its instance, frame by frame; a frame's part is given up once it is there.
 
-    A frame has its points box by box and one box of an instance at most, so within an instance the
-    order of frames and points stays.
+    An instance has one box in a frame at most, so the order of frames and points stays in it.
     """
-    numbers = np.zeros(count + 1, dtype=np.int64)
+    offsets = np.zeros(count + 1, dtype=np.int64)
     for part in parts:
-        numbers[1:] += np.bincount(part["instance"], minlength=count)
-    offsets = np.cumsum(numbers)
-    ringed = all(len(part["ring"]) == len(part["instance"]) for part in parts)
+        offsets[1 + part["instances"]] += part["counts"]
+    offsets = np.cumsum(offsets)
+    ringed = all(len(part["ring"]) == len(part["xyz"]) for part in parts)
     arrays = {}
     for name, kind in CLOUD_ARRAYS.items():
         rows = 0 if name == "ring" and not ringed else int(offsets[-1])
@@ -249,12 +252,10 @@ def _by_instance(parts: list[dict[str, NDArray]], count: int) -> Clouds:
     parts.reverse()
     while parts:
         part = parts.pop()
-        instance = part["instance"]
-        here = np.bincount(instance, minlength=count)
-        first = np.flatnonzero(np.diff(instance, prepend=-1))  # of each box
-        own = instance[first]
-        place = np.repeat(free[own] - first, here[own]) + np.arange(len(instance))
-        free += here
+        own, counts = part["instances"], part["counts"]
+        first = np.cumsum(counts) - counts  # of each box, in this part
+        place = np.repeat(free[own] - first, counts) + np.arange(len(part["xyz"]))
+        free[own] += counts
         for name, array in arrays.items():
             if len(array):
                 array[place] = part[name]

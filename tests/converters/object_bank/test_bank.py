@@ -305,3 +305,20 @@ def test_frames_that_are_called_alike(tmp_path):
     assert reader.find("000099", scene="scene1") is None
     with pytest.raises(DataError, match="3 scenes of this bank have a frame 000001: scene0"):
         reader.find("000001")
+
+
+def test_peak_memory_is_two_banks_and_two_frames():
+    import tracemalloc
+
+    from lidistill.bench.objects.object_complete import MadeScene, Size
+
+    scene = MadeScene(Size(frames=20, points=20_000, objects=30, in_box=120))
+    tracemalloc.start()
+    try:
+        bank = make_bank(scene.tracks, BankOptions.plain())
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    frame = scene.tracks.frames[0].read().nbytes
+    assert len(bank.xyz) == 20 * 30 * 120
+    assert peak < 2 * bank.point_bytes() + 2 * frame + 200_000
