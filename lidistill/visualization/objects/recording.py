@@ -53,7 +53,8 @@ def record_scene(
     infos = load_infos(info_file)
     frames = _frames(infos.frames, scene, info_file)
     locate = InfoPaths(data_root, infos.metainfo)
-    recording = rerun.RecordingStream("lidistill", recording_id=f"lidistill-{scene or 'scene'}")
+    name = str(frames[0].get("scene_name") or info_file.stem)
+    recording = rerun.RecordingStream("lidistill", recording_id=f"lidistill-{name}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with io.atomic_write(out, sync=False) as temporary:
         recording.save(str(temporary))
