@@ -12,7 +12,7 @@ ORDINARY_FRAMES = "configs/evidence/centerpoint_cars.py"
 COMPLETE_TEACHER = "configs/evidence/centerpoint_xray_teacher.py"
 XRAY = "configs/evidence/centerpoint_xray.py"
 METRIC = "AP of nuScenes' detection benchmark, cars"
-ITERS = 400  # of a student at 1x
+ITERS = 200  # of a student at 1x
 FACTORS = (1, 2, 4)
 LONGEST = FACTORS[-1]
 
