@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lidistill.distill.audit import audit
 from lidistill.distill.connectors import Conv1x1
+from lidistill.distill.cost import counted
 from lidistill.distill.outputs import FeatureMap
 from lidistill.geometry.bev_grid import BEVGrid
 from lidistill.methods.unidistill import PATHS, UniDistill
@@ -432,6 +434,33 @@ def test_real_detectors():
     assert report.gradient_norms["relation"]["connectors.high"] > 0
     assert not any("teacher" in key for key in trained.state_dict())
     assert sum(p.requires_grad for p in trained.teachers["teacher"].model.parameters()) == 0
+
+
+def test_inference_is_the_students():
+    """As many multiply-adds, the same boxes: no teacher, no adapter."""
+    trained = UniDistill(
+        pillars(8, 0),
+        dict(model=pillars(16, 1)),
+        low="pts_middle_encoder",
+        high="pts_neck[0]",
+        adapters=dict(high=Conv1x1(24, 48)),
+        weights=PATHS["lidar_to_camera"],
+    ).eval()
+    trained.student.pts_bbox_head.bbox_coder.max_num = 20  # of a map of few cells
+    batch = small_detectors.batch("centerpoint")
+    found, adds = [], []
+    for model in (trained, trained.student):
+        data = model.data_preprocessor(copy.deepcopy(batch), False)
+        with torch.no_grad(), counted(model) as layers:
+            found.append(model(**data, mode="predict"))
+        adds.append(sum(layers.values()))
+    assert adds[0] == adds[1] > 0
+    for sample, other in zip(*found, strict=True):
+        assert sample.keys() == other.keys()
+        own, alone = sample.pred_instances_3d, other.pred_instances_3d
+        assert own.keys() == alone.keys()
+        assert torch.equal(own.bboxes_3d.tensor, alone.bboxes_3d.tensor)
+        assert torch.equal(own.scores_3d, alone.scores_3d)
 
 
 def test_paths_have_the_papers_weights():
