@@ -3,18 +3,14 @@
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import shutil
-from pathlib import Path
 
 import pytest
 import torch
 from mmengine.dataset import pseudo_collate
 
 from lidistill import compat
-from lidistill.converters.kitti.convert import convert_kitti
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.audit import audit
 from lidistill.engine.configs.read import load_config
@@ -58,21 +54,6 @@ def test_without_depth_and_points_the_same_boxes(name, converted_world, tmp_path
     assert len(found[0].scores_3d) > 5
     assert torch.equal(found[0].bboxes_3d.tensor, found[1].bboxes_3d.tensor)
     assert torch.equal(found[0].scores_3d, found[1].scores_3d)
-
-
-@pytest.fixture(scope="module")
-def real_drives(tmp_path_factory):
-    """Two labelled frames of drives 0005 and 0001, as info files."""
-    home = os.environ.get("LIDISTILL_REAL_ROOT")
-    if home is None or not Path(home, "kitti_drives", "training").is_dir():
-        pytest.skip("no real drives; set LIDISTILL_REAL_ROOT to the folder of kitti_drives/")
-    root = tmp_path_factory.mktemp("real") / "kitti_drives"
-    root.mkdir()
-    (root / "training").symlink_to(Path(home, "kitti_drives", "training"))
-    chosen = {"train": ["050020", "010030"], "val": ["090010"]}
-    (root / "few.json").write_text(json.dumps(chosen))
-    convert_kitti(root, points="velodyne_reduced", split=root / "few.json")
-    return root
 
 
 @pytest.mark.slow
