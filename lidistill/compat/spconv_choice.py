@@ -191,6 +191,8 @@ def gpu(ask_capability: bool = True) -> tuple[str, tuple[int, int] | None]:
 @cache
 def answer() -> str:
     """Who answers ``import spconv`` in this process; decided once, when it is first imported."""
+    if "spconv" in sys.modules:  # before lidistill
+        return "spconv"
     installed, forced = look(), os.environ.get(VARIABLE, "")
     if forced or not installed.triton:
         return answering(installed, forced=forced)  # no GPU changes it

@@ -7,6 +7,7 @@ What is imported as ``spconv.pytorch.conv`` is that package's module of this nam
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -25,11 +26,16 @@ def install() -> bool:
     """Let the choice decide what ``import spconv`` finds; imports neither torch nor any of them.
 
     Raises:
-        ValueError: a value of ``LIDISTILL_SPARSE`` that is not known, or not installed.
+        ValueError: a value of ``LIDISTILL_SPARSE`` that is not known, not installed, or too late.
     """
     forced = os.environ.get(spconv_choice.VARIABLE, "")
     if forced:
         spconv_choice.check_forced(forced, spconv_choice.look())
+        if forced != "spconv" and "spconv" in sys.modules:
+            raise ValueError(
+                f"{spconv_choice.VARIABLE}={forced}, but spconv was imported before lidistill: "
+                "import lidistill first"
+            )
     ask_before_others(_FINDER)
     return True
 

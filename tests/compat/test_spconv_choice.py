@@ -89,9 +89,18 @@ def test_who_answers(installed, gpu, forced, expected):
 def test_a_forced_backend_that_is_not_there_is_refused(forced, message, monkeypatch):
     with pytest.raises(ValueError, match=message):
         answering(NOTHING, forced=forced)
+    monkeypatch.delitem(sys.modules, "spconv", raising=False)
     monkeypatch.setenv(spconv_choice.VARIABLE, forced)
     monkeypatch.setattr(spconv_choice, "look", lambda: NOTHING)
     with pytest.raises(ValueError, match=message):
+        spconv_names.install()
+
+
+def test_a_package_that_is_imported_already_stays(monkeypatch):
+    monkeypatch.setitem(sys.modules, "spconv", sys)
+    monkeypatch.setenv(spconv_choice.VARIABLE, "own")
+    assert spconv_choice.answer.__wrapped__() == "spconv"
+    with pytest.raises(ValueError, match="import lidistill first"):
         spconv_names.install()
 
 
@@ -116,6 +125,7 @@ def test_extra(device, capability, cuda, python, expected):
 
 def test_cuda_is_left_alone_where_it_changes_nothing(monkeypatch):
     monkeypatch.delenv(spconv_choice.VARIABLE, raising=False)
+    monkeypatch.delitem(sys.modules, "spconv", raising=False)
     monkeypatch.setattr(spconv_choice, "gpu", lambda **_: pytest.fail("asked"))
     for installed in (NOTHING, CUDA):
         monkeypatch.setattr(spconv_choice, "look", lambda found=installed: found)
