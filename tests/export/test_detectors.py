@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from lidistill import cli, compat
+from lidistill.compat import spconv_choice
 from lidistill.engine.configs.read import load_config
 from lidistill.export.exporting import export_student
 from lidistill.models.detectors.compress import detector_config
@@ -117,6 +118,8 @@ def test_same_predictions_through_mmdet3ds_own_loading(exported):
 @pytest.mark.slow
 def test_mmdet3d_alone_builds_and_loads_it(exported):
     name, folder, detector, _, _ = exported
+    if "second" in name and spconv_choice.look().spconv == "":
+        pytest.skip("mmdet3d alone builds sparse layers on spconv's own package")
     found = alone(Path(sys.executable), folder)
     assert found["tensors"] == len(detector.state_dict())
     assert found["classes"].tolist() == list(load_config(config_of(name)).classes)
