@@ -290,6 +290,17 @@ def test_checkpoints_and_start_weights_are_those_of_our_own_layers(backend):
         torch.testing.assert_close(found.cpu(), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_a_layer_that_stands_twice_in_a_row_runs_twice(backend):
+    grid = random_grid(np.random.default_rng(2))
+    conv = backend.build("SubMConv3d", 2, 2, 1, bias=False)
+    x = backend.tensor(backend.features(grid, 2), grid)
+    net = backend.layers.SparseSequential(conv, nn.Tanh(), conv, last=nn.Tanh())
+    expected = (x.features @ conv.weight.view(2, 2)).tanh() @ conv.weight.view(2, 2)
+    torch.testing.assert_close(net(x).features, expected.tanh())
+    assert (len(net), net[2]) == (4, conv)
+    assert net[-1] is net.last
+
+
 def test_joined_and_added(backend):
     grid = random_grid(np.random.default_rng(2))
     x = backend.tensor(backend.features(grid, 2), grid)

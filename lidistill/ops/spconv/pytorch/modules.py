@@ -24,6 +24,11 @@ class SparseModule(nn.Module):
         self._sparse_unique_name = ""
 
 
+def layers_of(module: nn.Module) -> list[nn.Module]:
+    """Its layers in order, one that stands there twice included (``children()`` leaves it out)."""
+    return [each for each in module._modules.values() if each is not None]
+
+
 class SparseSequential(SparseModule):
     """Sparse layers, and dense ones that see the features (V, C) alone; these skip empty tensors.
 
@@ -37,14 +42,14 @@ class SparseSequential(SparseModule):
 
     def __init__(self, *args: Any, **kwargs: nn.Module) -> None:
         super().__init__()
-        named = args[0].items() if len(args) == 1 and isinstance(args[0], OrderedDict) else ()
-        for name, module in named or ((str(i), module) for i, module in enumerate(args)):
-            self.add_module(name, module)
-        for name, module in kwargs.items():
+        named = {str(number): module for number, module in enumerate(args)}
+        if len(args) == 1 and isinstance(args[0], OrderedDict):
+            named = args[0]
+        for name, module in (*named.items(), *kwargs.items()):
             self.add(module, name)
 
     def __getitem__(self, index: int) -> nn.Module:
-        return list(self.children())[index]
+        return layers_of(self)[index]
 
     def __len__(self) -> int:
         return len(self._modules)
@@ -58,7 +63,7 @@ class SparseSequential(SparseModule):
 
     def forward(self, input: Any) -> Any:
         """A sparse tensor, or features alone, through all layers."""
-        for module in self.children():
+        for module in layers_of(self):
             if is_spconv_module(module) or not isinstance(input, SparseConvTensor):
                 input = module(input)
             elif len(input.indices):

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from lidistill.ops.spconv.pytorch.core import SparseConvTensor
-from lidistill.ops.spconv.pytorch.modules import SparseModule
+from lidistill.ops.spconv.pytorch.modules import SparseModule, layers_of
 
 
 class JoinTable(SparseModule):
@@ -37,7 +37,7 @@ class ConcatTable(SparseModule):
 
     def forward(self, input: Any) -> list[Any]:
         """What each layer makes of ``input``."""
-        return [module(input) for module in self.children()]
+        return [module(input) for module in layers_of(self)]
 
     def add(self, module: nn.Module) -> ConcatTable:
         """Append a layer."""
