@@ -40,7 +40,8 @@ def record_scene(
         info_file: of ``lidistill create_data``.
         data_root: folder of the data set.
         out: the ``.rrd`` file.
-        scene: name; None takes the first, or all frames where the file names none.
+        scene: name; None takes the first. Where the info file names none (KITTI) the bank does;
+            without either all frames are one scene.
         bank: to show completed objects beside the scan.
         colours: frame token -> (N, 3) uint8 of its points, for features or predictions; height
             where a frame has none.
@@ -51,18 +52,18 @@ def record_scene(
     """
     rerun = _rerun()
     infos = load_infos(info_file)
-    frames = _frames(infos.frames, scene, info_file)
+    frames = _frames(infos.frames, scene, info_file, bank)
     locate = InfoPaths(data_root, infos.metainfo)
-    name = str(frames[0].get("scene_name") or info_file.stem)
+    name, first = _scene_of(frames[0], bank) or info_file.stem, _seconds_of(frames[0], bank)
     recording = rerun.RecordingStream("lidistill", recording_id=f"lidistill-{name}")
     out.parent.mkdir(parents=True, exist_ok=True)
     with io.atomic_write(out, sync=False) as temporary:
         recording.save(str(temporary))
         recording.log("world", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         for index, info in track(enumerate(frames), "Record", total=len(frames)):
-            seconds = float(info.get("timestamp", 0.1 * index))
-            first = float(frames[0].get("timestamp", 0.0))
-            recording.set_time("seconds", duration=seconds - first)
+            seconds = _seconds_of(info, bank)
+            passed = 0.1 * index if seconds is None or first is None else seconds - first
+            recording.set_time("seconds", duration=passed)
             _log_frame(rerun, recording, info, locate, bank, (colours or {}).get(frame_token(info)))
         recording.flush()
         recording.disconnect()
@@ -77,9 +78,12 @@ def _rerun() -> Any:
     return rerun
 
 
-def _frames(frames: list[dict[str, Any]], scene: str | None, path: Path) -> list[dict[str, Any]]:
+def _frames(
+    frames: list[dict[str, Any]], scene: str | None, path: Path, bank: BankReader | None
+) -> list[dict[str, Any]]:
     """Those of one scene in the order of time."""
-    names = list(dict.fromkeys(str(info.get("scene_name", "")) for info in frames))
+    scenes = [_scene_of(info, bank) for info in frames]
+    names = list(dict.fromkeys(scenes))
     wanted = names[0] if scene is None else scene
     if wanted not in names:
         raise io.DataError(
@@ -87,8 +91,24 @@ def _frames(frames: list[dict[str, Any]], scene: str | None, path: Path) -> list
             path=path,
             fix=f"name one of {', '.join(names[:8])} with --scene.",
         )
-    found = [info for info in frames if str(info.get("scene_name", "")) == wanted]
-    return sorted(found, key=lambda info: float(info.get("timestamp", 0.0)))
+    found = [info for info, name in zip(frames, scenes, strict=True) if name == wanted]
+    return sorted(found, key=lambda info: _seconds_of(info, bank) or 0.0)
+
+
+def _scene_of(info: dict[str, Any], bank: BankReader | None) -> str:
+    """Name of a frame's scene: the info file's, else the bank's; empty where neither knows."""
+    place = None if bank is None or info.get("scene_name") else bank_frame(bank, info)
+    return str(info.get("scene_name") or (place[0] if place else ""))
+
+
+def _seconds_of(info: dict[str, Any], bank: BankReader | None) -> float | None:
+    """Time of a frame: the info file's, else the bank's; None where neither knows."""
+    if "timestamp" in info:
+        return float(info["timestamp"])
+    place = None if bank is None else bank_frame(bank, info)
+    if bank is None or place is None:
+        return None
+    return float(bank.scene(place[0]).frame_seconds[place[1]])
 
 
 def _log_frame(

@@ -237,6 +237,18 @@ def test_builds_are_identical_and_go_on(tmp_path, monkeypatch):
     assert digest(tmp_path / "a") == digest(tmp_path / "b") == digest(tmp_path / "c")
 
 
+def test_a_cluster_makes_the_same_bank(tmp_path):
+    pytest.importorskip("distributed", reason="dask[distributed] is not installed")
+    from dask.distributed import Client, LocalCluster
+
+    source = several(tmp_path)
+    build_bank(source, tmp_path / "a")
+    cluster = LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None)
+    with cluster, Client(cluster):
+        build_bank(source, tmp_path / "b", jobs=2, engine="dask")
+    assert digest(tmp_path / "a") == digest(tmp_path / "b")
+
+
 def test_a_scene_whose_tracks_changed_is_made_again(tmp_path, caplog):
     """Labels are mended and the command is run again: the old bank must not stay in silence."""
     source = several(tmp_path)
