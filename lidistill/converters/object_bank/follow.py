@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
 from lidistill.converters.object_bank.tracks import between
+from lidistill.geometry.plausible import MAX_BOX_METRES
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,15 @@ def follow(frames: Sequence[Detections], options: FollowOptions | None = None) -
         options: settings.
 
     Returns:
-        Tracks in the order of their first boxes.
+        Tracks in the order of their first boxes. Boxes without extent, or longer than anything on
+        a road (:data:`MAX_BOX_METRES`: of a detector hardly trained), are in none.
     """
     options = options or FollowOptions()
     tracks: list[Followed] = []
     for index, found in enumerate(frames):
         gates = np.array([options.gate(name) for name in found.names])
-        sure = np.flatnonzero(found.scores >= gates) if len(gates) else np.zeros(0, int)
+        real = ((found.sizes > 0) & (found.sizes < MAX_BOX_METRES)).all(axis=1)
+        sure = np.flatnonzero(real & (found.scores >= gates))
         for name in sorted({found.names[row] for row in sure}):
             rows = np.array([row for row in sure if found.names[row] == name])
             alive = [

@@ -80,6 +80,14 @@ def test_scores_classes_and_lengths():
     assert follow([frame(0, []), frame(1, [])]) == []
 
 
+def test_boxes_that_nothing_has():
+    """A detector hardly trained says kilometres."""
+    frames = [
+        frame(0.5 * k, [car(k), car(10.0, length=3e5), car(20.0, length=0.0)]) for k in range(3)
+    ]
+    assert [track.rows for track in follow(frames)] == [[0, 0, 0]]
+
+
 def test_one_size_and_a_bottom_that_stays():
     frames = [frame(0, [car(0)]), frame(1, [car(1, length=9.0)]), frame(2, [car(2, z=0.5)])]
     frames[2].sizes[0, 2] = 2.5
