@@ -16,6 +16,32 @@ SPCONV_WHEELS = (
     "sys_platform == 'linux' and platform_machine == 'x86_64' and python_version < '3.14'"
 )
 
+# nuscenes-devkit's metadata refuse numpy 2, its code does not. Python 3.13 has no numpy 1: there
+# the devkit and mmdet3d, which asks for it, are installed with `pip install --no-deps`
+# (docs/start.md), and what they ask for is asked for here.
+BEFORE_3_13 = [
+    f"{name}; python_version < '3.13'" for name in ("mmdet3d==1.4.0", "nuscenes-devkit==1.2.0")
+]
+FROM_3_13 = [
+    f"{name}; python_version >= '3.13'"
+    for name in (
+        "numpy>=2.1",
+        "cachetools",
+        "descartes",
+        "fire",
+        "lyft-dataset-sdk",
+        "networkx",
+        "parameterized",
+        "plyfile",
+        "pycocotools",
+        "pyquaternion",
+        "shapely~=2.0",
+        "tensorboard",
+        "tqdm",
+        "trimesh",
+    )
+]
+
 
 class BuildWithConfigs(build_py):
     """Puts the configs into the package: `lidistill train slidr/demo` works without a checkout."""
@@ -42,19 +68,19 @@ setup(
     long_description=README.read_text(encoding="utf-8") if README.exists() else "",
     long_description_content_type="text/markdown",
     license="Apache-2.0",
-    python_requires=">=3.10,<3.13",
+    python_requires=">=3.10,<3.14",
     packages=find_packages(include=["lidistill", "lidistill.*"]),
     package_data={"lidistill": ["py.typed", "**/*.json", "**/*.html", "**/*.css"]},
     cmdclass={"build_py": BuildWithConfigs},
     entry_points={"console_scripts": ["lidistill = lidistill.cli:entry"]},
     install_requires=[
         "torch>=2.4",
-        "numpy<2",  # nuscenes-devkit 1.2.0
+        "numpy",
         "mmengine==0.10.7",
         "mmcv-lite==2.1.0",  # its compiled extension: lidistill/ops/mmcv/ext.py
         "mmdet==3.3.0",
-        "mmdet3d==1.4.0",
-        "nuscenes-devkit==1.2.0",
+        *BEFORE_3_13,
+        *FROM_3_13,
         "numba",
         "scipy",
         "scikit-image",

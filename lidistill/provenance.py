@@ -15,7 +15,13 @@ from lidistill.parallel import available_cpus
 CHECKOUT = Path(__file__).resolve().parents[1]
 INSTALLED = not (CHECKOUT / "setup.py").is_file()
 """This is lidistill from a wheel: no tools/, no docs/, no history beside it."""
-RECORDS = ("docs/evidence", "docs/benchmarks.json", "docs/benchmarks_gpu.json")
+RECORDS = (
+    "docs/evidence",
+    "docs/benchmarks.json",
+    "docs/benchmarks_gpu.json",
+    "docs/benchmarks_mmcv.json",
+    "docs/matrix.json",
+)
 """What commands write about other code: a fresh record does not make the code another one."""
 
 

@@ -33,7 +33,7 @@ def fake_package(monkeypatch):
 
 
 def test_package_that_is_there():
-    assert check_package("numpy", "numpy", "1.").state == "ok"
+    assert check_package("numpy", "numpy").state == "ok"
 
 
 def test_package_that_is_not_there(fake_package):
@@ -55,6 +55,16 @@ def test_package_of_another_version(fake_package):
     found = check_package("numpy", "numpy", "1.")
     assert (found.state, found.detail) == ("missing", "2.1.0, expected 1.")
     assert found.fix == "pip install -c constraints.txt 'numpy==1.*'"
+
+
+@pytest.mark.parametrize(
+    ("python", "way"), [((3, 12), "-c constraints.txt"), ((3, 13), "--no-deps")]
+)
+def test_devkit_on_a_python_without_numpy_1(fake_package, monkeypatch, python, way):
+    fake_package({})
+    monkeypatch.setattr(doctor.sys, "version_info", python)
+    found = check_package("nuscenes-devkit", "nuscenes", "1.2.0")
+    assert found.fix == f"pip install {way} 'nuscenes-devkit==1.2.0'"
 
 
 @pytest.mark.parametrize(

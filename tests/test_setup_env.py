@@ -43,7 +43,7 @@ def test_no_python_says_what_to_do(machine, tmp_path):
     _, run = machine
     done = run(str(SCRIPT), str(tmp_path / "venv"), LIDISTILL_PYTHON="/nowhere/python")
     assert done.returncode == 1
-    assert "expected Python 3.10, 3.11 or 3.12, found none" in done.stderr
+    assert "expected Python 3.10 to 3.13, found none" in done.stderr
     assert "LIDISTILL_PYTHON=" in done.stderr
     assert not (tmp_path / "venv").exists()
 

@@ -9,9 +9,12 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "constraints.txt")
@@ -80,7 +83,7 @@ def test_wheel_has_nothing_else(wheel) -> None:
 
 def test_metadata_names_command_extras_and_licence(site) -> None:
     (info,) = site.glob("*.dist-info")
-    metadata = (info / "METADATA").read_text()
+    text = (info / "METADATA").read_text()
     for line in (
         "Provides-Extra: cpu",
         "Requires-Dist: spconv==2.3.8;",
@@ -88,9 +91,35 @@ def test_metadata_names_command_extras_and_licence(site) -> None:
         "Requires-Dist: mmcv-lite==2.1.0",
         "License: Apache-2.0",
     ):
-        assert line in metadata or line.replace("License:", "License-Expression:") in metadata
+        assert line in text or line.replace("License:", "License-Expression:") in text
     assert "lidistill = lidistill.cli:entry" in (info / "entry_points.txt").read_text()
     assert list(info.rglob("LICENSE"))
+
+
+def test_from_python_3_13_it_asks_for_what_devkit_and_mmdet3d_ask_for(site) -> None:
+    """All but numpy 1, which there is none of: those two are installed without requirements."""
+    apart = ("nuscenes-devkit", "mmdet3d")
+    (info,) = site.glob("*.dist-info")
+    ours = requirements((info / "METADATA").read_text().splitlines(), "3.13")
+    assert not ours & set(apart)
+    theirs = {
+        name
+        for package in apart
+        for name in requirements(f"Requires-Dist: {r}" for r in metadata.requires(package) or ())
+    }
+    assert theirs - ours == set(apart) - {"mmdet3d"}
+    assert set(apart) <= requirements((info / "METADATA").read_text().splitlines(), "3.12")
+
+
+def requirements(lines, python: str = "3.13") -> set[str]:
+    """Names of what a package's metadata ask for under one Python, without extras."""
+    marked = [Requirement(line.partition(": ")[2]) for line in lines if "Requires-Dist" in line]
+    here = {"python_version": python, "extra": ""}
+    return {
+        canonicalize_name(need.name)
+        for need in marked
+        if need.marker is None or need.marker.evaluate(here)
+    }
 
 
 def test_sdist_makes_the_same_wheel(tree, wheel, tmp_path) -> None:

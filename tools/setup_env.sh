@@ -4,14 +4,15 @@
 #
 #   tools/setup_env.sh [FOLDER]     default .venv; run again at any time, it continues where it was
 #
-# No compiler and no root are needed. Reads LIDISTILL_PYTHON (interpreter to use), LIDISTILL_SPCONV
-# (cpu, cu120, cu126 or triton; default: by nvidia-smi) and LIDISTILL_GET_PIP (address of get-pip.py, for
-# machines behind a mirror).
+# No compiler and no root are needed. Reads LIDISTILL_PYTHON (interpreter to use), LIDISTILL_TORCH
+# (release of torch), LIDISTILL_NUMPY (1 or 2), LIDISTILL_SPCONV (cpu, cu120, cu126 or triton;
+# default: by nvidia-smi) and LIDISTILL_GET_PIP (address of get-pip.py, for machines behind a mirror).
 set -eu
 cd "$(dirname "$0")/.."
 VENV=${1:-.venv}
-TORCH=2.13.0
+TORCH=${LIDISTILL_TORCH:-2.13.0}
 OPENCV=4.11.0.86
+PYTHONS="python3.11 python3.12 python3.10 python3.13 python3 python"
 GET_PIP=${LIDISTILL_GET_PIP:-https://bootstrap.pypa.io/get-pip.py}
 started=$(date +%s)
 
@@ -22,12 +23,12 @@ die() {
     for line in "$@"; do printf '  %s\n' "$line" >&2; done
     exit 1
 }
-is_usable() { # a Python that runs and is 3.10 to 3.12
-    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' >/dev/null 2>&1
+is_usable() { # a Python that runs and is 3.10 to 3.13
+    "$1" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' >/dev/null 2>&1
 }
 
 find_python() { # 3.11 first: the version that all pins were seen working on
-    for candidate in ${LIDISTILL_PYTHON:-python3.11 python3.12 python3.10 python3 python}; do
+    for candidate in ${LIDISTILL_PYTHON:-$PYTHONS}; do
         for folder in "" /usr/bin/ /usr/local/bin/; do
             case $candidate in */*) [ -z "$folder" ] || continue ;; esac
             if is_usable "$folder$candidate"; then
@@ -46,8 +47,8 @@ make_venv() { # any of the ways that this machine offers
     if command -v uv >/dev/null 2>&1; then
         uv venv --quiet --seed --python "${python:-3.11}" "$VENV" && return
     fi
-    [ -n "$python" ] || die "expected Python 3.10, 3.11 or 3.12, found none" \
-        "looked for: ${LIDISTILL_PYTHON:-python3.11 python3.12 python3.10 python3 python}" \
+    [ -n "$python" ] || die "expected Python 3.10 to 3.13, found none" \
+        "looked for: ${LIDISTILL_PYTHON:-$PYTHONS}" \
         "on Debian or Ubuntu: sudo apt-get install python3 python3-venv" \
         "without root:        curl -LsSf https://astral.sh/uv/install.sh | sh" \
         "or name one:         LIDISTILL_PYTHON=/path/to/python make setup"
@@ -134,7 +135,15 @@ else
 fi
 
 say "installing lidistill and what it stands on (the long part)"
+only_numpy_2=$("$VENV/bin/python" -c 'import sys; print(int(sys.version_info[:2] >= (3, 13)))')
+if [ "$only_numpy_2" = 1 ]; then # nuscenes-devkit's metadata ask for numpy 1: see setup.py
+    pip_install --no-deps nuscenes-devkit==1.2.0 mmdet3d==1.4.0
+fi
 pip_install -c constraints.txt "torch==$TORCH" -e ".[$spconv,dev,docs]"
+if [ "${LIDISTILL_NUMPY:-1}" = 2 ] && [ "$only_numpy_2" = 0 ]; then
+    say "numpy 2, against what nuscenes-devkit's metadata say: pip will name that and go on"
+    pip_install "numpy>=2"
+fi
 
 # Two packages of one OpenCV are asked for; the one with windows needs libGL, which servers lack.
 if ! "$VENV/bin/python" -c 'import cv2' >/dev/null 2>&1; then

@@ -13,6 +13,7 @@ import os
 from pathlib import Path
 
 import benchmark_page
+import matrix_page
 
 from lidistill import cli
 from lidistill.evidence.cli import plan_names
@@ -29,6 +30,7 @@ def write_pages(docs: Path) -> None:
     pages = {f"evidence_{name}.md": evidence(docs, name) for name in evidence_names(docs)}
     for name in ("benchmarks", "benchmarks_gpu"):
         pages[f"{name}.md"] = benchmarks(docs / f"{name}.json")
+    pages["matrix.md"] = matrix(docs / "matrix.json")
     pages["cli.md"] = verbs()
     pages["first_real_run.md"] = commands(docs / "first_real_run.json")
     for name, text in pages.items():
@@ -60,6 +62,13 @@ def benchmarks(path: Path) -> str:
         command = "lidistill bench gpu --out" if path.stem.endswith("gpu") else "make bench"
         return f"Not run yet: `{command}` writes this table.\n"
     return benchmark_page.page(read_json(path))
+
+
+def matrix(path: Path) -> str:
+    """The table of a record of ``tools/matrix.py``, or that there is none yet."""
+    if not path.exists():
+        return "Not run yet: `tools/matrix.py` writes this table.\n"
+    return matrix_page.page(read_json(path))
 
 
 def commands(path: Path) -> str:

@@ -63,7 +63,10 @@ def run(args: argparse.Namespace) -> int:
     for name in names:
         found = []
         try:
-            for case in load_cases(name, "quick" if args.quick else "full"):
+            cases = load_cases(name, "quick" if args.quick else "full")
+            if args.names and not cases:
+                raise no_cases(name)
+            for case in cases:
                 with console.status(f"{name}: {case.name}"):
                     found.append(measure(case, budget_s=0.5 if args.quick else args.budget))
         except Exception:  # a benchmark that breaks takes no other's numbers along
@@ -137,6 +140,12 @@ def load_cases(name: str, size: str) -> list[Case]:
     if not hasattr(module, "cases"):
         raise ValueError(f"expected a function cases(size) in {module.__file__}, found none")
     return list(module.cases(size))
+
+
+def no_cases(name: str) -> ValueError:
+    """The error of a benchmark that was asked for by name and has nothing to run here."""
+    words = (importlib.import_module(f"lidistill.bench.{name}").__doc__ or "").strip()
+    return ValueError(f"the benchmark {name} has no cases on this machine.\n{words}")
 
 
 def as_table(rows: Sequence[Measurement]) -> Any:

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Unmodified mmdet3d detectors on small grids: build, one training step, prediction.
 
-Used in the test's process and, as a script, by the interpreter that has compiled mmcv. It therefore
-imports mmdet3d and torch only, never lidistill:
-
-    python detector_cases.py NAME WEIGHTS.pth RESULT.npz
+Used in the test's process and by the interpreter that has compiled mmcv (`detector_runs`). It
+therefore imports mmdet3d and torch only, never lidistill.
 """
 
 from __future__ import annotations
 
 import copy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -137,41 +134,3 @@ def predictions(model: torch.nn.Module, name: str) -> dict[str, np.ndarray]:
         "scores": found.scores_3d.numpy(),
         "labels": found.labels_3d.numpy(),
     }
-
-
-def train_step(model: torch.nn.Module, name: str) -> dict[str, float]:
-    """One step of SGD; returns the losses before it."""
-    values = losses(model, name)
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
-    optimizer.zero_grad()
-    sum(value for key, value in values.items() if "loss" in key).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 35)
-    optimizer.step()
-    return {key: float(value.detach()) for key, value in values.items()}
-
-
-def set_weights(model: torch.nn.Module, state: dict[str, torch.Tensor]) -> None:
-    """Copy entry by entry: mmdet3d's own loading turns the axes of weights without a version."""
-    targets = model.state_dict()
-    if targets.keys() != state.keys():
-        raise ValueError(f"different weights: {targets.keys() ^ state.keys()}")
-    for key, target in targets.items():
-        target.copy_(state[key])
-
-
-def main(name: str, weights: str, result: str) -> None:
-    """Losses with the weights before the step, predictions with those after it."""
-    torch.set_num_threads(1)  # spconv on the CPU is wrong with more
-    states = torch.load(weights, weights_only=True)
-    model = build(name)
-    set_weights(model, states["before"])
-    with torch.no_grad():
-        values = losses(model, name)
-    set_weights(model, states["after"])
-    arrays = {f"loss/{key}": value.numpy() for key, value in values.items()}
-    arrays |= {f"pred/{key}": value for key, value in predictions(model, name).items()}
-    np.savez(result, **arrays)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])

@@ -4,7 +4,7 @@
 Used in the test's process (over the stand-in) and, as a script, by the interpreter that has
 compiled mmcv. It therefore imports mmcv and torch only, never lidistill:
 
-    python op_cases.py RESULT.npz
+    python -m tests.ops.op_cases RESULT.npz
 """
 
 from __future__ import annotations

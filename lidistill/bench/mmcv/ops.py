@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Our stand-ins for mmcv's ops beside mmcv's way of doing it.
+"""Our stand-ins for mmcv's ops beside mmcv's way of doing it, written again.
 
 The references are mmcv's algorithms: the voxelizer that fills a grid of the whole range at every
 call (its loop compiled by numba), the scatter that sorts rows of coordinates.
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lidistill.bench.case import Case
+from lidistill.bench.mmcv._calls import scan
 from lidistill.jit import njit
 from lidistill.ops.points import scatter as scatter_points
 from lidistill.ops.points import voxelize
@@ -31,18 +32,6 @@ def cases(size: str) -> list[Case]:
         _voxelization("CenterPoint", CENTERPOINT, 250_000, 10, 90_000),
         _scatter(100_000),
     ]
-
-
-def scan(count: int, seed: int = 0) -> Tensor:
-    """Points (N, 4) as a turning LiDAR finds them on flat ground and walls: denser near."""
-    rng = np.random.default_rng(seed)
-    azimuth = rng.uniform(-np.pi, np.pi, count)
-    distance = np.minimum(1.7 / np.tan(np.deg2rad(rng.uniform(0.5, 24, count))), 70)
-    wall = rng.random(count) < 0.4
-    height = np.where(wall, rng.uniform(-1.7, 1, count), -1.7 + rng.normal(0, 0.02, count))
-    distance = np.where(wall, 3 + 60 * rng.random(count) ** 2, distance)
-    columns = (distance * np.cos(azimuth), distance * np.sin(azimuth), height, rng.random(count))
-    return torch.from_numpy(np.stack(columns, 1).astype(np.float32))
 
 
 def _voxelization(name: str, grid: VoxelGrid, count: int, max_points: int, max_voxels: int) -> Case:

@@ -4,7 +4,8 @@
 import pytest
 import torch
 
-from lidistill.bench.mmcv_ops import cases, scan
+from lidistill.bench.mmcv._calls import scan
+from lidistill.bench.mmcv.ops import cases
 
 
 @pytest.mark.parametrize("case", cases("quick"), ids=lambda case: case.name)
