@@ -1,19 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """One camera alone, under CMKD, under MonoTAKD and its parts, as curves over steps."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from lidistill.evidence.table import CONFIG, ROW, Line, Table
 from lidistill.evidence.worlds import KITTI_MORE
 
 FILE = "configs/evidence/monotakd.py"
-ITERS = 300  # of a student at 1x
-TEACHER_ITERS = 800
+ITERS, TEACHER_ITERS = 300, 800  # of a student at 1x
 DOUBLINGS = (1, 2, 4)
 TEACHER, ASSISTANT, STUDENT = "teacher, LiDAR", "assistant, true depth", "one camera"
 WITH_LIDAR = {"test_dataloader.dataset.pipeline": f"{CONFIG}test_with_lidar"}
-PARTS = {  # which of the two feature terms are there
-    "response alone": (0.0, 0.0),
-    "response, intra-modal": (1.0, 0.0),
-    "response, residual": (0.0, 1.0),
+WEIGHTS = {"intra": 1.0, "cross": 1.0, "response": 1.0}
+PARTS = {  # weights of what is left out
+    "response alone": {"intra": 0.0, "cross": 0.0},
+    "response, intra-modal": {"cross": 0.0},
+    "response, residual": {"intra": 0.0},
 }
 
 
@@ -22,13 +25,13 @@ def privileged(name: str, model: str) -> Line:
     return Line(name, FILE, {"model": f"{CONFIG}models.{model}", **WITH_LIDAR}, iters=TEACHER_ITERS)
 
 
-def taught(name: str, model: str, **more: float) -> Line:
-    """The student under a method, its weights changed."""
+def taught(name: str, model: str, weights: Mapping[str, float], **options: Any) -> Line:
+    """The student under a method."""
     names = {"teacher": TEACHER} | ({"assistant": ASSISTANT} if model == "monotakd" else {})
-    changes: dict[str, str | float] = {"model": f"{CONFIG}models.{model}"}
+    changes: dict[str, Any] = {"model": f"{CONFIG}models.{model}"}
     changes |= {f"model.teachers.{k}.checkpoint": f"{ROW}{row}" for k, row in names.items()}
-    changes |= {f"model.weights.{term}": value for term, value in more.items()}
-    return Line(f"{STUDENT} + {name}", FILE, changes, STUDENT, curve=() if more else DOUBLINGS)
+    changes |= {f"model.weights.{term}": value for term, value in weights.items()}
+    return Line(f"{STUDENT} + {name}", FILE, changes, STUDENT, **options)
 
 
 def table() -> Table:
@@ -50,11 +53,8 @@ def table() -> Table:
                 STUDENT,
                 note="control: the larger student",
             ),
-            taught("CMKD", "cmkd"),
-            taught("MonoTAKD", "monotakd"),
-            *(
-                taught(name, "monotakd", intra=intra, cross=cross)
-                for name, (intra, cross) in PARTS.items()
-            ),
+            taught("CMKD", "cmkd", {}, curve=DOUBLINGS),
+            taught("MonoTAKD", "monotakd", WEIGHTS, curve=DOUBLINGS),
+            *(taught(name, "monotakd", WEIGHTS | left) for name, left in PARTS.items()),
         ],
     )

@@ -37,10 +37,20 @@ class _Dilations(nn.Module):
             self.bn_conv_1x1_1(self.conv_1x1_1(maps)).relu(),
             self.bn_conv_3x3_1(self.conv_3x3_1(maps)).relu(),
             self.bn_conv_3x3_2(self.conv_3x3_2(maps)).relu(),
-            self.bn_conv_1x1_2(self.conv_1x1_2(mean)).relu().expand(-1, -1, *maps.shape[2:]),
+            self._normalised(self.conv_1x1_2(mean)).relu().expand(-1, -1, *maps.shape[2:]),
         ]
         out: Tensor = self.bn_conv_1x1_3(self.conv_1x1_3(torch.cat(parts, 1))).relu()
         return out
+
+    def _normalised(self, means: Tensor) -> Tensor:
+        """By the batch; one sample has no spread, and the spread of those before stands for it."""
+        norm = self.bn_conv_1x1_2
+        if len(means) != 1:
+            found: Tensor = norm(means)
+            return found
+        return F.batch_norm(
+            means, norm.running_mean, norm.running_var, norm.weight, norm.bias, eps=norm.eps
+        )
 
 
 class _Deformable(nn.Module):

@@ -57,3 +57,23 @@ def test_the_head_sees_both_branches_or_the_visual_one():
     torch.testing.assert_close(released.eval()(maps), released.vis(maps))
     released.train()(maps)
     assert ran == [True]
+
+
+def test_a_batch_of_one_trains():
+    """Its mean over the map has no spread: the spread of the batches before stands for it."""
+    torch.manual_seed(0)
+    module = SpatialAlignment(4).train()
+    one, two = torch.randn(1, 4, 6, 5), torch.randn(2, 4, 6, 5)
+    module(two)
+    norm = module.aspp.bn_conv_1x1_2
+    before = norm.running_mean.clone()
+    module(one).sum().backward()
+    assert norm.weight.grad is not None
+    assert torch.equal(norm.running_mean, before)
+    means = torch.randn(1, 2, 1, 1)
+    expected = norm.eval()(means)
+    torch.testing.assert_close(module.aspp._normalised(means), expected)
+    norm.train()
+    pair = torch.randn(2, 2, 1, 1)
+    spread = (pair - pair.mean(0)) / (pair.var(0, unbiased=False) + norm.eps).sqrt()
+    torch.testing.assert_close(module.aspp._normalised(pair), spread)
