@@ -14,6 +14,9 @@ from typing import Any
 from lidistill.engine.configs.stages import fingerprint, trained_values
 from lidistill.hooks.run_folder import clear, finished_output, note_run, note_written
 
+FOLDER = "made"
+"""Of what a tool makes, in the folder of its stage."""
+
 
 def run_tool(cfg: Any, work_dir: Path, restart: bool = False) -> Path:
     """Run the tool of a config, or take what it made when it ran before.
@@ -33,11 +36,11 @@ def run_tool(cfg: Any, work_dir: Path, restart: bool = False) -> Path:
     if done is not None:
         return done
     note_run(work_dir, key, values, wall_s=0.0, process_s=0.0)
+    note_written(work_dir, FOLDER)  # before: a killed tool leaves what --restart may remove
+    (work_dir / FOLDER).mkdir(exist_ok=True)
     begin, used = time.perf_counter(), time.process_time()
-    there = {path.name for path in work_dir.iterdir()}
     options = dict(cfg.tool)
-    made, facts = options.pop("type")(cfg, work_dir, **options)
-    note_written(work_dir, *sorted({path.name for path in work_dir.iterdir()} - there), there=True)
+    made, facts = options.pop("type")(cfg, work_dir / FOLDER, **options)
     note_run(
         work_dir, key, made=str(Path(made).relative_to(work_dir)), facts=facts,
         wall_s=round(time.perf_counter() - begin, 1),

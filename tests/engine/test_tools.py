@@ -15,9 +15,9 @@ CONFIG = Path(__file__).with_name("toy_tool_config.py")
 
 def test_a_tool_runs_once_and_its_result_has_a_name(tmp_path):
     made = train(CONFIG, tmp_path / "run")
-    assert made == tmp_path / "run" / "made"
-    note = read_json(made.parent / "run.json")
-    assert note["made"] == "made"
+    assert made == tmp_path / "run" / "made" / "word.txt"
+    note = read_json(tmp_path / "run" / "run.json")
+    assert note["made"] == "made/word.txt"
     assert note["facts"] == {"letters": 5}
     assert note["process_s"] >= 0
     assert train(CONFIG, tmp_path / "run") == made
@@ -32,23 +32,26 @@ def test_later_stages_name_what_it_made(tmp_path):
     ]
     staged.write_text(f"stages = {stages!r}\n")
     made = train(staged, tmp_path / "run")
-    assert (made / "word.txt").read_text() == str(tmp_path / "run" / "one" / "made")
+    assert made.read_text() == str(tmp_path / "run" / "one" / "made" / "word.txt")
 
 
 def test_another_config_and_restart(tmp_path):
     made = train(CONFIG, tmp_path / "run")
     with pytest.raises(ValueError, match=r"tool\.word is first there, second here"):
         train(CONFIG, tmp_path / "run", options={"tool.word": "second"})
-    assert (made / "word.txt").read_text() == "first"
-    (made.parent / "mine.txt").write_text("stays")
+    assert made.read_text() == "first"
+    (tmp_path / "run" / "mine.txt").write_text("stays")
     again = train(CONFIG, tmp_path / "run", options={"tool.word": "second"}, restart=True)
-    assert (again / "word.txt").read_text() == "second"
-    assert (made.parent / "mine.txt").is_file()
+    assert again.read_text() == "second"
+    assert len((again.parent / "log.txt").read_text().splitlines()) == 1
+    assert (tmp_path / "run" / "mine.txt").is_file()
 
 
 def test_one_that_did_not_end_runs_again(tmp_path):
+    with pytest.raises(TypeError):
+        train(CONFIG, tmp_path / "run", options={"tool.word": 3})
+    assert train(CONFIG, tmp_path / "run", restart=True).read_text() == "first"
     made = train(CONFIG, tmp_path / "run")
-    (made / "word.txt").unlink()
-    made.rmdir()
+    made.unlink()
     assert train(CONFIG, tmp_path / "run") == made
-    assert (made / "word.txt").is_file()
+    assert made.is_file()

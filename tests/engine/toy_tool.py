@@ -6,9 +6,8 @@ from typing import Any
 
 
 def write_word(cfg: Any, out: Path, word: str) -> tuple[Path, dict[str, Any]]:
-    """A file with the word; one letter more for each time that it was written."""
-    (out / "made").mkdir(exist_ok=True)
-    (out / "made" / "word.txt").write_text(word)
+    """A file with the word, and one that gets a line each time."""
+    (out / "word.txt").write_text(word)
     with (out / "log.txt").open("a") as log:
         log.write(f"{len(cfg)}\n")
-    return out / "made", {"letters": len(word)}
+    return out / "word.txt", {"letters": len(word)}

@@ -20,6 +20,7 @@ from lidistill.evidence.cli import make_plan, plan_names
 from lidistill.evidence.detectors import CENTERPOINT, POINTPILLARS, SECOND, graph_choices, students
 from lidistill.evidence.driver import run_plan
 from lidistill.evidence.page import to_markdown
+from lidistill.evidence.plans import xray_few_labels
 from lidistill.evidence.record import Evidence, EvidenceRow, save_evidence
 from lidistill.evidence.runs import Runs, plan_of
 from lidistill.evidence.scores import detection_outcome
@@ -167,6 +168,24 @@ def test_a_point_of_a_curve_teaches_and_is_trained_once(trained, tmp_path):
     assert trained["student_pkd"].model.teachers.teacher.checkpoint.endswith("final.pth")
     assert outcome["cost"]["with_stages_s"] == 4.0
     assert len(list(tmp_path.glob("*/seed_3/student_*"))) == 2
+
+
+def test_few_labels_of_xray_hand_the_bank_on(trained, tmp_path):
+    table = xray_few_labels.table()
+    made = Runs(table, tmp_path)
+    taught = table.line("student + X-Ray")
+    made.outcome(taught, 0)
+    assert set(trained) == {
+        "detector_of_one_scene", "bank_of_tracks", "teacher_of_one_scene", "student_x_ray",
+    }  # fmt: skip
+    assert "detector_of_one_scene" in trained["bank_of_tracks"].tool.checkpoint
+    assert trained["detector_of_one_scene"].train_dataloader.dataset.scenes == 1
+    for name in ("teacher_of_one_scene", "student_x_ray"):
+        steps = trained[name].train_dataloader.dataset.dataset.pipeline
+        assert ["bank_of_tracks" in step["bank"] for step in steps if "bank" in step] == [True]
+    assert trained["student_x_ray"].train_dataloader.dataset.labelled == 0.1
+    assert trained["student_x_ray"].model.pseudo.score == 0.3
+    assert "teacher_of_one_scene" in trained["student_x_ray"].model.teacher.checkpoint
 
 
 def test_the_zoo_is_the_same_for_all():
