@@ -22,6 +22,10 @@ class AuditError(ValueError):
     """A term without gradient into the student, or a teacher that could change."""
 
 
+class EmptyTermError(AuditError):
+    """A term whose value is exactly zero: a batch may hold nothing for it, or it is broken."""
+
+
 @dataclass
 class AuditReport:
     """What the audit saw.
@@ -64,8 +68,9 @@ def audit(distiller: Distiller, batch: Any) -> AuditReport:
 
     Raises:
         AuditError: a term gives the student no gradient (a term of value 0 may, beside a teacher
-            that follows the student: at first the two are one); or a teacher has gradients enabled,
-            is in train mode, or is inside the checkpoint.
+            that follows the student: at first the two are one; else it is
+            :class:`EmptyTermError`); or a teacher has gradients enabled, is in train mode, or is
+            inside the checkpoint.
     """
     check_teachers(distiller)
     groups = {"student": list(distiller.student.parameters())}
@@ -98,7 +103,8 @@ def audit(distiller: Distiller, batch: Any) -> AuditReport:
     follows = any(teacher.follows_student for teacher in distiller.teachers.values())
     for term, norms in report.gradient_norms.items():
         if norms["student"] == 0.0 and not (follows and report.values[term] == 0.0):
-            raise AuditError(
+            kind = AuditError if report.values[term] else EmptyTermError
+            raise kind(
                 f"term {term!r} gives the student no gradient on the first batch (value "
                 f"{report.values[term]:.4g}); it would train nothing. Check its taps and weights\n"
                 f"{report}"

@@ -8,10 +8,13 @@ from typing import Any
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from lidistill.distill.audit import audit, check_teachers
+from lidistill.distill.audit import EmptyTermError, audit, check_teachers
 from lidistill.distill.detectors.heads import check_classes, check_labels
 from lidistill.distill.distiller import Distiller
 from lidistill.registry import HOOKS
+
+PATIENCE = 20
+"""Batches in which each term must have something to compare once."""
 
 
 @HOOKS.register_module()
@@ -20,13 +23,14 @@ class AuditHook(Hook):
 
     See :func:`lidistill.distill.audit.audit`. The report goes to the log. The audit costs one
     forward and one backward pass per term, once, and changes neither weights, buffers nor random
-    state.
+    state. Where a term has nothing to compare in the first batch (frames without objects), the next
+    ones are looked at, up to :data:`PATIENCE`.
     """
 
     priority = "VERY_HIGH"
 
     def __init__(self) -> None:
-        self._done = False
+        self._done, self._looked = False, 0
 
     def before_train(self, runner: Any) -> None:
         """Labels of the data, of teacher and of student must count the same classes."""
@@ -38,19 +42,29 @@ class AuditHook(Hook):
                 check_classes(model, known["classes"])
 
     def before_train_iter(self, runner: Any, batch_idx: int, data_batch: Any = None) -> None:
-        """Audit once; a resumed run was audited when it began."""
-        if self._done or runner.iter > 0:
+        """Audit until every term had something to compare; a resumed run was when it began.
+
+        Raises:
+            AuditError: see there; a term without anything in :data:`PATIENCE` batches.
+        """
+        if self._done or (runner.iter > 0 and not self._looked):
             return
-        self._done = True
+        self._done, self._looked = True, self._looked + 1
         model = runner.model.module if is_model_wrapper(runner.model) else runner.model
         if not isinstance(model, Distiller):
             return
         with runner.optim_wrapper.optim_context(model):
             data = model.data_preprocessor(data_batch, True)
             inputs, samples = data["inputs"], data.get("data_samples")
-            report = audit(
-                model, inputs if samples is None else {"inputs": inputs, "data_samples": samples}
-            )
+            batch = inputs if samples is None else {"inputs": inputs, "data_samples": samples}
+            try:
+                report = audit(model, batch)
+            except EmptyTermError as error:
+                if self._looked == PATIENCE:
+                    raise
+                self._done = False
+                runner.logger.warning(f"batch {self._looked} of {PATIENCE} to look at: {error}")
+                return
         runner.logger.info(str(report))
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:

@@ -1,10 +1,48 @@
 # SPDX-License-Identifier: Apache-2.0
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
+from lidistill.distill.audit import AuditError
 from lidistill.hooks import AuditHook, ScheduleHook
-from tests.distill.toys import ToyMethod
+from lidistill.hooks.audit import PATIENCE
+from tests.distill.toys import ToyMethod, toy_batch
+
+
+class Sometimes(ToyMethod):
+    """A term that has nothing to compare in small batches."""
+
+    def distill_losses(self, student, teachers, batch):
+        terms = super().distill_losses(student, teachers, batch)
+        return {"mse": terms["mse"] * float(len(batch.rows) > 4)}
+
+
+def train(hook, model, batches):
+    """What the hook logs before these batches."""
+    said = []
+    runner = SimpleNamespace(
+        model=model,
+        iter=0,
+        optim_wrapper=SimpleNamespace(optim_context=lambda _model: nullcontext()),
+        logger=SimpleNamespace(info=said.append, warning=said.append),
+    )
+    for batch in batches:
+        hook.before_train_iter(runner, runner.iter, {"inputs": batch})
+        runner.iter += 1
+    return said
+
+
+def test_the_audit_waits_for_a_batch_with_something_to_compare():
+    few, many = toy_batch(2), toy_batch(8)
+    said = train(AuditHook(), Sometimes().train(), [few, few, many, many, few])
+    assert len(said) == 3
+    assert "batch 2 of 20" in said[1]
+    assert said[2].startswith("audit of the first batch")
+    with pytest.raises(AuditError, match="no gradient"):
+        train(AuditHook(), Sometimes().train(), [few] * PATIENCE)
+    with pytest.raises(AuditError, match="'dead' gives"):
+        train(AuditHook(), ToyMethod(dead=True).train(), [many])
 
 
 def test_schedule_hook_sets_progress():
