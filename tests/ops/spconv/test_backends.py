@@ -260,6 +260,7 @@ def network(layers):
             relu=layers.SparseReLU(inplace=True),
             point=layers.SubMConv3d(8, 8, 1, bias=False),
             down=layers.SparseConv3d(8, 8, 3, 2, 1, indice_key="d", record_voxel_count=True),
+            positive=layers.SparseReLU(),  # a GPU's maxima clip at zero
             pool=layers.SparseMaxPool3d(2, 2, indice_key="p"),
             unpool=layers.SparseInverseConv3d(8, 8, 2, indice_key="p"),
             up=layers.SparseInverseConv3d(8, 8, 3, indice_key="d"),
