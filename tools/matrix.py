@@ -43,13 +43,13 @@ LAST_WITH_NUMPY_1 = (3, 12)
 CONFIGS = ("slidr/demo_pretrain", "detection/second_world")
 TESTS = (
     "tests/geometry",
-    "tests/ops",
+    "tests/ops/boxes",
+    "tests/ops/points",
+    "tests/ops/images",
+    "tests/ops/sparse",
     "tests/losses",
     "tests/compat",
-    "tests/distill",
-    "tests/io",
     "tests/test_doctor.py",
-    "tests/world",
 )
 SHOWN = ("torch", "numpy", "numba", "scipy", "spconv", "opencv-python-headless", "open3d")
 LARGE = r"nvidia_(cublas|cudnn|cufft|cusolver|cusparse|nccl)"  # two gigabytes together

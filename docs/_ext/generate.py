@@ -20,6 +20,11 @@ from lidistill.evidence.cli import plan_names
 from lidistill.evidence.page import to_markdown
 from lidistill.io import read_json
 
+BENCHMARKS = {  # a record and what writes it
+    "benchmarks": "make bench",
+    "benchmarks_gpu": "lidistill bench gpu --out docs/benchmarks_gpu.json",
+    "benchmarks_mmcv": "lidistill bench mmcv.compiled --out docs/benchmarks_mmcv.json",
+}
 METHODS = Path(__file__).resolve().parents[2] / "lidistill" / "methods"
 
 
@@ -28,7 +33,7 @@ def write_pages(docs: Path) -> None:
     folder = docs / "_generated"
     folder.mkdir(exist_ok=True)
     pages = {f"evidence_{name}.md": evidence(docs, name) for name in evidence_names(docs)}
-    for name in ("benchmarks", "benchmarks_gpu"):
+    for name in BENCHMARKS:
         pages[f"{name}.md"] = benchmarks(docs / f"{name}.json")
     pages["matrix.md"] = matrix(docs / "matrix.json")
     pages["cli.md"] = verbs()
@@ -59,7 +64,7 @@ def evidence(docs: Path, method: str) -> str:
 def benchmarks(path: Path) -> str:
     """The tables of a record of ``lidistill bench``, or that there is none yet."""
     if not path.exists():
-        command = "lidistill bench gpu --out" if path.stem.endswith("gpu") else "make bench"
+        command = BENCHMARKS.get(path.stem, "make bench")
         return f"Not run yet: `{command}` writes this table.\n"
     return benchmark_page.page(read_json(path))
 

@@ -121,12 +121,15 @@ def bbox_overlaps(
     """Fill ``ious`` of axis-aligned boxes: (N, M), or (N,) if aligned."""
     if not aligned:
         boxes1, boxes2 = boxes1[:, None], boxes2[None]
-    low = torch.maximum(boxes1[..., :2], boxes2[..., :2])
-    high = torch.minimum(boxes1[..., 2:], boxes2[..., 2:])
-    shared = (high - low + offset).clamp(min=0).prod(-1)
-    area1 = (boxes1[..., 2:] - boxes1[..., :2] + offset).prod(-1)
-    area2 = (boxes2[..., 2:] - boxes2[..., :2] + offset).prod(-1)
-    ious.copy_(shared / (area1 + area2 - shared if mode == 0 else area1))
+    left1, top1, right1, bottom1 = boxes1.unbind(-1)
+    left2, top2, right2, bottom2 = boxes2.unbind(-1)
+    width = (torch.minimum(right1, right2) - torch.maximum(left1, left2) + offset).clamp_(min=0)
+    height = (torch.minimum(bottom1, bottom2) - torch.maximum(top1, top2) + offset).clamp_(min=0)
+    shared = width.mul_(height)
+    base = (right1 - left1 + offset) * (bottom1 - top1 + offset)
+    if mode == 0:
+        base = base + (right2 - left2 + offset) * (bottom2 - top2 + offset) - shared
+    ious.copy_(shared.div_(base))
 
 
 @_answers
