@@ -8,6 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from lidistill.geometry.plausible import (
+    MAX_METRES,
+    MAX_PIXELS,
+    ROTATION_TOLERANCE,
+    intrinsics_fault,
+    transform_fault,
+)
 from lidistill.io import DataError, dump_pickle, fields, load_pickle, write_manifest
 from lidistill.io.records import NAME, NOTHING, SIZE, Schema, either, matrix, whole
 
@@ -106,7 +115,8 @@ def load_infos(
         DataError: The file is missing, holds code, or is of another schema or dataset; names the
             file, the sample where there is one, and the command to run.
     """
-    fix = f"make the info file with: {command_for(dataset)}, or your own script (write_infos)."
+    fix = f"make the info file with: {command_for(dataset)}, or your own script (write_infos); if "
+    fix += "it lies elsewhere, name its folder (--data-root of train and test)."
     content = load_pickle(path, fix=fix)
     problem = _schema_problem(content, dataset)
     if problem:
@@ -131,6 +141,7 @@ def load_infos(
                 fix=fix,
             )
         _check_frame(frame, path, fix)
+    _check_cameras(content["data_list"], path, fix)
     return InfoFile(Path(path), content["metainfo"], content["data_list"])
 
 
@@ -156,6 +167,30 @@ def _check_frame(frame: dict[str, Any], path: str | Path, fix: str) -> None:
         for name, image in fields(frame, {"images": dict}, path, token, fix)["images"].items():
             if isinstance(image, dict):  # KITTI keeps R0_rect, a matrix, among its images
                 fields(image, _IMAGE, path, token, fix, f"images.{name}.")
+
+
+def _check_cameras(frames: Sequence[Mapping[str, Any]], path: str | Path, fix: str) -> None:
+    """Matrices that are none pair points with other pixels in silence; all are checked at once."""
+    keys, cameras = ("lidar2cam", "cam2img"), []
+    for frame in frames:
+        for name, image in frame.get("images", {}).items():
+            if isinstance(image, Mapping) and all(image.get(key) is not None for key in keys):
+                token = str(frame.get("token", frame.get("sample_idx")))
+                cameras.append((token, name, *(np.asarray(image[k], float) for k in keys)))
+    if not cameras:
+        return
+    turn = np.array([transform[:3, :3] for *_, transform, _ in cameras])
+    shift = np.array([transform[:3, 3] for *_, transform, _ in cameras])
+    focal = np.array([matrix[[0, 1], [0, 1]] for *_, matrix in cameras])
+    fine = np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2)) < ROTATION_TOLERANCE
+    fine &= (np.linalg.det(turn) > 0) & (np.abs(shift).max(axis=1) <= MAX_METRES)
+    fine &= ((focal > 0) & (focal < MAX_PIXELS)).all(axis=1)
+    if fine.all():
+        return
+    token, name, transform, matrix = cameras[int(np.argmin(fine))]
+    fault = transform_fault(transform)
+    key, fault = ("lidar2cam", fault) if fault else ("cam2img", intrinsics_fault(matrix))
+    raise DataError(f"images.{name}.{key}: {fault}.", path=path, token=token, fix=fix)
 
 
 def _schema_problem(content: object, dataset: str | None) -> str | None:

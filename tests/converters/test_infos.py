@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lidistill.converters.infos import load_infos, write_infos
@@ -118,3 +119,28 @@ def test_fields_that_are_null_or_text_are_named(
     dump_pickle(tmp_path / "infos.pkl", {"metainfo": META, "data_list": frames})
     with pytest.raises(DataError, match=rf"(?s)'{key}'.*infos\.pkl.*sample: b.*create_data"):
         load_infos(tmp_path / "infos.pkl")
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "words"),
+    [
+        ("lidar2cam", lambda m: m * [[2.0], [1], [1], [1]], r"images\.CAM\.lidar2cam: .*rotation"),
+        ("lidar2cam", lambda m: m * [1.0, 1, -1, 1], r"images\.CAM\.lidar2cam: .*mirrors"),
+        ("lidar2cam", lambda m: m + 5000.0 * np.eye(4, k=3), "within 1000 m"),
+        ("cam2img", lambda m: m * [[-1.0], [1], [1], [1]], r"images\.CAM\.cam2img: .*focal"),
+    ],
+)
+def test_cameras_that_cannot_be(tmp_path, key, change, words):
+    """A script of one's own wrote them: points would meet other pixels in silence."""
+    image = {"img_path": "a.png", "lidar2cam": np.eye(4), "cam2img": np.diag([50.0, 50, 1, 1])}
+    frames = [{"token": f"t{n}", "images": {"CAM": dict(image)}} for n in range(3)]
+    frames[1]["images"]["CAM"][key] = change(image[key])
+    for frame in frames:
+        frame["images"]["CAM"] = {
+            k: v.tolist() if isinstance(v, np.ndarray) else v
+            for k, v in frame["images"]["CAM"].items()
+        }
+        frame["lidar_points"] = {"lidar_path": "a.bin", "num_pts_feats": 4}
+    write_infos(tmp_path / "i.pkl", {"dataset": "own", "info_version": "1.1"}, frames, {}, "made")
+    with pytest.raises(DataError, match=rf"(?s){words}.*i\.pkl.*sample: t1"):
+        load_infos(tmp_path / "i.pkl")

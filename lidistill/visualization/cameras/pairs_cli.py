@@ -16,6 +16,7 @@ from lidistill.datasets.frame import CameraView, Frame
 from lidistill.datasets.loading import LoadImages, LoadPoints, LoadSuperpixels, PairPoints
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.geometry.frames import compose, make_transform
+from lidistill.io import plain_name
 from lidistill.visualization.colours import scalar_colours
 from lidistill.visualization.overlays import (
     Image,
@@ -63,10 +64,12 @@ def run(args: argparse.Namespace) -> int:
         frame = LoadImages()(LoadPoints()(dataset[row]))
         if args.superpixels is not None:
             frame = LoadSuperpixels()(frame)
-        path = args.out / f"{frame.token}.jpg"
+        path = args.out / f"{plain_name(frame.token, 'token of a frame')}.jpg"
         _write(path, frame_picture(frame, args.turn))
         pairs = len(frame.need_pairs())
-        sys.stdout.write(f"{path}: {pairs:,} of {len(frame.points):,} points are paired\n")
+        share = f"{pairs:,} of {len(frame.points):,} points are paired"
+        wrong = "" if pairs else "; is the calibration right?"
+        sys.stdout.write(f"{path}: {share}{wrong}\n")
     return 0
 
 
@@ -81,8 +84,10 @@ def chosen_rows(
         tokens: names of frames, in place of that.
 
     Raises:
-        ValueError: no frame has such a name.
+        ValueError: no frame has such a name, or none is asked for.
     """
+    if count < 1:
+        raise ValueError(f"expected --frames of 1 or more, got {count}")
     infos = [dataset.get_data_info(row) for row in range(len(dataset))]
     if tokens is not None:
         place = {str(info.get("token")): row for row, info in enumerate(infos)}

@@ -49,3 +49,5 @@ def test_frames_by_scene_and_by_name(kitti: ImageLidarPairs) -> None:
     assert chosen_rows(kitti, 3, [token]) == [1]
     with pytest.raises(ValueError, match="no frame nothing"):
         chosen_rows(kitti, 3, ["nothing"])
+    with pytest.raises(ValueError, match="--frames of 1 or more"):
+        chosen_rows(kitti, 0)
