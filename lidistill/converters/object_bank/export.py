@@ -62,10 +62,11 @@ def export_frames(
     _check_folder(out / FOLDER, {**settings, "scenes": bank.stamps()}, str(info_file))
     sources = [locate(info["lidar_points"]["lidar_path"], "pts") for info in infos.frames]
     targets = _target_names(sources, Path(data_root))
+    dataset = str(infos.metainfo.get("dataset", "")).lower()
     frames, known = [], 0
     rows = zip(infos.frames, sources, targets, strict=True)
     for info, source, target in track(rows, "Export frames", total=len(sources)):
-        frame, complete = _export_one(info, bank, source, out / target, options)
+        frame, complete = _export_one(info, bank, source, out / target, options, dataset)
         frame["lidar_points"]["lidar_path"] = target
         frames.append(frame)
         known += complete
@@ -119,6 +120,7 @@ def _export_one(
     source: Path,
     target: Path,
     options: ComposeOptions,
+    dataset: str,
 ) -> tuple[dict[str, Any], bool]:
     columns = int(info["lidar_points"].get("num_pts_feats", 4))
     place = bank_frame(bank, info)
@@ -130,17 +132,17 @@ def _export_one(
         with io.atomic_write(target) as temporary:
             points.astype("<f4").tofile(temporary)
     changed = copy.deepcopy(dict(info))
-    _count(changed, points)
+    _count(changed, points, dataset)
     return changed, place is not None
 
 
-def _count(info: dict[str, Any], points: NDArray[np.float32]) -> None:
+def _count(info: dict[str, Any], points: NDArray[np.float32], dataset: str) -> None:
     """``num_lidar_pts`` of boxes counted anew; those without a size (DontCare) keep theirs."""
     sized = [i for i in info.get("instances", []) if min(i["bbox_3d"][3:6]) > 0]
-    if not sized:
+    if not sized or dataset not in ("nuscenes", "kitti"):  # in which frame are another's boxes?
         return
     boxes = np.array([instance["bbox_3d"][:7] for instance in sized], dtype=np.float64)
-    if "instance_token" not in sized[0]:  # KITTI: l, h, w at the bottom's centre, camera frame
+    if dataset == "kitti":  # l, h, w at the bottom's centre, in the camera's frame
         camera_from_lidar = np.asarray(info["images"]["CAM2"]["lidar2cam"], dtype=np.float64)
         boxes = kitti_to_lidar_boxes(boxes[:, [4, 5, 3, 0, 1, 2, 6]], invert(camera_from_lidar))
     counts = points_by_box(points, inverses(upright_boxes(boxes)), boxes[:, 3:6] / 2).counts

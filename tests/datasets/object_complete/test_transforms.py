@@ -2,13 +2,14 @@
 """Completion in the pipeline: one augmentation for both clouds, marks that come off again."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from lidistill import compat
-from lidistill.converters.infos import load_infos
+from lidistill.converters.infos import load_infos, write_infos
 from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.converters.object_bank.build import BankReader, build_bank
 from lidistill.converters.object_bank.compose import ComposeOptions, compose
@@ -22,8 +23,10 @@ from lidistill.datasets.object_complete.transforms import (
     ComposeObjectComplete,
     SplitObjectComplete,
 )
+from lidistill.geometry.boxes import lidar_to_kitti_boxes
 from lidistill.io import DataError
 from tests.converters.fake_semantic_kitti import write_fake_semantic_kitti
+from tests.converters.object_bank.drives import sensor_boxes, write_scans
 from tests.converters.object_bank.scenes import ListSource, make_scene
 
 
@@ -192,3 +195,32 @@ def test_clouds_that_are_called_alike_are_exported_each(tmp_path):
         if frame["scene_name"] == "02":  # not in the bank: as it is
             np.testing.assert_array_equal(cloud, source)
     assert len({frame["lidar_points"]["lidar_path"] for frame in load_infos(out).frames}) == 6
+
+
+def test_points_in_kittis_boxes_are_counted_in_the_completed_cloud(tmp_path):
+    """Its boxes stand in the camera's frame."""
+    tracks = make_scene(tmp_path / "made", sweeps=False)
+    root = tmp_path / "kitti"
+    write_scans(root / "training" / "velodyne", tracks)
+    turn = np.array([[0, -1, 0, 0], [0, 0, -1, 0], [1, 0, 0, 0], [0, 0, 0, 1.0]])
+    boxes = sensor_boxes(tracks)
+    rows = [lidar_to_kitti_boxes(b, turn)[:, [3, 4, 5, 2, 0, 1, 6]] for b in boxes.values()]
+    frames = [
+        {
+            "sample_idx": k,
+            "lidar_points": {"lidar_path": f"{k:06d}.bin", "num_pts_feats": 4},
+            "images": {"CAM2": {"lidar2cam": turn.tolist()}},
+            "instances": [{"bbox_3d": row[k].tolist(), "num_lidar_pts": 0} for row in rows],
+        }
+        for k in range(5)
+    ]
+    meta = {"dataset": "kitti", "info_version": "1.1", "split": "train"}
+    write_infos(tmp_path / "infos.pkl", meta, frames, {}, "made")
+    names = [replace(f, token=f"{k:06d}") for k, f in enumerate(tracks.frames)]
+    build_bank(ListSource(replace(tracks, frames=names)), tmp_path / "bank")
+    bank = BankReader(tmp_path / "bank")
+    out = export_frames(bank, tmp_path / "infos.pkl", root, tmp_path / "out")
+    stored = np.diff(bank.scene("scene").offsets)
+    for frame in load_infos(out).frames:
+        counts = [instance["num_lidar_pts"] for instance in frame["instances"]]
+        assert all(count > 0.9 * own for count, own in zip(counts, stored, strict=True))
