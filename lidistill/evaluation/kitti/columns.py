@@ -96,7 +96,7 @@ def columns_of(
         occluded=table[:, 1],
         alpha=table[:, 2],
         bbox=np.ascontiguousarray(table[:, 3:7]),
-        boxes=_placed(table[:, [10, 11, 12, 9, 7, 8, 13]]),
+        boxes=np.ascontiguousarray(_placed(table[:, [10, 11, 12, 9, 7, 8, 13]])),
         score=np.ascontiguousarray(score),
     )
 

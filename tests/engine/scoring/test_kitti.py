@@ -104,3 +104,15 @@ def test_no_objects_at_all(tmp_path, capsys):
     assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
     assert "no easy object of Car" in " ".join(capsys.readouterr().out.split())
     assert json.loads((tmp_path / "out" / "scores.json").read_text())["objects"]["Car"] == [0, 0, 0]
+
+
+def test_nothing_detected_in_any_frame(folders, tmp_path, capsys):
+    """A detector after its first iterations: every AP is 0, every object unseen."""
+    for number in range(30):
+        (tmp_path / f"{number:06d}.txt").write_text("")
+    command = ["eval", "kitti", "--gt", str(folders), "--pred", str(tmp_path)]
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert record["ap"]["Car"]["3d"]["R40"] == [0.0, 0.0, 0.0]
+    car = record["missed"][0]
+    assert car["misses"]["unseen"] == car["objects"] > 0
