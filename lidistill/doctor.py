@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lidistill import __version__, provenance
+from lidistill.homes import HOMELESS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -314,6 +315,9 @@ def _device() -> Iterator[Finding]:
 
     detail = f"{provenance.hardware()}; torch uses {torch.get_num_threads()} threads"
     yield Finding("device", "machine", "ok", detail)
+    if HOMELESS in os.environ:
+        detail = "none that can be written: caches and compiled kernels are gone after each command"
+        yield Finding("device", "home", "note", detail, "export HOME=FOLDER NUMBA_CACHE_DIR=FOLDER")
     if torch.cuda.is_available():
         for index in range(torch.cuda.device_count()):
             properties = torch.cuda.get_device_properties(index)

@@ -260,3 +260,10 @@ def test_the_teacher_of_a_package_is_named(fake_package, installed):
     assert found.state == ("ok" if installed else "note")
     assert ("ImageNet's labels" if installed else "extra [teacher]") in found.detail
     assert bool(found.fix) != installed
+
+
+def test_a_user_without_a_home_is_told(monkeypatch):
+    monkeypatch.setenv("LIDISTILL_HOMELESS", "1")
+    assert [f.state for f in doctor._device() if f.name == "home"] == ["note"]
+    monkeypatch.delenv("LIDISTILL_HOMELESS")
+    assert not [f for f in doctor._device() if f.name == "home"]

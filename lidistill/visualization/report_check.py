@@ -60,6 +60,7 @@ ROW: Schema = {
     "n": COUNT,
     "wall_s": NUMBER,
     "per_class?": Rule("lists of numbers or null by class name", _values(_SCORES)),
+    "per_group?": Rule("lists of numbers or null by group", _values(_SCORES)),
     "note?": TEXT,
     "cost?": Rule("numbers by name", _values(_number)),
 }

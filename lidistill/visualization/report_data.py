@@ -213,7 +213,7 @@ class ReportData:
             found = all_checked(record.get(key, []), schema, results, key.removesuffix("s"), FIX)
             made[key] = [build(**entry) for entry in found]
         for row in made["rows"]:
-            for values in (row.values, *row.per_class.values()):
+            for values in (row.values, *row.per_class.values(), *row.per_group.values()):
                 if len(values) != len(row.seeds):
                     raise DataError(
                         f"expected one value a seed, got {len(values)} values and "

@@ -63,8 +63,9 @@ def disk(forks, tmp_path) -> Iterator[Disk]:
 
 def pages(folder: Path) -> int:
     """What a file system needs for a folder."""
-    sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
-    return sum(math.ceil(size / PAGE) for size in sizes)
+    files = (path.stat() for path in folder.rglob("*") if path.is_file())
+    sizes = {stat.st_ino: stat.st_size for stat in files}  # the world's raw drives are hard links
+    return sum(math.ceil(size / PAGE) for size in sizes.values())
 
 
 def refused(disk: Disk, words: list[str]) -> dict[str, str]:

@@ -15,6 +15,7 @@ from lidistill.io import DataError
 from lidistill.visualization.chart import line_chart, nice_ticks, tick_texts
 from lidistill.visualization.curves import Curve
 from lidistill.visualization.report import Report, grid_rows, write_report
+from lidistill.visualization.report_check import ROW
 from lidistill.visualization.report_data import Picture, ReportData
 from lidistill.visualization.report_tables import bars, classes_table, runs_table, verdict
 
@@ -375,3 +376,11 @@ def test_a_row_has_one_value_a_seed(data):
     data.save()
     with pytest.raises(DataError, match=r"(?s)one value a seed, got 2.*results\.json.*row SLidR"):
         ReportData.load(data.folder)
+
+
+def test_every_field_of_a_row_is_read_back(data):
+    """A field that is new in a row must be new in the schema, or no report can be read."""
+    assert {key.removesuffix("?") for key in ROW} == {f.name for f in dataclasses.fields(ResultRow)}
+    data.rows[1] = dataclasses.replace(data.rows[1], per_group={"near": [0.5, None]})
+    data.save()
+    assert ReportData.load(data.folder).rows == data.rows
