@@ -35,7 +35,7 @@ FROM_3_13 = [
         "plyfile",
         "pycocotools",
         "pyquaternion",
-        "shapely~=2.0",
+        "shapely~=2.0.3",
         "tensorboard",
         "tqdm",
         "trimesh",
