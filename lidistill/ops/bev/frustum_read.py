@@ -26,9 +26,11 @@ from torch.nn import functional as F
 from lidistill.ops._threads import in_parallel
 from lidistill.ops.bev import _frustum_kernels as kernels
 
-CHUNK = 4096
-"""Columns of voxels that are read at a time where their heights are collapsed: few, so that matrix
-products are large and torch's threads seldom wait for one another."""
+CHUNK = 8192
+"""Columns of voxels that are read at a time where their heights are collapsed. Each chunk is a
+handful of operations at whose end torch's threads wait for one another: few and large ones stand a
+busy machine (two threads on one: 2.4 s of processor time in chunks of 512, 0.3 s in one). 8192 are
+20 MB at KITTI's size."""
 
 
 @dataclass(frozen=True)
