@@ -9,7 +9,11 @@ from lidistill.evidence.table import ROW, Line, Table
 
 SLIDR = "configs/slidr/real_pretrain.py"
 IMAGES = "own image network"
+FROM_COLOUR = "configs/slidr/real_from_colour.py"
 NO_REFLECTANCE = "configs/slidr/real_no_reflectance.py"
+PERMUTED = "negative control: image features permuted over the regions of the batch"
+COLOUR = "gate: local mean and deviation of the colour in place of an image network"
+NOISE = "control of the control: random directions in place of image features"
 EFFICIENTNET = "image teacher: EfficientNet-Lite0, ImageNet with labels"
 
 
@@ -27,27 +31,13 @@ def table() -> Table:
             dataclasses.replace(network(IMAGES, "configs/slidr/real_teacher.py"), iters=600),
             Line(RANDOM, SLIDR, steps=0),
             pretrained("SLidR", SLIDR, None, EFFICIENTNET),
-            pretrained(
-                "permuted regions",
-                "configs/slidr/real_permuted.py",
-                None,
-                "negative control: image features permuted over the regions of the batch",
-            ),
+            pretrained("permuted regions", "configs/slidr/real_permuted.py", None, PERMUTED),
             pretrained("ScaLR", "configs/scalr/real_pretrain.py", None, EFFICIENTNET),
             pretrained("PPKT", "configs/ppkt/real_pretrain.py", None, EFFICIENTNET),
             pretrained(
-                "SLidR from plain colour",
-                "configs/slidr/real_from_colour.py",
-                None,
-                "gate: local mean and deviation of the colour in place of an image network",
+                "SLidR from plain colour", "configs/slidr/real_from_colour.py", None, COLOUR
             ),
-            pretrained(
-                "noise targets",
-                SLIDR,
-                None,
-                "control of the control: random directions in place of image features",
-                {"model.noise_targets": True},
-            ),
+            pretrained("noise targets", SLIDR, None, NOISE, {"model.noise_targets": True}),
             pretrained(
                 "SLidR from its own image network",
                 "configs/slidr/real_own_teacher.py",
