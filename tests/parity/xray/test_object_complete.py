@@ -173,7 +173,7 @@ def test_overlapping_boxes_keep_all_their_points(path, tmp_path):
             xyz=xyz,
             offsets=np.array([0, len(clouds[0]), count]),
             intensity=np.zeros(count, np.uint8),
-            source=np.zeros(count, np.uint16),
+            source=np.ones(count, np.uint16),  # of another frame: the background has none of them
             flags=np.zeros(count, np.uint8),
         )
         points = frame.read()
