@@ -108,4 +108,5 @@ def _mean(values: Sequence[float]) -> float:
 
 
 def _spread(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else math.nan
+    known = len(values) > 1 and all(map(math.isfinite, values))  # a score may be NaN: none counted
+    return statistics.stdev(values) if known else math.nan

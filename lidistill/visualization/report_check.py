@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
@@ -18,10 +19,10 @@ TYPES = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg"}
 
 
 def _number(value: object) -> bool:
-    """A number that a chart can place; NaN is a gap in a curve."""
+    """A number that a chart can place; NaN is a gap in a curve, or a score of nothing."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
-    return isinstance(value, float) or abs(value) < 2**63
+    return abs(value) < 2**63 if isinstance(value, int) else not math.isinf(value)
 
 
 def _every(test: Callable[[Any], bool]) -> Callable[[Any], bool]:
@@ -41,6 +42,7 @@ NUMBERS = Rule("a list of numbers", _every(_number))
 TEXTS = Rule("a list of texts", _every(_text))
 _SCORES = _every(lambda score: score is None or _number(score))
 _COLOUR = _every(lambda level: WHOLE.test(level) and 0 <= level <= 255)
+OR_NONE = Rule("a list of numbers; null where there is none", _SCORES)
 RECORD: Schema = {
     "title": TEXT,
     **dict.fromkeys(("lead?", "dataset?", "metric?", "method?", "protocol?", "beside?"), TEXT),
@@ -55,7 +57,7 @@ RECORD: Schema = {
 ROW: Schema = {
     **dict.fromkeys(("name", "metric", "config"), TEXT),
     "twin": (str, type(None)),
-    "values": NUMBERS,
+    "values": OR_NONE,
     "seeds": Rule("a list of whole numbers", _every(WHOLE.test)),
     "n": COUNT,
     "wall_s": NUMBER,
@@ -70,7 +72,7 @@ PICTURE: Schema = {
     "caption?": TEXT,
     "span?": Rule("1, 2 or 3 columns of three", lambda span: span in (1, 2, 3)),
 }
-CURVE: Schema = {"chart": TEXT, "name": TEXT, "x": NUMBERS, "y": NUMBERS, "x_label?": TEXT}
+CURVE: Schema = {"chart": TEXT, "name": TEXT, "x": NUMBERS, "y": OR_NONE, "x_label?": TEXT}
 
 
 def checked(record: Any, schema: Schema, path: Path, what: str, fix: str) -> Mapping[str, Any]:
@@ -103,6 +105,16 @@ def all_checked(
         checked(record, schema, path, f"{what} {place}", fix)
         for place, record in enumerate(records)
     ]
+
+
+def with_nan(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A row or a curve as it was written: JSON has null for a number that is none."""
+    numbers = {
+        key: [math.nan if value is None else value for value in record[key]]
+        for key in ("values", "y")
+        if key in record
+    }
+    return {**record, **numbers}
 
 
 def picture_bytes(folder: Path, name: str, fix: str) -> tuple[str, bytes]:

@@ -34,6 +34,7 @@ from lidistill.visualization.report_check import (
     all_checked,
     checked,
     picture_bytes,
+    with_nan,
 )
 
 FIX = "run `make demo` (or the training that writes the report) again"
@@ -211,7 +212,7 @@ class ReportData:
         made: dict[str, list[Any]] = {}
         for key, schema, build in (("rows", ROW, ResultRow), ("pictures", PICTURE, Picture)):
             found = all_checked(record.get(key, []), schema, results, key.removesuffix("s"), FIX)
-            made[key] = [build(**entry) for entry in found]
+            made[key] = [build(**entry) for entry in map(with_nan, found)]
         for row in made["rows"]:
             for values in (row.values, *row.per_class.values(), *row.per_group.values()):
                 if len(values) != len(row.seeds):
@@ -232,7 +233,7 @@ class ReportData:
                     fix=FIX,
                 )
         colours = {name: tuple(c) for name, c in record.get("class_colours", {}).items()}
-        made["curves"] = [Curve(**curve) for curve in curves]
+        made["curves"] = [Curve(**curve) for curve in map(with_nan, curves)]
         data = cls(folder=folder, **{**record, **made, "class_colours": colours})
         for picture in data.pictures:
             picture_bytes(folder / "pictures", picture.file, FIX)

@@ -140,6 +140,7 @@ _MASKS = (
         _regions("labels.npy"),
         ANY | npy(),
         why(RAW, "flipped bits", "wrong type", "zeros"),
+        limit=2**31,  # ids of masks may be any number
     ),
     Format(
         "masks.stack.npy",

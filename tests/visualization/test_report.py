@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lidistill.cli import main
-from lidistill.evaluation.results import ResultRow
+from lidistill.evaluation.results import ResultRow, summarise
 from lidistill.io import DataError
 from lidistill.visualization.chart import line_chart, nice_ticks, tick_texts
 from lidistill.visualization.curves import Curve
@@ -384,3 +384,20 @@ def test_every_field_of_a_row_is_read_back(data):
     data.rows[1] = dataclasses.replace(data.rows[1], per_group={"near": [0.5, None]})
     data.save()
     assert ReportData.load(data.folder).rows == data.rows
+
+
+def test_scores_of_nothing_are_read_back(data):
+    """NaN is null in JSON: a score where no object counts must not make the page unreadable."""
+    nothing = {"values": [math.nan, 0.25], "per_class": {"car": [None, 0.5]}}
+    data.rows[:] = [dataclasses.replace(row, **nothing) for row in data.rows]
+    data.curves[0] = dataclasses.replace(data.curves[0], y=[math.nan, *data.curves[0].y[1:]])
+    data.save()
+    found = ReportData.load(data.folder)
+    assert math.isnan(found.rows[0].values[0])
+    assert math.isnan(found.curves[0].y[0])
+    assert math.isnan(summarise(found.rows[0], found.rows).spread)
+    assert "<html" in Report(found).html()
+    text = (data.folder / "results.json").read_text()
+    (data.folder / "results.json").write_text(text.replace("0.25", "Infinity", 1))
+    with pytest.raises(DataError, match=r"(?s)'values'.*null where there is none"):
+        ReportData.load(data.folder)
