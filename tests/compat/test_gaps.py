@@ -172,7 +172,7 @@ for name, call in calls.items():
     try:
         report[name] = call().is_cuda
     except Exception as error:
-        report[name] = "CUDA" in str(error) or "type torch.cuda" in str(error)
+        report[name] = any(word in str(error) for word in ("CUDA", "torch.cuda", "NVIDIA"))
 print("REPORT", json.dumps(report))
 """
 
