@@ -192,7 +192,8 @@ def detection_outcome(scores: Scores, classes: Sequence[str] = ()) -> dict[str, 
         n = sum(scores.objects[name][moderate] for name in counted)
         per_class = {name: table["3d"]["R40"][moderate] for name, table in scores.ap.items()}
     else:
-        value, n, per_class = scores.map, scores.boxes, dict(scores.ap)
+        value, per_class = scores.map, dict(scores.ap)
+        n = sum(scores.objects[name] for name in classes) if classes else scores.boxes
         per_group = mean_over(scores.groups, classes or list(per_class))
     protocol = scores.protocol
     if classes:

@@ -273,9 +273,12 @@ def test_kitti_outcome_is_moderate_3d_ap():
 
 def test_groups_of_nuscenes_are_means_over_the_classes_that_count():
     groups = [Group("car", "range", "near", 3, 0.5), Group("truck", "range", "near", 1, 0.25)]
-    scores = DetectionScores(0.5, 0.4, {"car": 0.5, "truck": 0.1, "bus": 0.2}, groups=groups)
-    assert detection_outcome(scores)["per_group"] == {"near (4 objects)": 0.375}
-    assert detection_outcome(scores, ("car",))["per_group"] == {"near (3 objects)": 0.5}
+    ap, objects = {"car": 0.5, "truck": 0.1, "bus": 0.2}, {"car": 3, "truck": 1, "bus": 2}
+    scores = DetectionScores(0.5, 0.4, ap, boxes=6, objects=objects, groups=groups)
+    every, cars = detection_outcome(scores), detection_outcome(scores, ("car",))
+    assert every["per_group"] == {"near (4 objects)": 0.375}
+    assert cars["per_group"] == {"near (3 objects)": 0.5}
+    assert (every["n"], cars["n"]) == (6, 3)
 
 
 def test_worlds_in_words():
