@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 
 class _PixelRead(torch.autograd.Function):
@@ -82,12 +83,15 @@ def read_pixels_lowres(
     column, column_next, right = _axis(rowcol[:, 1], low_width, output_hw[1], align_corners)
     cells = feature_map.permute(0, 2, 3, 1).reshape(-1, channels)  # (B * h * w, C)
     start = image.long() * (low_height * low_width)
-    out = cells.new_zeros(len(image), channels)
-    for rows, row_share in ((row, 1 - down), (row_next, down)):
-        for columns, column_share in ((column, 1 - right), (column_next, right)):
-            corner = cells.index_select(0, start + rows * low_width + columns)
-            out = out + corner * (row_share * column_share).to(cells.dtype).unsqueeze(1)
-    return out
+    corners = [
+        (start + rows * low_width + columns, row_share * column_share)
+        for rows, row_share in ((row, 1 - down), (row_next, down))
+        for columns, column_share in ((column, 1 - right), (column_next, right))
+    ]
+    index, share = (torch.stack(part, 1) for part in zip(*corners, strict=True))  # (P, 4)
+    return functional.embedding_bag(
+        index, cells, mode="sum", per_sample_weights=share.to(cells.dtype)
+    )
 
 
 def _axis(
