@@ -11,6 +11,7 @@ with read_base():
     from .monodistill_world_kitti_teacher import *
 
 from lidistill.distill.detectors.bev_choices import Footprint
+from lidistill.distill.detectors.choices import RandomPlaces
 from lidistill.losses.bev import squared
 from lidistill.losses.relation import similarity_preserving
 from lidistill.methods import FeatureKD
@@ -29,6 +30,8 @@ model = dict(
         objects=dict(
             loss=squared, tap="bev_low", places=[dict(type=Footprint, size_weight="none")]
         ),
-        affinity=dict(loss=similarity_preserving, tap="bev_low"),
+        affinity=dict(
+            loss=similarity_preserving, tap="bev_low", places=[dict(type=RandomPlaces, count=2048)]
+        ),
     ),
 )

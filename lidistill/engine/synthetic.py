@@ -107,17 +107,21 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
 
 
 def point_numbers(node: Any) -> int:
-    """Numbers of a point, from the steps of the pipeline that read and add to it."""
+    """Numbers of a point, by the last step of the pipeline that reads or adds some."""
+    return _point_numbers(node) or 4
+
+
+def _point_numbers(node: Any) -> int | None:
     if isinstance(node, Mapping):
         used = node.get("use_dim")
-        if used is not None and "load_dim" in node:
+        if used is not None and ("load_dim" in node or "sweeps_num" in node):
             count = used if isinstance(used, int) else len(used)
             if count > 3:
                 return count
         node = list(node.values())
     if isinstance(node, list | tuple):
-        return max((point_numbers(item) for item in node), default=4)
-    return 4
+        return next(filter(None, map(_point_numbers, reversed(node))), None)
+    return None
 
 
 def has_step(node: Any, step: type) -> bool:

@@ -17,12 +17,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_numbers_of_a_point():
-    steps = [dict(load_dim=5, use_dim=5), dict(load_dim=5, use_dim=[0, 1, 2, 4])]
-    assert point_numbers(dict(pipeline=steps)) == 5
-    assert point_numbers(dict(pipeline=steps[1:])) == 4
+    """Those that the last step leaves: sweeps are read after the keyframe, and choose."""
+    keyframe, sweeps = dict(load_dim=5, use_dim=5), dict(sweeps_num=9, use_dim=[0, 1, 2, 4])
+    assert point_numbers(dict(pipeline=[keyframe])) == 5
+    assert point_numbers(dict(dataset=dict(pipeline=[keyframe, sweeps]))) == 4
+    assert point_numbers(dict(pipeline=[dict(type="Other")])) == 4
 
 
-@pytest.mark.parametrize(("data", "numbers"), [("kitti", 4), ("nuscenes", 5), ("world", 4)])
+@pytest.mark.parametrize(("data", "numbers"), [("kitti", 4), ("nuscenes", 4), ("world", 4)])
 def test_points_of_a_config(data, numbers):
     cfg = load_config(ROOT / f"configs/detection/pointpillars_{data}.py")
     compat.apply()
