@@ -77,6 +77,8 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
         )
     low, high = torch.tensor(covered[:3]), torch.tensor(covered[3:])
     head = getattr(student, "pts_bbox_head", None)
+    centres_head = getattr(head, "task_heads", None) is not None  # CenterPoint's
+    with_velocity = centres_head or getattr(head, "box_code_size", 7) > 7
     numbers = point_numbers(cfg.get("train_dataloader"))  # a Config itself is no mapping
     classes = class_count(student) or len(cfg.get("classes") or [0])
     made = torch.Generator().manual_seed(0)
@@ -90,7 +92,7 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
         clouds.append(torch.cat([xyz, torch.rand(points, numbers - 3, generator=made)], 1))
         boxes = torch.cat([centres, sizes, torch.rand(6, 1, generator=made)], 1)
         boxes[:, 2] -= sizes[:, 2] / 2
-        if getattr(head, "task_heads", None) is not None:  # CenterPoint's boxes have velocities
+        if with_velocity:
             boxes = torch.cat([boxes, torch.zeros(6, 2)], 1)
         meta = {"box_type_3d": LiDARInstance3DBoxes, "box_mode_3d": 0}
         sample = Det3DDataSample(metainfo=meta)
