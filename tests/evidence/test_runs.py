@@ -47,7 +47,9 @@ def trained(monkeypatch, tmp_path):
 
     monkeypatch.setattr(World, "root", lambda world: tmp_path / world.layout)
     monkeypatch.setattr(runs, "train_one", train_one)
-    found = DetectionScores(map=0.5, nds=0.4, ap={"car": 0.5}, boxes=9, protocol="p")
+    found = DetectionScores(
+        map=0.5, nds=0.4, ap={"car": 0.5}, boxes=9, objects={"car": 9}, protocol="p"
+    )
     monkeypatch.setattr(scores, "evaluate_detector", lambda *_: found)
     monkeypatch.setattr(scores, "cost_of", lambda cfg: {"parameters": 1.0})
     return seen
