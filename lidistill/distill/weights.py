@@ -89,13 +89,13 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             f"Missing or unequal: {_some(lacking)}. The file holds: {_some(list(state))}"
         )
     whole = [prefix for prefix, part in parts.items() if len(part) == len(wanted)]
-    chosen = next((prefix for prefix in _PREFERRED if prefix in whole), whole[0])
-    if len(whole) > 1 and chosen not in _PREFERRED:
+    candidates = [prefix for prefix in _PREFERRED if prefix in whole] or whole
+    if len(whole) > 1 and candidates is whole:
         raise ValueError(
             f"{path} holds {len(whole)} parts that fit {type(model).__name__}: below "
             f"{', '.join(map(repr, whole))}. Save the one that is meant in a file of its own"
         )
-    model.load_state_dict(parts[chosen])
+    model.load_state_dict(parts[candidates[0]] if whole else {})  # a model may have no tensor
 
 
 def _part(

@@ -68,3 +68,7 @@ def test_parts_that_fit_alike_are_not_guessed(tmp_path):
     model = nn.ModuleDict({"left": nn.Linear(2, 2), "right": nn.Linear(2, 2)})
     with pytest.raises(ValueError, match=r"'left\.', 'right\.'"):
         load_weights(nn.Linear(2, 2), saved(tmp_path, model, {}))
+
+
+def test_a_model_without_tensors_takes_nothing(tmp_path):
+    load_weights(nn.Identity(), saved(tmp_path, nn.Linear(2, 2), {}))
