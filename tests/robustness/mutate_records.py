@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lidistill.engine.configs.read import load_config
+from lidistill.engine.configs.shipped import copy_config
 from lidistill.evaluation.results import ResultRow
 from lidistill.evidence.page import to_markdown
 from lidistill.evidence.record import Evidence, EvidenceRow, load_evidence, save_evidence
@@ -19,7 +20,7 @@ from lidistill.io import DataError
 from lidistill.visualization.curves import read_scalars
 from lidistill.visualization.report import Report
 from lidistill.visualization.report_data import ReportData
-from tests.robustness.mutate_form import FREE, OPTIONAL, RAW, ROWS, WORDS, Format, why
+from tests.robustness.mutate_form import FREE, OPTIONAL, RAW, ROWS, WORDS, Format, fresh, why
 from tests.robustness.mutate_kinds import (
     ANY,
     JSON,
@@ -58,6 +59,24 @@ _CONFIGS = tuple(
         {"": _VALUES},
     )
     for form, kinds in (("py", TEXT), ("yaml", TEXT), ("json", JSON))
+)
+
+
+def copy_of_own(root: Path) -> Any:
+    """What ``lidistill config copy`` makes of a file of the user's own."""
+    target = fresh(root) / "copy.py"
+    return copy_config(root / "config.py", target).read_text(encoding="utf-8")
+
+
+_COPIED = "a copy holds the words of its source"
+_COPY = Format(
+    "config.copy",
+    configs,
+    "config.py",
+    copy_of_own,
+    ANY | TEXT,
+    why(_COPIED, *TEXT, "flipped bits", "cut", "longer"),
+    {"": _COPIED},
 )
 
 
@@ -194,4 +213,4 @@ _RECORDS = (
     ),
 )
 
-RECORDS = (*_CONFIGS, *_RECORDS)
+RECORDS = (*_CONFIGS, _COPY, *_RECORDS)

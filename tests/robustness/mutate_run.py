@@ -43,9 +43,10 @@ from tests.robustness.mutate_products import PRODUCTS
 from tests.robustness.mutate_records import RECORDS
 from tests.robustness.mutate_scores import SCORED
 from tests.robustness.mutate_tracks import TRACKS
+from tests.robustness.mutate_views import VIEWS
 
 _INPUTS = (*KITTI, *SEMANTIC_KITTI, *NUSCENES, *OWN, *TRACKS, *SCORED)
-FORMATS = {form.name: form for form in (*_INPUTS, *PRODUCTS, *RECORDS)}
+FORMATS = {form.name: form for form in (*_INPUTS, *PRODUCTS, *RECORDS, *VIEWS)}
 
 PATIENCE_S = 20.0
 SPARE_BYTES = 6 << 30  # what one reading may take beyond what the process has

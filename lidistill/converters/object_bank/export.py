@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from lidistill import io
 from lidistill.converters.info_paths import InfoPaths, frame_token
 from lidistill.converters.infos import InfoFile, load_infos, write_infos
+from lidistill.converters.object_bank.bank import SceneBank
 from lidistill.converters.object_bank.build import BankReader
-from lidistill.converters.object_bank.compose import ComposeOptions, compose
+from lidistill.converters.object_bank.compose import Composed, ComposeOptions, compose
 from lidistill.converters.object_bank.tracks import inverses, upright_boxes
 from lidistill.geometry.boxes import kitti_to_lidar_boxes
 from lidistill.geometry.frames import invert
@@ -109,9 +110,39 @@ def bank_frame(bank: BankReader, info: Mapping[str, Any]) -> tuple[str, int] | N
     return bank.find(frame_token(info), str(points.get("sample_data_token", "")), stem, scene=scene)
 
 
-def ring_column(columns: int) -> int | None:
-    """Where five-column files have the ring."""
-    return 4 if columns >= 5 else None
+def read_cloud(info: Mapping[str, Any], path: Path) -> NDArray[np.float32]:
+    """A frame's cloud, in as many columns as its info names; points that are not finite left out.
+
+    Raises:
+        DataError: the file is no such cloud.
+    """
+    columns = int(info["lidar_points"].get("num_pts_feats", 4))
+    return io.read_points(path, columns, frame_token(info), nonfinite="drop")
+
+
+def complete_file(
+    points: NDArray[np.float32],
+    path: Path,
+    bank: SceneBank,
+    frame: int,
+    options: ComposeOptions | None = None,
+) -> Composed:
+    """A file's cloud with its objects completed; a fifth column is the ring.
+
+    Args:
+        points: (N, C), see :func:`read_cloud`.
+        path: where they were read.
+        bank: of the scene.
+        frame: index in the bank.
+        options: what is put in.
+
+    Raises:
+        DataError: the cloud is not the one that the bank was made from.
+    """
+    try:
+        return compose(points, bank, frame, options, 4 if points.shape[1] >= 5 else None)
+    except io.DataError as error:
+        raise error.read_from(path) from None
 
 
 def _export_one(
@@ -122,12 +153,10 @@ def _export_one(
     options: ComposeOptions,
     dataset: str,
 ) -> tuple[dict[str, Any], bool]:
-    columns = int(info["lidar_points"].get("num_pts_feats", 4))
     place = bank_frame(bank, info)
-    points = io.read_points(source, columns, frame_token(info), nonfinite="drop")
+    points = read_cloud(info, source)
     if place is not None:
-        scene, frame = place
-        points = compose(points, bank.scene(scene), frame, options, ring_column(columns)).cloud
+        points = complete_file(points, source, bank.scene(place[0]), place[1], options).cloud
     if not target.is_file():
         with io.atomic_write(target) as temporary:
             points.astype("<f4").tofile(temporary)

@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lidistill.io import atomic_write
+from lidistill.io import atomic_write, read_text
 from lidistill.provenance import CHECKOUT
 
 BASES = "_base_"
@@ -96,6 +96,7 @@ def copy_config(name: str | Path, target: Path) -> Path:
     Raises:
         FileNotFoundError: there is no such config.
         FileExistsError: the target exists.
+        DataError: the config is no text.
     """
     source = find_config(name)
     target = target / source.name if target.is_dir() else target
@@ -103,7 +104,7 @@ def copy_config(name: str | Path, target: Path) -> Path:
         raise FileExistsError(
             f"expected a new file, {target} exists; name another: lidistill config copy NAME FILE"
         )
-    text = source.read_text(encoding="utf-8")
+    text = read_text(source)
     if source.is_relative_to(shipped_configs()):
         text = _standalone(text, source.relative_to(shipped_configs()).parent)
     with atomic_write(target) as temporary:

@@ -16,8 +16,7 @@ from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
 from lidistill.converters.infos import load_infos
 from lidistill.converters.object_bank.bank import SceneBank
 from lidistill.converters.object_bank.build import BankReader
-from lidistill.converters.object_bank.compose import compose
-from lidistill.converters.object_bank.export import bank_frame, ring_column
+from lidistill.converters.object_bank.export import bank_frame, complete_file, read_cloud
 from lidistill.converters.object_bank.tracks import upright_boxes
 from lidistill.geometry.frames import invert
 from lidistill.progress import track
@@ -119,17 +118,15 @@ def _log_frame(
     bank: BankReader | None,
     colours: NDArray[np.uint8] | None,
 ) -> None:
-    record = info["lidar_points"]
-    columns = int(record.get("num_pts_feats", 4))
-    path = locate(record["lidar_path"], "pts")
-    points = io.read_points(path, columns, frame_token(info), nonfinite="drop")
+    path = locate(info["lidar_points"]["lidar_path"], "pts")
+    points = read_cloud(info, path)
     height = scalar_colours(points[:, 2], low=-2.5, high=3.0) if colours is None else colours
     recording.log("world/points", rerun.Points3D(points[:, :3], colors=height, radii=0.03))
     place = None if bank is None else bank_frame(bank, info)
     known = None if bank is None or place is None else bank.scene(place[0])
     frame = 0 if place is None else place[1]
     if known is not None:
-        composed = compose(points, known, frame, None, ring_column(columns))
+        composed = complete_file(points, path, known, frame)
         recording.log(
             "world/complete",
             rerun.Points3D(

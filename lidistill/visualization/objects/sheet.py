@@ -18,8 +18,8 @@ from lidistill.converters.info_paths import InfoPaths, frame_token
 from lidistill.converters.infos import load_infos
 from lidistill.converters.object_bank.bank import SceneBank
 from lidistill.converters.object_bank.build import BankReader
-from lidistill.converters.object_bank.compose import ComposeOptions, compose
-from lidistill.converters.object_bank.export import bank_frame, ring_column
+from lidistill.converters.object_bank.compose import ComposeOptions
+from lidistill.converters.object_bank.export import bank_frame, complete_file, read_cloud
 from lidistill.visualization.objects.coverage import coverage
 from lidistill.visualization.objects.pictures import Forward, frame_pair, object_picture
 
@@ -101,11 +101,9 @@ def _pair(
     forward: Forward,
     options: ComposeOptions | None,
 ) -> NDArray[np.uint8]:
-    record = info["lidar_points"]
-    columns = int(record.get("num_pts_feats", 4))
-    path = locate(record["lidar_path"], "pts")
-    points = io.read_points(path, columns, frame_token(info), nonfinite="drop")
-    composed = compose(points, bank, frame, options, ring_column(columns))
+    path = locate(info["lidar_points"]["lidar_path"], "pts")
+    points = read_cloud(info, path)
+    composed = complete_file(points, path, bank, frame, options)
     return frame_pair(points, composed, forward=forward)
 
 

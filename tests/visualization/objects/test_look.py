@@ -12,6 +12,7 @@ from lidistill.converters.nuscenes.convert import convert_nuscenes
 from lidistill.converters.object_bank.bank import MIRRORED
 from lidistill.converters.object_bank.build import BankReader, build_bank
 from lidistill.converters.object_bank.compose import compose
+from lidistill.converters.object_bank.export import complete_file
 from lidistill.converters.object_bank.finish import make_bank
 from lidistill.converters.object_bank.options import BankOptions
 from lidistill.converters.object_bank.sources.nuscenes import NuScenesSource
@@ -96,6 +97,14 @@ def test_sheets(world, tmp_path):
     assert "script" not in text
     with pytest.raises(DataError, match="knows no frame"):
         write_sheets(BankReader(bank), infos, root, tmp_path, scenes=["other"])
+
+
+def test_a_cloud_that_is_not_the_banks_is_named(tracks, tmp_path):
+    bank, frame = make_bank(tracks, BankOptions()), tracks.frames[2]
+    points, path = frame.read(), tmp_path / "cloud.bin"
+    assert len(complete_file(points, path, bank, 2).cloud) > len(points)
+    with pytest.raises(DataError, match=r"(?s)none is in the cloud.*file: .*cloud\.bin"):
+        complete_file(np.zeros_like(points), path, bank, 2)
 
 
 def test_a_recording_needs_rerun(world, tmp_path, monkeypatch):
