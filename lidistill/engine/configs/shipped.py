@@ -14,7 +14,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from lidistill.io import atomic_write, read_text
+from lidistill.io import DataError, atomic_write, read_text
 from lidistill.provenance import CHECKOUT
 
 BASES = "_base_"
@@ -96,7 +96,7 @@ def copy_config(name: str | Path, target: Path) -> Path:
     Raises:
         FileNotFoundError: there is no such config.
         FileExistsError: the target exists.
-        DataError: the config is no text.
+        DataError: the config is no text, or empty.
     """
     source = find_config(name)
     target = target / source.name if target.is_dir() else target
@@ -105,6 +105,8 @@ def copy_config(name: str | Path, target: Path) -> Path:
             f"expected a new file, {target} exists; name another: lidistill config copy NAME FILE"
         )
     text = read_text(source)
+    if not text.strip():
+        raise DataError("Expected a config, found a file without text.", path=source)
     if source.is_relative_to(shipped_configs()):
         text = _standalone(text, source.relative_to(shipped_configs()).parent)
     with atomic_write(target) as temporary:
