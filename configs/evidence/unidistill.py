@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """UniDistill's four paths in one table: ten classes within 29 m, embedded world.
 
-``model`` is one of ``detectors`` or of ``paths``; the table says which. The LiDAR's voxels are twice
-as wide as in the world's configs and its encoder has a stage less, so that the map is the same.
+``model`` is one of ``detectors`` or of ``paths``; the table says which. Voxels are twice as wide
+as in the world's configs and their encoder has a stage less, so that the map is the same.
 """
 
 from mmengine.config import read_base
@@ -27,7 +27,8 @@ test_pipeline = [
 train_dataloader["dataset"]["dataset"].update(pipeline=train_pipeline)
 test_dataloader["dataset"].update(pipeline=test_pipeline)
 encoder = dict(
-    encoder_channels=((8, 16), (16, 32), (32, 32)), encoder_paddings=((0, 1), (0, [0, 1, 1]), (0, 0))
+    encoder_channels=((8, 16), (16, 32), (32, 32)),
+    encoder_paddings=((0, 1), (0, [0, 1, 1]), (0, 0)),
 )
 detectors = dict(lidar=lidar_detector, camera=camera_detector, fusion=fusion_detector)
 for detector in detectors.values():
