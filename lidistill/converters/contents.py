@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MIN_SHARE_IN_IMAGE = 0.1  # of the points in front of a camera; nuScenes has 0.3, KITTI 0.3 to 1
+NEAR = 20.0
+"""Metres within which a box is expected to hold points; of those farther away many hold none."""
 _BOX_COUNTS = ("boxes", "without_points", "zero_size")
 
 
@@ -36,8 +38,8 @@ class Contents:
             ``boxes``, ``without_points``, ``zero_size``.
         point_labels: likewise for labels of points -> ``class``, ``points``.
         cameras: name -> points ``in_front`` of it and those of them ``inside`` its image.
-        frames_with_boxes: whose points were read, so that boxes' points are known.
-        frames_of_empty_boxes: of those, the ones in which most boxes hold no point.
+        frames_with_boxes: with boxes of known points within :data:`NEAR`.
+        frames_of_empty_boxes: of those, the ones in which most of these boxes hold no point.
     """
 
     taught: tuple[str, ...] = ()
@@ -80,6 +82,7 @@ class Contents:
         classes: Sequence[str | None],
         num_points: ArrayLike,
         sizes: ArrayLike,
+        distances: ArrayLike,
     ) -> None:
         """Count the boxes of one frame.
 
@@ -88,6 +91,7 @@ class Contents:
             classes: (M,) what it is taught as; None: not at all.
             num_points: (M,) points in it; -1 where that is not known.
             sizes: (M, 3) metres.
+            distances: (M,) metres from the sensor.
         """
         counts = np.asarray(num_points).reshape(-1)
         flat = ~(np.asarray(sizes, dtype=np.float64).reshape(-1, 3) > 0).all(axis=1)
@@ -96,7 +100,7 @@ class Contents:
             entry["boxes"] += 1
             entry["without_points"] += int(count == 0)
             entry["zero_size"] += int(zero)
-        known = counts[counts >= 0]
+        known = counts[(counts >= 0) & (np.asarray(distances).reshape(-1) <= NEAR)]
         self.frames_with_boxes += int(len(known) > 0)
         self.frames_of_empty_boxes += int((known == 0).sum() * 2 > len(known))
 
@@ -183,8 +187,8 @@ class Contents:
         if self.frames_of_empty_boxes * 2 > self.frames_with_boxes:
             found.append(
                 f"in {self.frames_of_empty_boxes} of {self.frames_with_boxes} frames with boxes "
-                "most boxes hold no point; are axes swapped, is a transform inverted, or are boxes "
-                "placed by their bottom instead of their centre?"
+                f"nearer than {NEAR:.0f} m most of these hold no point; are axes swapped, is a "
+                "transform inverted, or are boxes placed by their bottom instead of their centre?"
             )
         flat = {n: e["zero_size"] for n, e in sorted(self.boxes.items()) if e["zero_size"]}
         if flat:

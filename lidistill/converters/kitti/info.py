@@ -180,7 +180,8 @@ def _add_boxes(
     rows = [i for i, name in enumerate(labels.names) if name != DONT_CARE]
     names = [labels.names[i] for i in rows]
     taught = [name if classes.label(name) >= 0 else None for name in names]
-    contents.add_boxes(names, taught, counts[rows], labels.size[rows])
+    distances = np.hypot(labels.location[rows, 0], labels.location[rows, 2])
+    contents.add_boxes(names, taught, counts[rows], labels.size[rows], distances)
 
 
 def in_image(

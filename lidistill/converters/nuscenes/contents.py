@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,7 @@ def _add_boxes(contents: Contents, instances: Sequence[Info]) -> None:
         [NUSCENES_CLASSES[label] if label >= 0 else None for label in labels],
         [instance["num_lidar_pts"] for instance in instances],
         [instance["bbox_3d"][3:6] for instance in instances],
+        [math.hypot(*instance["bbox_3d"][:2]) for instance in instances],
     )
 
 

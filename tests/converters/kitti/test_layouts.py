@@ -144,7 +144,7 @@ def test_an_inverted_transform_is_warned_of(copy: Path, caplog) -> None:
         path.write_text("\n".join(lines))
     convert_kitti(copy)
     assert "points in front of this camera fall into its image" in caplog.text
-    assert "most boxes hold no point" in caplog.text
+    assert "most of these hold no point" in caplog.text
 
 
 def test_more_columns(copy: Path, tmp_path: Path) -> None:
