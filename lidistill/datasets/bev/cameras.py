@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lidistill import io
 from lidistill.converters.info_paths import frame_token
+from lidistill.datasets.decode import decode_image
 from lidistill.registry import TRANSFORMS
 
 CAMERAS = (
@@ -117,7 +118,7 @@ class LoadCameras:
                 fix="name the cameras that there are in LoadCameras(cameras=...), or go on without "
                 "with missing='blank'.",
             )
-        return io.read_image(path, token, FIX)
+        return decode_image(path, token, FIX)
 
     def _scale(self, image: Image, view: Mapping[str, Any]) -> NDArray[np.float64]:
         """Stored pixels from those of the calibration."""
