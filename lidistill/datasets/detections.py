@@ -109,15 +109,24 @@ class SeededDetections(Dataset):
         return len(self.indices)
 
     def __getitem__(self, draw: Any) -> Any:
-        """The sample of a draw or an index; a labelled one without boxes gives way to the next."""
+        """The sample of a draw or an index; a labelled one without boxes gives way to another."""
         index, seed = (draw.index, draw.seed) if hasattr(draw, "seed") else (int(draw), int(draw))
         with seeded(seed):
-            for step in range(len(self)):
-                row = (index + step) % len(self)
+            for row in self._tried(index, seed):
                 sample = self._labelled(row) if self.labelled[row] else self._unlabelled(row)
                 if sample is not None:
                     return sample
         raise ValueError(f"no sample of this data set has a box: {self._without_boxes()}")
+
+    def _tried(self, index: int, seed: int) -> Iterator[int]:
+        """The row that is drawn, then all others, in an order of the draw's own.
+
+        In the data set's order, the frame behind a stretch of a drive without objects would be
+        drawn once for each of them.
+        """
+        yield index % len(self)
+        others = np.random.default_rng(seed).permutation(len(self))
+        yield from (int(row) for row in others if row != index % len(self))
 
     def _without_boxes(self) -> str:
         """What took the boxes away, counted."""

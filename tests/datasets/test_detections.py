@@ -58,11 +58,24 @@ def test_global_generators_are_left_as_they_were():
 
 
 def test_a_sample_without_boxes_gives_way():
-    assert SeededDetections(Foreign())[Draw(2, 0)][0] == 3
+    frames = SeededDetections(Foreign())
+    assert frames[Draw(2, 0)] == frames[Draw(2, 0)]
+    assert {frames[Draw(2, seed)][0] for seed in range(40)} == {0, 1, 3, 4, 5}
     only = Foreign()
     only.prepare_data = lambda index: None
     with pytest.raises(ValueError, match="no sample"):
         SeededDetections(only)[Draw(0, 0)]
+
+
+def test_the_frame_behind_a_stretch_without_boxes_is_drawn_no_more_often():
+    drive = Foreign()
+    drive.__class__ = type("Drive", (Foreign,), {"__len__": lambda self: 100})
+    drive.prepare_data = lambda index: None if 20 <= index < 60 else index
+    frames = SeededDetections(drive)
+    drawn = [frames[Draw(row, row)] for row in range(100)]
+    counts = np.bincount(drawn, minlength=100)
+    assert counts[20:60].sum() == 0
+    assert counts.max() <= 6  # one of its own, 40 spread over 60; in order frame 60 would have 41
 
 
 @pytest.mark.parametrize("minimum", [1, 5])
