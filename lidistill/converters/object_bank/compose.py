@@ -23,7 +23,7 @@ from lidistill.io import DataError
 from lidistill.ops.boxes.object_points import membership, paste_objects, points_by_box
 
 WINDOWS = ("all", "past")
-LOOKED_AT = 16  # points of a frame's own view that must be in its cloud
+LOOKED_AT = 16  # points of an object in this frame that are looked for; fewer in all tell nothing
 MOVED = 0.005  # metres: the bank rounds to millimetres
 
 
@@ -168,28 +168,31 @@ def _check_own_view(
         frame: its index there.
         boxes: rows of the frame's boxes.
     """
-    own = []
-    for row in boxes.tolist():
+    known = 0
+    for row in boxes.tolist():  # as a rule the first point of the first box is there
         first, last = bank.offsets[bank.box_instance[row] :][:2]
         source = bank.source[first:last]
         rows = first + np.arange(*np.searchsorted(source, [frame, frame + 1]))
         rows = rows[bank.flags[rows] & (MIRRORED | REFINED) == 0]
         chosen = rows[:: max(1, len(rows) // LOOKED_AT)][:LOOKED_AT]
-        own.append(apply_transform(bank.sensor_from_object[row], bank.xyz[chosen] * MILLIMETRE))
-    known = np.concatenate([np.zeros((0, 3)), *own])
-    known = known[:: max(1, len(known) // LOOKED_AT)]
-    if len(known) < LOOKED_AT:  # few points tell nothing
-        return
-    gap = np.abs(known[:, None] - inside[None]).max(axis=2).min(axis=1, initial=np.inf)
-    if (gap > MOVED).all():
+        own = apply_transform(bank.sensor_from_object[row], bank.xyz[chosen] * MILLIMETRE)
+        if any(_is_among(point, inside) for point in own):
+            return
+        known += len(own)
+    if known >= LOOKED_AT:  # few points tell nothing
         raise DataError(
             f"Expected the cloud that the bank has as {bank.frame_tokens[frame]}: of "
-            f"{len(known)} points that it holds from this frame, none is in the cloud.",
+            f"{known} points that it holds from this frame, none is in the cloud.",
             token=str(bank.frame_tokens[frame]),
             fix="make the bank of this data set's own scenes: frames are known by their names, and "
             "those of several drives may be called alike; complete frames before augmentations, "
             "which move points.",
         )
+
+
+def _is_among(point: NDArray[np.float64], cloud: NDArray[np.float32]) -> bool:
+    near = cloud[np.abs(cloud[:, 0] - point[0]) <= MOVED]
+    return bool((np.abs(near - point) <= MOVED).all(axis=1).any())
 
 
 def _window(
