@@ -29,11 +29,13 @@ def bent(points: Sequence[ResultRow]) -> bool:
     """Whether the last doubling of the steps added less than the spread over seeds.
 
     The spread is that of the two points together. One seed has none: its curve goes on to the cap.
+    So does one that is within the spread of zero: it has not left the ground yet.
     """
     if len(points) < 2:
         return False
     before, last = (summarise(point, ()) for point in points[-2:])
-    return last.mean - before.mean < _pooled(before.spread, last.spread)
+    spread = _pooled(before.spread, last.spread)
+    return last.mean - before.mean < spread < last.mean
 
 
 def refusal(teacher: ResultRow, points: Sequence[EvidenceRow]) -> str:

@@ -29,8 +29,16 @@ def test_a_curve_bends_where_a_doubling_adds_less_than_the_spread(before, after)
     spread = ((statistics.variance(before) + statistics.variance(after)) / 2) ** 0.5
     added = statistics.fmean(after) - statistics.fmean(before)
     found = bent([point(1, before), point(2, after)])
-    if abs(added - spread) > 1e-9:
-        assert found == (added < spread)
+    risen = statistics.fmean(after) - spread
+    if abs(added - spread) > 1e-9 and abs(risen) > 1e-9:
+        assert found == (added < spread and risen > 0)
+
+
+def test_a_curve_on_the_ground_has_no_plateau():
+    ground, sprout = [0.0, 0.0, 0.0], [0.0, 1.9, 0.3]
+    assert not bent([point(1, ground), point(2, ground)])
+    assert not bent([point(1, ground), point(2, sprout)])
+    assert bent([point(2, [50.0, 51.0, 52.0]), point(4, [50.5, 51.0, 52.0])])
 
 
 def test_one_point_or_one_seed_does_not_bend():
