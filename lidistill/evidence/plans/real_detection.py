@@ -12,7 +12,7 @@ TEACHER_ITERS = 1600  # as many as a student at 8x, the cap
 
 
 def table() -> Table:
-    """Curve of the student alone; the ends of those under PointDistiller and the zoo's best three."""
+    """The student's curve; where it ends, PointDistiller and the zoo's best three."""
     cars = dataclasses.replace(SMALL_POINTPILLARS, world=DRIVES)
     zoo = list(map(cars.objective, best_objectives("zoo_pointpillars", 3)))
     return Table(
