@@ -47,16 +47,13 @@ class SeededSampler(Sampler[Draw]):
         self.start = draws
 
     def __iter__(self) -> Iterator[Draw]:
+        order, of = np.arange(self.size), -1
         for position in itertools.count(self.rank + self.start * self.world_size, self.world_size):
             epoch, offset = divmod(position, self.size)
-            if self.shuffle:
-                order = np.random.default_rng([self.seed, epoch]).permutation(self.size)
-                index = int(order[offset])
-            else:
-                index = offset
-            yield Draw(
-                index, int(np.random.SeedSequence([self.seed, 1, position]).generate_state(1)[0])
-            )
+            if self.shuffle and epoch != of:
+                order, of = np.random.default_rng([self.seed, epoch]).permutation(self.size), epoch
+            seed = np.random.SeedSequence([self.seed, 1, position]).generate_state(1)[0]
+            yield Draw(int(order[offset]), int(seed))
 
     def __len__(self) -> int:
         return self.size
