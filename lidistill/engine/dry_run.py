@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from lidistill.engine.configs.options import merge_options, parse_options
-from lidistill.engine.configs.read import add_config_arguments, load_config
+from lidistill.engine.configs.read import add_config_arguments, load_config, needs
 from lidistill.engine.synthetic import made_up
 from lidistill.io import DataError
 
@@ -103,6 +103,7 @@ def dry_run(
     cfg = load_config(config, data_root=data_root)
     path, cfg = choose_stage(Path(config), cfg, stage, data_root)
     merge_options(cfg, parse_options(options or ()))
+    needs(cfg, path, "model")
     check_ranges(cfg)
     notes = _teachers_as_built(cfg.model, random_teachers)
     torch.manual_seed(cfg.get("randomness", {}).get("seed") or 0)

@@ -19,7 +19,7 @@ from lidistill.engine.configs.overrides import (
     apply_overrides,
     split_options,
 )
-from lidistill.engine.configs.read import add_config_arguments, load_config
+from lidistill.engine.configs.read import add_config_arguments, load_config, needs
 from lidistill.engine.configs.shipped import find_config
 from lidistill.engine.configs.stages import (
     fill_stage_checkpoints,
@@ -147,6 +147,8 @@ def train(
     stages = cfg.get("stages")
     with joined(launcher, cfg.get("env_cfg", {}).get("dist_cfg")):
         if not stages:
+            if cfg.get("tool") is None:
+                needs(cfg, config, "model", "train_dataloader")
             apply_overrides(cfg, seed, amp, options or {})
             return train_one(cfg, folder, {}, restart, launcher, quiet)
         names = [stage["name"] for stage in stages]

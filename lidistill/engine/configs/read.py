@@ -80,6 +80,25 @@ def load_config(
     return config
 
 
+def needs(config: Config, path: str | Path, *keys: str) -> None:
+    """Refuse a config without what a verb builds.
+
+    Args:
+        config: as read.
+        path: of it, for the message.
+        keys: that must be there: ``model``, ``train_dataloader``, ...
+
+    Raises:
+        ValueError: it lacks some of them.
+    """
+    missing = [key for key in keys if config.get(key) is None]
+    if missing:
+        raise ValueError(
+            f"{path} names no {' and no '.join(missing)}: it is a part of a config, or none; "
+            "`lidistill config list` shows those that can be trained"
+        )
+
+
 def _read(path: Path) -> Config:
     """A Python config is run; one in YAML or JSON is read as data."""
     from mmengine.config import Config

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from lidistill import compat
 from lidistill.distill.weights import load_weights
 from lidistill.engine.configs.options import merge_options
-from lidistill.engine.configs.read import load_config
+from lidistill.engine.configs.read import load_config, needs
 from lidistill.engine.detection import Scores, evaluate_detector
 from lidistill.engine.test import drop_teacher_checkpoints, leave_teachers_out
 from lidistill.evaluation.kitti.ap import DIFFICULTIES, KittiScores
@@ -56,6 +56,7 @@ class Subject:
 
         Raises:
             FileNotFoundError: a checkpoint is not there.
+            ValueError: the config has no detector, or no frames to score it on.
         """
         compat.apply()
         for name, path in self.checkpoints.items():
@@ -63,6 +64,7 @@ class Subject:
                 raise FileNotFoundError(f"no checkpoint of the {name} in {path}")
         cfg = load_config(self.config, data_root=self.data_root)
         merge_options(cfg, dict(options or {}))
+        needs(cfg, self.config, "model", "test_dataloader")
         return cfg
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from lidistill import cli
 from lidistill.engine.configs.options import parse_options
 from lidistill.engine.configs.read import load_config
 
@@ -78,3 +79,15 @@ def test_values_are_literals_or_text():
     with pytest.raises(ValueError, match="expected --cfg-options KEY=VALUE"):
         parse_options(["a"])
     assert parse_options(["a=" + "(" * 500])["a"] == "(" * 500
+
+
+def test_a_config_of_no_training_is_refused(tmp_path, capsys):
+    config, checkpoint = tmp_path / "part.json", tmp_path / "a.pth"
+    config.write_text('{"max_iters": 3}')
+    checkpoint.write_bytes(b"")
+    report = ["report", str(tmp_path / "r"), "--config", str(config), "--checkpoint"]
+    for words in (["train", str(config)], ["dry_run", str(config)], [*report, str(checkpoint)]):
+        assert cli.main(words) != 0
+        said = capsys.readouterr().err
+        assert f"{config} names no model" in said
+        assert "lidistill config list" in said
