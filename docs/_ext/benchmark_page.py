@@ -44,6 +44,10 @@ GROUPS = (
             r"gpu_slidr_networks_alone": "our step's networks alone",
             r"slidr_demo_read_batch": "reading one batch of the demo",
             r"slidr_demo_train_step": "one step of the demo",
+            r"slidr_kitti_read_batch": "reading one batch of KITTI's layout",
+            r"slidr_kitti_train_step": "one step on it, the image network computed",
+            r"slidr_kitti_teacher": "of that step the image network",
+            r"slidr_kitti_student": "of that step the student",
         },
     ),
     Group(
@@ -62,7 +66,10 @@ GROUPS = (
     Group(
         "Bird's-eye views of cameras",
         "The volume of all points, sorted and summed as LSS and BEVDet do, beside ours without it.",
-        {r"(gpu_)?BEV pooling, (.*)": r"BEV pooling, \2"},
+        {
+            r"(gpu_)?BEV pooling, beside index_add": "BEV pooling, beside indexed sums",
+            r"(gpu_)?BEV pooling, (.*)": r"BEV pooling, \2",
+        },
     ),
     Group(
         "Points and boxes",
@@ -89,6 +96,13 @@ GROUPS = (
             r"object-complete": "a scene, gathered and completed",
             r"object-complete, (.*)": r"\1",
         },
+    ),
+    Group(
+        "Sparse convolutions of one cell on the CPU",
+        "No race: such a layer is one product of matrices, in spconv as in ours; on the smallest "
+        "input ours is the slower.",
+        {r"sparse conv, 1x1x1": "1x1x1"},
+        "spconv",
     ),
     Group(
         "Sparse convolutions on the CPU",
