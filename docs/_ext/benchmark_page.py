@@ -181,8 +181,10 @@ def page(record: Mapping[str, Any]) -> str:
             rows = sorted(grouped[group.title], key=lambda ranked: ranked[0])
             lines = [line(row, name, group) for _, row, name in rows]
             parts.append(f"### {group.title}\n\n{group.words}\n\n{table(lines)}")
+    of_rows = (row.get("commit", record["commit"]) for row in record["rows"])
+    commits = ", ".join(dict.fromkeys([record["commit"], *of_rows]))
     parts.append(
-        f"Commit `{record['commit']}`; {record['hardware']}; {record['threads']} threads. "
+        f"Commit `{commits}`; {record['hardware']}; {record['threads']} threads. "
         "Reference and ours run in turns in one process; times are medians, the factor is the "
         "median of paired ratios, memory is the peak above what the process held before the call."
     )
