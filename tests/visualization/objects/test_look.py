@@ -114,6 +114,15 @@ def test_a_recording_needs_rerun(world, tmp_path, monkeypatch):
         record_scene(infos, root, tmp_path / "a.rrd")
 
 
+def test_a_rerun_that_does_not_import_says_why(world, tmp_path, monkeypatch):
+    root, infos, _, _ = world
+    (tmp_path / "rerun.py").write_text("raise ImportError('pyarrow requires NumPy 2.0')\n")
+    monkeypatch.delitem(sys.modules, "rerun", raising=False)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ImportError, match=r"does not import \(pyarrow requires NumPy 2.0\)"):
+        record_scene(infos, root, tmp_path / "a.rrd")
+
+
 class Spy:
     """Stands for rerun: remembers what was logged."""
 
