@@ -70,12 +70,16 @@ def region_similarity(teacher_regions: Tensor, keys: Tensor | None = None) -> Te
         keys: (K, C) regions to compare with; the same ones where None.
 
     Returns:
-        (R, K) similarities; rows and columns of all-zero ("dead") regions are 0.
+        (R, K) similarities, in single precision at least; rows and columns of all-zero ("dead")
+        regions are 0.
     """
-    unit = torch.nn.functional.normalize(teacher_regions.detach().float(), dim=1)
-    if keys is None:
-        return unit @ unit.T
-    return unit @ torch.nn.functional.normalize(keys.detach().float(), dim=1).T
+    unit = _unit_rows(teacher_regions)
+    return unit @ (unit if keys is None else _unit_rows(keys)).T
+
+
+def _unit_rows(features: Tensor) -> Tensor:
+    precise = features.detach().to(torch.promote_types(features.dtype, torch.float32))
+    return torch.nn.functional.normalize(precise, dim=1)
 
 
 def alive_regions(similarity: Tensor) -> Tensor:

@@ -125,7 +125,7 @@ def test_joined_loss_equals_naive_loops(ranks, case):
             share = 1 - (votes[i] - min(votes)) / top
         total += share * (math.log(sum(map(math.exp, logits))) - logits[i])
         weight += share
-    assert float(ranks[0][(5, 3), case][0]) == pytest.approx(total / weight, rel=1e-6)
+    assert float(ranks[0][(5, 3), case][0]) == pytest.approx(total / weight, rel=1e-12)
 
 
 def test_rows_come_in_the_order_of_the_ranks(ranks):
