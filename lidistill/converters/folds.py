@@ -115,7 +115,7 @@ def joined(root: Path, files: Iterable[Path]) -> list[dict[str, Any]]:
     for path in files:
         if FOLDER in path.relative_to(root).parts:
             continue
-        infos = load_infos(path)
+        infos = load_infos(path, need=("lidar_points",))
         for frame in infos.frames:
             new = moved(frame, infos, root)
             old = frames.setdefault(frame_token(frame), new)

@@ -72,11 +72,16 @@ def frame_token(info: Mapping[str, Any]) -> str:
     return str(info.get("token", info.get("sample_idx", "?")))
 
 
-def superpixels_name(image: Mapping[str, Any]) -> str:
+def superpixels_name(image: Mapping[str, Any], store: str | Path | None = None) -> str:
     """File name of an image's superpixels in a store.
+
+    Args:
+        image: of the info file.
+        store: for the error message.
 
     Raises:
         DataError: It is none: the store is one folder.
     """
     name = image.get("superpixels_path") or f"{image.get('sample_data_token') or ''}.png"
-    return plain_name(name, "name of a superpixel file (superpixels_path, sample_data_token)")
+    what = "name of a superpixel file (superpixels_path, sample_data_token)"
+    return plain_name(name, what, store)

@@ -40,8 +40,8 @@ def decode_image(path: Path, token: str, fix: str) -> NDArray[np.uint8]:
     return io.read_image(path, token, fix)
 
 
-def decode_labels(path: Path, token: str, fix: str) -> NDArray[np.integer]:
-    """Label map (H, W) of a PNG of 8 or 16 bits, in the file's own integer type.
+def decode_labels(path: Path, token: str, fix: str) -> NDArray[np.uint16]:
+    """Label map (H, W) uint16 of a PNG of 8 or 16 bits.
 
     Raises:
         DataError: As :func:`lidistill.io.read_label_map`.
@@ -50,8 +50,8 @@ def decode_labels(path: Path, token: str, fix: str) -> NDArray[np.integer]:
     if _whole(data):
         labels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         if labels is not None and labels.ndim == 2:
-            return np.asarray(labels)
-    return io.read_label_map(path, token, fix)
+            return labels.astype(np.uint16, copy=False)
+    return io.read_label_map(path, token, fix).astype(np.uint16)
 
 
 def _whole(data: bytes) -> bool:

@@ -33,8 +33,7 @@ class CameraView:
         image_path: JPEG or PNG file.
         superpixels_path: 16-bit PNG file, or None without a store.
         image: (H, W, 3) uint8 RGB once loaded.
-        superpixels: (H, W) labels from 0 once loaded, in the file's integer type; 65535 stands for
-            no region.
+        superpixels: (H, W) uint16 labels from 0 once loaded; 65535 stands for no region.
         file_intrinsics: (3, 3) of the image as it lies on disk.
         file_size: (H, W) of the image as it lies on disk.
     """

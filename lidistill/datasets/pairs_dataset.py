@@ -135,10 +135,9 @@ class ImageLidarPairs(BaseDataset):
 
 
 def missing_keys(info: Mapping[str, Any], cameras: Sequence[str] | None) -> list[str]:
-    """Dotted names of what an info entry lacks to become a `Frame`."""
-    lidar, images = info["lidar_points"], info.get("images", {})
-    missing = [f"lidar_points.{k}" for k in ("lidar_path", "num_pts_feats") if k not in lidar]
-    names = camera_names(info, cameras)
+    """Dotted names of what the images of an info entry lack to become those of a `Frame`."""
+    images, names = info.get("images", {}), camera_names(info, cameras)
+    missing: list[str] = []
     for name in names:
         if name not in images:
             missing.append(f"images.{name} (there are: {', '.join(images)})")

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from lidistill import io
-from lidistill.converters.info_paths import InfoPaths, frame_token
+from lidistill.converters.info_paths import InfoPaths
 from lidistill.converters.infos import load_infos
 from lidistill.datasets.frame import Frame
 from lidistill.datasets.labelled import Scenes, labelled_frames
@@ -35,19 +34,9 @@ class LidarScans(ImageLidarPairs):
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """Read the info file, check it, choose the frames."""
-        infos = load_infos(self.ann_file)
+        infos = load_infos(self.ann_file, need=("lidar_points",))
         self._metainfo.update(infos.metainfo)
         self.locate = InfoPaths(self.root, infos.metainfo, self.prefix)
-        for info in infos.frames:
-            lidar = info["lidar_points"]
-            missing = [key for key in ("lidar_path", "num_pts_feats") if key not in lidar]
-            if missing:
-                raise io.DataError(
-                    f"This info file lacks lidar_points.{', lidar_points.'.join(missing)}.",
-                    path=self.ann_file,
-                    token=frame_token(info),
-                    fix=io.INFOS_AGAIN,
-                )
         return [dict(info) for info in labelled_frames(infos.frames, self.scenes, self.every_scan)]
 
     def frame(self, info: Mapping[str, Any], rng: np.random.Generator) -> Frame:

@@ -100,8 +100,8 @@ def intrinsics_fault(matrix: ArrayLike) -> str | None:
     fx, fy = array[0, 0], array[1, 1]
     if not (0 < fx <= MAX_PIXELS and 0 < fy <= MAX_PIXELS):
         return f"expected focal lengths in 0..{MAX_PIXELS:g} pixels, got {fx:g} and {fy:g}"
-    lower = (array[1, 0], array[2, 0], array[2, 1], array[2, 2] - 1)
-    if max(map(abs, lower)) > ROTATION_TOLERANCE:
+    # projections rely on the last row as it is
+    if abs(array[1, 0]) > ROTATION_TOLERANCE or not np.array_equal(array[2, :3], (0, 0, 1)):
         return (
             "expected a camera matrix of the form f 0 c / 0 f c / 0 0 1, got the rows "
             f"{_short(array[:3, :3].tolist())}"

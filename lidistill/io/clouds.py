@@ -84,14 +84,13 @@ def cloud_fault(points: NDArray[np.float32]) -> str | None:
         if wild:
             return f"it holds values like {float(size[np.isfinite(size)].max()):g}"
     block = _blocks(points)
-    if block is None:
-        return None
-    small = (block != 0) & (np.abs(block) < 1e-20)  # NaN compares as False
-    if small.mean() > 0.1 or not block[:, ::2].any():
-        return f"most values are no coordinates{_likely(points) or ''}"
-    width = likely_width(block, points.shape[1])
-    if width != points.shape[1]:
-        return f"its values repeat with a period of {width}: likely {width} values per point"
+    if block is not None:
+        small = (block != 0) & (np.abs(block) < 1e-20)  # NaN compares as False
+        if small.mean() > 0.1 or not block[:, ::2].any():
+            return f"most values are no coordinates{_likely(points) or ''}"
+        width = likely_width(block, points.shape[1])
+        if width != points.shape[1]:
+            return f"its values repeat with a period of {width}: likely {width} values per point"
     if _column_by_column(points):
         return "its values come column by column, first every x: likely a transposed array"
     return None

@@ -46,12 +46,13 @@ def inside(root: PathLike, name: object, what: str = "file") -> Path:
     return Path(root, text)
 
 
-def plain_name(text: object, what: str) -> str:
+def plain_name(text: object, what: str, where: PathLike | None = None) -> str:
     """Returns a token or key that can be a file name: one part of a path, not hidden.
 
     Args:
         text: The token.
         what: For the error message, e.g. ``"scene token"``.
+        where: The file that says so, or the folder that it would lie in.
 
     Raises:
         DataError: It is no text, empty, longer than 200 bytes, begins with a dot, or holds a
@@ -67,6 +68,7 @@ def plain_name(text: object, what: str) -> str:
         raise DataError(
             f"Expected a {what} that can be a file name (no separators, not empty, at most "
             f"{MAX_NAME} bytes, no dot in front), got {_short(text)}.",
+            path=where,
             fix=_FIX,
         )
     return text

@@ -18,7 +18,8 @@ META = {"dataset": "nuscenes", "info_version": "1.1", "categories": {"car": 0}}
 
 
 def _frame(token: str) -> dict[str, Any]:
-    return {"token": token, "lidar_points": {"lidar_path": "a.bin"}, "numbers": (1, 2.5)}
+    cloud = {"lidar_path": "a.bin", "num_pts_feats": 5}
+    return {"token": token, "lidar_points": cloud, "numbers": (1, 2.5)}
 
 
 def test_round_trip_with_manifest(tmp_path: Path) -> None:
@@ -110,6 +111,11 @@ def test_no_frames(tmp_path: Path) -> None:
         ({"images": {"CAM": {"height": None}}}, r"images\.CAM\.height"),
         ({"images": {"CAM": {"lidar2cam": [[1, 2], [3]]}}}, r"images\.CAM\.lidar2cam"),
         ({"images": {"CAM": {"cam2img": [[float("nan")] * 3] * 3}}}, r"images\.CAM\.cam2img"),
+        ({"images": {"CAM": {"lidar2img": [[1.0] * 4] * 2}}}, r"images\.CAM\.lidar2img"),
+        ({"timestamp": "yesterday"}, "timestamp"),
+        ({"ego2global": [[float("nan")] * 4] * 4}, "ego2global"),
+        ({"first_from_lidar": [[1.0] * 4] * 3}, "first_from_lidar"),
+        ({"lidar_points": {"lidar2ego": None}}, r"lidar_points\.lidar2ego"),
     ],
 )
 def test_fields_that_are_null_or_text_are_named(
@@ -128,6 +134,7 @@ def test_fields_that_are_null_or_text_are_named(
         ("lidar2cam", lambda m: m * [1.0, 1, -1, 1], r"images\.CAM\.lidar2cam: .*mirrors"),
         ("lidar2cam", lambda m: m + 5000.0 * np.eye(4, k=3), "within 1000 m"),
         ("cam2img", lambda m: m * [[-1.0], [1], [1], [1]], r"images\.CAM\.cam2img: .*focal"),
+        ("cam2img", lambda m: m + 1e-9 * np.eye(4, k=-2), r"images\.CAM\.cam2img: .*0 0 1"),
     ],
 )
 def test_cameras_that_cannot_be(tmp_path, key, change, words):
@@ -144,3 +151,14 @@ def test_cameras_that_cannot_be(tmp_path, key, change, words):
     write_infos(tmp_path / "i.pkl", {"dataset": "own", "info_version": "1.1"}, frames, {}, "made")
     with pytest.raises(DataError, match=rf"(?s){words}.*i\.pkl.*sample: t1"):
         load_infos(tmp_path / "i.pkl")
+
+
+@pytest.mark.parametrize("key", ["ego2global", "first_from_lidar", "lidar2ego"])
+def test_poses_that_are_none(tmp_path: Path, key: str) -> None:
+    frames = [_frame("a"), _frame("b")]
+    for frame, pose in zip(frames, (np.eye(4), 2 * np.eye(4)), strict=True):
+        home = frame["lidar_points"] if key == "lidar2ego" else frame
+        home[key] = pose.tolist()
+    dump_pickle(tmp_path / "infos.pkl", {"metainfo": META, "data_list": frames})
+    with pytest.raises(DataError, match=rf"(?s){key}: expected a rotation.*infos\.pkl.*sample: b"):
+        load_infos(tmp_path / "infos.pkl")

@@ -37,7 +37,12 @@ def test_grey_image_becomes_rgb(tmp_path, image):
 def test_labels_of_8_and_16_bits(tmp_path, bits):
     labels = (np.arange(60 * 50).reshape(60, 50) % np.iinfo(bits).max).astype(bits)
     cv2.imwrite(str(tmp_path / "a.png"), labels)
-    np.testing.assert_array_equal(decode_labels(tmp_path / "a.png", "t", "fix"), labels)
+    for _ in range(2):
+        found = decode_labels(tmp_path / "a.png", "t", "fix")
+        assert found.dtype == np.uint16
+        np.testing.assert_array_equal(found, labels)
+        with (tmp_path / "a.png").open("ab") as stream:
+            stream.write(b"more")  # then the strict reader reads it
 
 
 @pytest.mark.parametrize("cut", [0, 10, 500, -1, -20])

@@ -53,7 +53,7 @@ def test_an_info_file_without_images_will_do(tmp_path):
     assert scans(tmp_path)[0].lidar_path == tmp_path / "a/b.bin"
     frame["lidar_points"].pop("num_pts_feats")
     write_infos(tmp_path / "infos.pkl", metainfo, [frame], {}, "test")
-    with pytest.raises(DataError, match=r"lacks lidar_points\.num_pts_feats"):
+    with pytest.raises(DataError, match=r"Expected a record with .lidar_points\.num_pts_feats"):
         scans(tmp_path)
 
 

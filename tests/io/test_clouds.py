@@ -152,9 +152,10 @@ def test_a_folder_in_place_of_a_cloud(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [3, 4, 5])
-def test_a_transposed_array(tmp_path: Path, columns: int) -> None:
+@pytest.mark.parametrize("count", [100, None])
+def test_a_transposed_array(tmp_path: Path, columns: int, count: int | None) -> None:
     path = tmp_path / "a.bin"
-    path.write_bytes(np.ascontiguousarray(cloud(columns).T).tobytes())
+    path.write_bytes(np.ascontiguousarray(cloud(columns)[:count].T).tobytes())
     with pytest.raises(DataError, match="column by column"):
         read_points(path, columns)
 

@@ -20,6 +20,8 @@ SCORED: Schema = {**FOUND, "velocity": numbers(2), "attribute_name": TEXT}
 """What the detection benchmark asks of an entry."""
 TRACKED: Schema = {**_PLACE, "tracking_id": either(NAME, WHOLE), "tracking_name": NAME}
 """What a box of a track must say."""
+MAX_SPEED = 1e4
+"""Metres a second; a bad detector's boxes may fly, but not so fast."""
 _MEND = (
     "write one list of entries a keyframe, empty where nothing is: results -> sample token -> "
     "entries with {keys}; metres, sizes as width, length, height, rotation as w, x, y, z, all in "
@@ -51,7 +53,7 @@ def read_boxes(path: Path, schema: Schema) -> Boxes:
             raise DataError("Expected a list of entries.", path=path, token=token, fix=fix)
         for place, entry in enumerate(entries):
             fields(entry, schema, path, token, fix, f"entry {place}.")
-            fault = box_fault(entry)
+            fault = box_fault(entry) or (speed_fault(entry) if schema is SCORED else None)
             if fault is None and schema is TRACKED:  # a bank is made of it
                 fault = size_fault(entry["size"])
             if fault:
@@ -67,10 +69,17 @@ def box_fault(entry: Mapping[str, Any]) -> str | None:
 
     A box may be as large as a bad detector makes it.
     """
-    if not min(entry["size"]) > 0:
-        return f"size: expected sizes above 0, got {entry['size']}"
+    if not 0 < min(entry["size"]) <= max(entry["size"]) <= MAX_MAP_METRES:
+        return f"size: expected sizes above 0 and no larger than the Earth, got {entry['size']}"
     fault = quaternion_fault(entry["rotation"])
     if fault:
         return f"rotation: {fault}"
     fault = shift_fault(entry["translation"], MAX_MAP_METRES)
     return None if fault is None else f"translation: {fault}"
+
+
+def speed_fault(entry: Mapping[str, Any]) -> str | None:
+    """Whether the two finite numbers of an entry's velocity can be metres a second."""
+    if max(map(abs, entry["velocity"])) <= MAX_SPEED:
+        return None
+    return f"velocity: expected at most {MAX_SPEED:g} m/s, got {entry['velocity']}"

@@ -38,6 +38,7 @@ _NAMES = Rule(
     "a list of texts",
     lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
 )
+_TIME = Rule("microseconds from 0", lambda value: NUMBER.test(value) and 0 <= value < 2**62)
 _INTRINSICS = either(
     matrix((3, 3)), Rule("[] for a sensor that is no camera", lambda value: value == [])
 )
@@ -55,7 +56,7 @@ TABLES: dict[str, Schema] = {
     "ego_pose": {"token": NAME, "translation": _THREE, "rotation": _FOUR},
     "instance": {"token": NAME, "category_token": NAME},
     "lidarseg": {"sample_data_token": NAME, "filename": NAME},
-    "sample": {"token": NAME, "scene_token": NAME, "timestamp": NUMBER},
+    "sample": {"token": NAME, "scene_token": NAME, "timestamp": _TIME},
     "sample_annotation": {
         "token": NAME,
         "sample_token": NAME,
@@ -75,7 +76,7 @@ TABLES: dict[str, Schema] = {
         "sample_token": NAME,
         "ego_pose_token": NAME,
         "calibrated_sensor_token": NAME,
-        "timestamp": NUMBER,
+        "timestamp": _TIME,
         "filename": NAME,
         "is_key_frame": bool,
         "prev": TEXT,
@@ -179,8 +180,8 @@ def _all_fit(values: list[Any], expected: Expected) -> bool:
         return kinds <= {str} and (expected is TEXT or "" not in values)
     if expected is bool:
         return kinds <= {bool}
-    if expected in (COUNT, NUMBER):
-        return kinds <= {int} and all(0 <= value < 2**63 for value in values)
+    if expected in (COUNT, _TIME):
+        return kinds <= {int} and all(0 <= value < 2**62 for value in values)
     if expected in (_THREE, _FOUR):
         length = 3 if expected is _THREE else 4
         return (

@@ -212,6 +212,7 @@ def _fault(bank: SceneBank) -> str | None:
         "flags": (points,),
         "frame_seconds": (frames,),
         "frame_key": (frames,),
+        "box_frame": (boxes,),
         "box_instance": (boxes,),
         "box_sizes": (boxes, 3),
         "sensor_from_box": (boxes, 4, 4),

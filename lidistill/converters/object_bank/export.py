@@ -56,7 +56,7 @@ def export_frames(
         DataError: the folder holds frames of another bank or of other settings, or a frame cannot
             be read.
     """
-    infos = load_infos(info_file)
+    infos = load_infos(info_file, need=("lidar_points",))
     locate = InfoPaths(data_root, infos.metainfo)
     options = options or ComposeOptions()
     settings = {"window": options.window, "mirrored": options.mirrored, "bank": bank.parameters}

@@ -126,7 +126,7 @@ class SuperpixelStore:
 
     def path(self, image: Mapping[str, Any]) -> Path:
         """File of an image (its entry in an info file)."""
-        return self.folder / superpixels_name(image)
+        return self.folder / superpixels_name(image, self.folder)
 
 
 class StoreWriter:

@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     from lidistill.converters.infos import load_infos
     from lidistill.io import DataError, manifest_path, parallel, read_manifest, write_manifest
 
-    infos = load_infos(args.info)
+    infos = load_infos(args.info, need=("lidar_points", "images"))
     jobs = plan(infos, args)
     parameters = {"form": "sparse" if args.sparse else "dense"}
     args.out.mkdir(parents=True, exist_ok=True)

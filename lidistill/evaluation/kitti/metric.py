@@ -176,7 +176,7 @@ class KittiDetection(BaseMetric):
 
     def compute_metrics(self, results: list[Any]) -> dict[str, float]:
         """Score all samples; the whole outcome stays in ``self.scores``."""
-        by_file = frames_by_file(load_infos(self.ann_file, "kitti").frames)
+        by_file = frames_by_file(load_infos(self.ann_file, "kitti", ("lidar_points",)).frames)
         classes = (self.dataset_meta or {}).get("classes", ())
         frames = [frame_of(by_file, name, self.ann_file) for name, *_ in results]
         found = [

@@ -23,7 +23,7 @@ from mmengine.logging import print_log
 from numpy.typing import NDArray
 
 from lidistill.converters.infos import NUSCENES_CLASSES, InfoFile, load_infos
-from lidistill.converters.nuscenes.results import box_fault
+from lidistill.converters.nuscenes.results import box_fault, speed_fault
 from lidistill.evaluation.detections import boxes_of_sample, check_finite, frame_of, frames_by_file
 from lidistill.evaluation.nuscenes.breakdown import Boxes, Group, by_points, by_range
 from lidistill.io import write_json
@@ -255,7 +255,7 @@ def _check_entries(results: Mapping[str, list[dict[str, Any]]], classes: Sequenc
                     f"keyframe {token}: detection {number} holds NaN or infinity: score "
                     f"{entry['detection_score']}, centre {entry['translation']}"
                 )
-            fault = box_fault(entry)
+            fault = box_fault(entry) or speed_fault(entry)
             if fault:
                 raise ValueError(f"keyframe {token}: detection {number}: {fault}")
             if entry["detection_name"] not in classes:

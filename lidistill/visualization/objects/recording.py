@@ -50,7 +50,7 @@ def record_scene(
         DataError: there is no such scene.
     """
     rerun = _rerun()
-    infos = load_infos(info_file)
+    infos = load_infos(info_file, need=("lidar_points",))
     frames = _frames(infos.frames, scene, info_file, bank)
     locate = InfoPaths(data_root, infos.metainfo)
     name, first = _scene_of(frames[0], bank) or info_file.stem, _seconds_of(frames[0], bank)
@@ -104,7 +104,7 @@ def _scene_of(info: dict[str, Any], bank: BankReader | None) -> str:
 
 def _seconds_of(info: dict[str, Any], bank: BankReader | None) -> float | None:
     """Time of a frame: the info file's, else the bank's; None where neither knows."""
-    if "timestamp" in info:
+    if info.get("timestamp") is not None:
         return float(info["timestamp"])
     place = None if bank is None else bank_frame(bank, info)
     if bank is None or place is None:

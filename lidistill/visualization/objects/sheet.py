@@ -58,7 +58,7 @@ def write_sheets(
     Raises:
         DataError: no frame of the info file is in the bank.
     """
-    infos = load_infos(info_file)
+    infos = load_infos(info_file, need=("lidar_points",))
     locate = InfoPaths(data_root, infos.metainfo)
     forward: Forward = "y" if infos.metainfo.get("dataset") == "nuscenes" else "x"
     found: dict[str, list[tuple[int, dict[str, Any]]]] = {}

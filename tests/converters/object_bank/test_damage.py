@@ -65,6 +65,7 @@ def test_tracklets(tmp_path, tracks, old, new, words):
     [
         (lambda line: f"{line} 0.5 0.5", "got 19"),
         (lambda line: " ".join(line.split()[:16]), "got 16"),
+        (lambda line: f"{line} 0.5", "expected 17 fields as in the first line, got 18"),
         (lambda line: f"{line}\n{line}", "Line 3: track 0 is twice in frame 0"),
         (lambda line: line.replace("car0", "van"), "track 0 was a van before, here a car0"),
         (lambda line: re.sub(r"^(\d+) \d+", r"\1 -1", line), "which object is it"),
@@ -210,6 +211,7 @@ def test_instance_labels_that_are_not_defined(tmp_path):
     ("name", "change", "words"),
     [
         ("sensor_from_box", lambda a: a * 2, "sensor_from_box: expected a rotation"),
+        ("box_frame", lambda a: a[None], r"box_frame is \(1, \d+\), expected"),
         ("source", lambda a: a[::-1].copy(), "order of their frames"),
         ("source", lambda a: a.astype(np.int64), "expected uint16"),
         ("frame_seconds", lambda a: a * 0, "follow one another"),

@@ -78,6 +78,8 @@ def test_keyframes_without_an_entry(made, tmp_path, capsys):
             {"results": {"a": [{**ENTRY, "size": [1, 2]}]}},
             "'entry 0.size': expected 3 finite numbers",
         ),
+        ({"results": {"a": [{**ENTRY, "size": [1, 2, 1e300]}]}}, "no larger than the Earth"),
+        ({"results": {"a": [{**ENTRY, "velocity": [0, -1e300]}]}}, "at most 10000 m/s"),
         ({"results": {"a": [{**ENTRY, "size": [1, 0, 1]}]}}, "size: expected sizes above 0"),
         ({"results": {"a": [{**ENTRY, "rotation": [0, 0, 0, 0]}]}}, "of length 0"),
         ({"results": {"a": [{**ENTRY, "detection_score": True}]}}, "a finite number, got True"),

@@ -121,6 +121,7 @@ def read_tracking_labels(path: Path, rectified_from_lidar: NDArray) -> list[Trac
     """
     frames: dict[int, dict[int, list[float]]] = defaultdict(dict)
     names: dict[int, str] = {}
+    width = 0
     text = read_text(path)
     if not text.strip():
         raise DataError(
@@ -133,7 +134,8 @@ def read_tracking_labels(path: Path, rectified_from_lidar: NDArray) -> list[Trac
         if not words:
             continue
         try:
-            frame, track, name, values = _tracking_line(words, path, number)
+            width = width or len(words)
+            frame, track, name, values = _tracking_line(words, width, path, number)
             if is_dont_care(name):
                 continue
             if name != names.setdefault(track, name):
@@ -157,8 +159,12 @@ def read_tracking_labels(path: Path, rectified_from_lidar: NDArray) -> list[Trac
     ]
 
 
-def _tracking_line(words: list[str], path: Path, number: int) -> tuple[int, int, str, list[float]]:
+def _tracking_line(
+    words: list[str], width: int, path: Path, number: int
+) -> tuple[int, int, str, list[float]]:
     """Frame, track, class and the numbers of KITTI's labels."""
+    if len(words) != width and len(words) in (17, 18):
+        raise ValueError(f"expected {width} fields as in the first line, got {len(words)}")
     if len(words) not in (17, 18):
         raise ValueError(f"expected 17 fields (18 with a score), got {len(words)}")
     frame, track = (_whole(word) for word in words[:2])
