@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import partial
 
 import pytest
@@ -78,6 +81,22 @@ def test_openpcdet_backbone_computes_the_same(voxelnet, tmp_path):
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
     assert [part.source for part in report.left] == ["state_dict.student.final.weight"]
     assert report.counts() == {"taken": 72, "reshaped": 0, "made": 0, "left": 1}
+
+
+@pytest.mark.skipif(
+    "LIDISTILL_OPENPCDET" not in os.environ, reason="set it to a checkout of OpenPCDet"
+)
+def test_openpcdet_itself_loads_it_and_computes_the_same(voxelnet, tmp_path):
+    export_student(tmp_path / "iter_9.pth", tmp_path / "out.pth", "openpcdet")
+    command = [sys.executable, "-m", "tests.export.openpcdet", os.environ["LIDISTILL_OPENPCDET"]]
+    files = [str(tmp_path / name) for name in ("out.pth", "map.pt")]
+    done = subprocess.run([*command, *files], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "loaded 72/" in done.stderr
+    assert "Not updated weight backbone_3d" not in done.stderr
+    with torch.no_grad():
+        expected = bev_before_final(voxelnet, *voxels(4))
+    torch.testing.assert_close(torch.load(tmp_path / "map.pt"), expected, rtol=1e-5, atol=1e-5)
 
 
 def sparse_encoder(channels=4):
