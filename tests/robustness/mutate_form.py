@@ -30,7 +30,8 @@ class Format:
         read: what lidistill does with them; anything that can be compared.
         mutations: name -> what happens to the file.
         nature: mutations after which the file may be another valid one, with the reason.
-        free: places (regular expressions) in the result that may change in any way, and why.
+        free: places (regular expressions) in the result that may change in any way, and why; after
+            "=" keys that may have other names, but not be more or fewer.
         limit: largest plausible number.
     """
 

@@ -48,6 +48,7 @@ _TABLE = {
     "instances|contents": "objects follow from several tables",
     "sweeps": "as many as the chain of prev names",
     "categories|pts_semantic_mask_path|timestamp|token": "names and clocks are free",
+    r"=images[.][*]$": "a camera has any name",
     r"data_list\[\d+\][.][*]": "lidarseg.json may be left out, then nothing names point labels",
 }
 NUSCENES = (

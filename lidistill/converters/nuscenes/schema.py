@@ -39,6 +39,7 @@ _NAMES = Rule(
     lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
 )
 _TIME = Rule("microseconds from 0", lambda value: NUMBER.test(value) and 0 <= value < 2**62)
+_MODALITY = Rule("camera, lidar or radar", lambda value: value in ("camera", "lidar", "radar"))
 _INTRINSICS = either(
     matrix((3, 3)), Rule("[] for a sensor that is no camera", lambda value: value == [])
 )
@@ -84,7 +85,7 @@ TABLES: dict[str, Schema] = {
         "height": COUNT,
     },
     "scene": {"token": NAME, "name": NAME},
-    "sensor": {"token": NAME, "channel": NAME, "modality": NAME},
+    "sensor": {"token": NAME, "channel": NAME, "modality": _MODALITY},
     "visibility": {"token": NAME, "level": NAME},
 }
 

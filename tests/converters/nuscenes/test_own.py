@@ -166,6 +166,7 @@ FAULTS = [
     ("sample", put("timestamp", 5, slice(2)), "same timestamp, 5"),
     ("sample", put("timestamp", "5", 0), "'timestamp': expected microseconds from 0, got '5'"),
     ("sample", put("timestamp", -5, 0), "microseconds from 0, got -5"),
+    ("sensor", put("modality", "Camera", 0), "'modality': expected camera, lidar or radar, got"),
     ("sample", put("scene_token", "none", 0), "no record of 'none' in scene.json"),
     ("sample_data", put("is_key_frame", "False"), "'is_key_frame': expected true or false"),
     ("sample_data", put("timestamp", 1, slice(9)), "name an earlier sweep"),
