@@ -82,8 +82,9 @@ def find_origins(root: Path) -> dict[int, Origin]:
                 fix=f"{AGAIN} Without this folder it is not known which drive a frame is from.",
             ) from error
         tracks = _tracks(root, list(dict.fromkeys(row[1] for row in rows)))
+        nothing = {drive: () for drive, _ in tracks}  # a drive's file has all its objects
         return {
-            frame: Origin(drive, number, tracks.get((drive, number)))
+            frame: Origin(drive, number, tracks.get((drive, number), nothing.get(drive)))
             for frame, (drive, number) in enumerate(raw)
         }
     return {}

@@ -72,6 +72,17 @@ def test_labels_and_tracks_that_disagree(root: Path, tmp_path: Path) -> None:
         convert_kitti(root, tmp_path / "o")
 
 
+def test_a_file_of_tracks_that_was_cut(root: Path, tmp_path: Path) -> None:
+    """Whole lines are lost: the drive's last frame has objects, but no tracks."""
+    path = root / "tracking/training/label_02/0001.txt"
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(line for line in lines if line.startswith("0 ")))
+    with pytest.raises(DataError, match=r"(?s)objects of the tracking labels \(0\).*label_2"):
+        convert_kitti(root, tmp_path / "o")
+    path.write_text("")  # as if there were none for this drive
+    convert_kitti(root, tmp_path / "o")
+
+
 def test_damaged_mapping(root: Path, tmp_path: Path) -> None:
     (root / "devkit" / "mapping" / "train_rand.txt").write_text("1,2,nine")
     with pytest.raises(DataError, match=r"(?s)date drive frame.*train_mapping\.txt"):
