@@ -74,7 +74,7 @@ def test_labels_and_tracks_that_disagree(root: Path, tmp_path: Path) -> None:
 
 def test_a_file_of_tracks_that_was_cut(root: Path, tmp_path: Path) -> None:
     """Whole lines are lost: the drive's last frame has objects, but no tracks."""
-    path = root / "tracking/training/label_02/0001.txt"
+    path = root / "tracking/training/label_02/0000.txt"
     lines = path.read_text().splitlines(keepends=True)
     path.write_text("".join(line for line in lines if line.startswith("0 ")))
     with pytest.raises(DataError, match=r"(?s)objects of the tracking labels \(0\).*label_2"):
