@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Info files of foreign data sets, read without running code from them."""
+"""Info files of foreign data sets: read without running code from them, and checked as ours."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from types import ModuleType
 from typing import Any
 
 from lidistill.io import INFOS_AGAIN, DataError, load_pickle
+
+INFO_VERSION = "1.1"
+"""Of the files whose frames are checked; others pass as they are."""
 
 SUFFIXES = (".pkl", ".pickle")
 FIX = INFOS_AGAIN
@@ -22,8 +25,18 @@ def patch_base_dataset(module: ModuleType) -> None:
         if not name.endswith(SUFFIXES) or "://" in name:
             return foreign(file, *args, **kwargs)
         content = load_pickle(Path(name), fix=FIX)
-        if isinstance(content, dict) and content.get("data_list") == []:
+        known = content if isinstance(content, dict) else {}
+        metainfo, frames = known.get("metainfo"), known.get("data_list")
+        if not isinstance(metainfo, dict) or not isinstance(frames, list):
+            raise DataError("Expected metainfo and a data_list.", path=name, fix=FIX)
+        if not frames:
             raise DataError("0 frames in this info file: its split is empty.", path=name, fix=FIX)
+        if not all(isinstance(frame, dict) for frame in frames):
+            raise DataError("Expected frames that are dictionaries.", path=name, fix=FIX)
+        if metainfo.get("info_version") == INFO_VERSION:
+            from lidistill.converters.info_checks import check_frames
+
+            check_frames(content, name, FIX)
         return content
 
     module.load = load  # type: ignore[attr-defined]

@@ -8,19 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from lidistill.geometry.plausible import (
-    MAX_MAP_METRES,
-    MAX_METRES,
-    MAX_PIXELS,
-    ROTATION_TOLERANCE,
-    intrinsics_fault,
-    transform_fault,
-)
-from lidistill.io import DataError, dump_pickle, fields, load_pickle, write_manifest
-from lidistill.io.records import NAME, NOTHING, NUMBER, SIZE, Schema, either, matrix, whole
+from lidistill.converters.info_checks import check_frames
+from lidistill.io import DataError, dump_pickle, load_pickle, write_manifest
 
 INFO_VERSION = "1.1"
 
@@ -133,107 +122,8 @@ def load_infos(
             path=path,
             fix=f"name frames in the list of this split, then {fix}",
         )
-    for frame in content["data_list"]:
-        lacking = [key for key in need if key not in frame]
-        if lacking:
-            raise DataError(
-                f"Expected frames with {', '.join(need)}; this one lacks {', '.join(lacking)}.",
-                path=path,
-                token=str(frame.get("token", frame.get("sample_idx"))),
-                fix=fix,
-            )
-        _check_frame(frame, path, fix, "lidar_points" in need)
-    _check_cameras(content["data_list"], path, fix)
-    _check_poses(content["data_list"], path, fix)
+    check_frames(content, path, fix, need)
     return InfoFile(Path(path), content["metainfo"], content["data_list"])
-
-
-_NAME_OR_NOTHING = either(NAME, NOTHING)
-_TRANSFORM = matrix((4, 4))
-_FRAME: Schema = {
-    "timestamp?": either(NUMBER, NOTHING),
-    "ego2global?": _TRANSFORM,
-    "first_from_lidar?": _TRANSFORM,
-}
-_LIDAR: Schema = {
-    "lidar_path?": NAME,
-    "num_pts_feats?": whole(3, 64),
-    "lidar2ego?": _TRANSFORM,
-}
-_CLOUD: Schema = {"lidar_path": NAME, "num_pts_feats": whole(3, 64)}
-_IMAGE: Schema = {
-    "img_path?": _NAME_OR_NOTHING,
-    "height?": SIZE,
-    "width?": SIZE,
-    "cam2img?": matrix((3, 3), (3, 4), (4, 4)),
-    "lidar2cam?": matrix((3, 4), (4, 4)),
-    "lidar2img?": matrix((3, 4), (4, 4)),
-    "sample_data_token?": NAME,
-    "superpixels_path?": _NAME_OR_NOTHING,
-}
-
-
-def _check_frame(frame: dict[str, Any], path: str | Path, fix: str, with_cloud: bool) -> None:
-    """What readers take from a frame; other tools may leave out what ours needs not."""
-    token = str(frame.get("token", frame.get("sample_idx")))
-    fields(frame, _FRAME, path, token, fix)
-    if "lidar_points" in frame:
-        schema = {**_LIDAR, **_CLOUD} if with_cloud else _LIDAR
-        fields(frame["lidar_points"], schema, path, token, fix, "lidar_points.")
-    if "images" in frame:
-        for name, image in fields(frame, {"images": dict}, path, token, fix)["images"].items():
-            if isinstance(image, dict):  # KITTI keeps R0_rect, a matrix, among its images
-                fields(image, _IMAGE, path, token, fix, f"images.{name}.")
-
-
-def _check_cameras(frames: Sequence[Mapping[str, Any]], path: str | Path, fix: str) -> None:
-    """Matrices that are none pair points with other pixels in silence; all are checked at once."""
-    keys, cameras = ("lidar2cam", "cam2img"), []
-    for frame in frames:
-        for name, image in frame.get("images", {}).items():
-            if isinstance(image, Mapping) and all(image.get(key) is not None for key in keys):
-                token = str(frame.get("token", frame.get("sample_idx")))
-                cameras.append((token, name, *(np.asarray(image[k], float) for k in keys)))
-    if not cameras:
-        return
-    focal = np.array([matrix[[0, 1], [0, 1]] for *_, matrix in cameras])
-    fine = _rigid([transform for *_, transform, _ in cameras], MAX_METRES)
-    fine &= ((focal > 0) & (focal < MAX_PIXELS)).all(axis=1)
-    last = np.array([matrix[2, :3] for *_, matrix in cameras])
-    fine &= (last == (0, 0, 1)).all(axis=1)
-    if fine.all():
-        return
-    token, name, transform, matrix = cameras[int(np.argmin(fine))]
-    fault = transform_fault(transform)
-    key, fault = ("lidar2cam", fault) if fault else ("cam2img", intrinsics_fault(matrix))
-    raise DataError(f"images.{name}.{key}: {fault}.", path=path, token=token, fix=fix)
-
-
-def _check_poses(frames: Sequence[Mapping[str, Any]], path: str | Path, fix: str) -> None:
-    """Where the vehicle stood and its LiDAR sits: boxes of other frames and scores follow it."""
-    for key, limit in {"ego2global": MAX_MAP_METRES, "first_from_lidar": MAX_MAP_METRES,
-                       "lidar2ego": MAX_METRES}.items():  # fmt: skip
-        homes = [frame.get("lidar_points", {}) if key == "lidar2ego" else frame for frame in frames]
-        known = [index for index, home in enumerate(homes) if key in home]
-        poses = [np.asarray(homes[index][key], dtype=np.float64) for index in known]
-        fine = _rigid(poses, limit)
-        if not fine.all():
-            bad = int(np.argmin(fine))
-            frame = frames[known[bad]]
-            token = str(frame.get("token", frame.get("sample_idx")))
-            fault = transform_fault(poses[bad], limit)
-            raise DataError(f"{key}: {fault}.", path=path, token=token, fix=fix)
-
-
-def _rigid(transforms: Sequence[NDArray[np.float64]], max_metres: float) -> NDArray[np.bool_]:
-    """Which of (N) transforms turn and shift, all told at once."""
-    if not transforms:
-        return np.ones(0, dtype=bool)
-    turn = np.array([transform[:3, :3] for transform in transforms])
-    shift = np.array([transform[:3, 3] for transform in transforms])
-    off = np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
-    fine = (off < ROTATION_TOLERANCE) & (np.linalg.det(turn) > 0)
-    return np.asarray(fine & (np.abs(shift).max(axis=1) <= max_metres))
 
 
 def _schema_problem(content: object, dataset: str | None) -> str | None:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 
 from lidistill.converters.infos import command_for, load_infos
 from lidistill.datasets.balance import balanced_rows
+from lidistill.datasets.foreign import build_frames, named
 from lidistill.datasets.labelled import Labelled, Scenes, choose_scenes, labelled_mask
 from lidistill.geometry.boxes import points_in_boxes
 from lidistill.geometry.frames import apply_transform
@@ -62,15 +63,7 @@ class SeededDetections(Dataset):
         labelled: Labelled | None = None,
         balanced: bool = False,
     ) -> None:
-        if isinstance(dataset, Mapping):
-            from mmengine.registry import DefaultScope
-
-            from lidistill import compat
-
-            compat.apply()
-            with DefaultScope.overwrite_default_scope("mmdet3d"):
-                dataset = DATASETS.build(dict(dataset))
-        self.dataset: Any = dataset
+        self.dataset: Any = build_frames(dataset) if isinstance(dataset, Mapping) else dataset
         self.indices = self._indices(scenes)
         self.labelled = [True] * len(self.indices)
         if labelled is not None:
@@ -113,7 +106,8 @@ class SeededDetections(Dataset):
         index, seed = (draw.index, draw.seed) if hasattr(draw, "seed") else (int(draw), int(draw))
         with seeded(seed):
             for row in self._tried(index, seed):
-                sample = self._labelled(row) if self.labelled[row] else self._unlabelled(row)
+                with named(self.dataset, self._info(self.indices[row])):
+                    sample = self._labelled(row) if self.labelled[row] else self._unlabelled(row)
                 if sample is not None:
                     return sample
         raise ValueError(f"no sample of this data set has a box: {self._without_boxes()}")

@@ -18,10 +18,10 @@ from torch import Tensor
 from lidistill import io
 from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
 from lidistill.converters.infos import load_infos
-from lidistill.datasets.decode import decode_image
 from lidistill.datasets.photometric import ColourJitter
 from lidistill.datasets.transforms import random_box
 from lidistill.geometry.correspondence import crop_resize_affine, flip_affine
+from lidistill.io.decode import decode_image
 from lidistill.registry import DATASETS
 
 Box = tuple[int, int, int, int]

@@ -11,11 +11,11 @@ import torch
 from numpy.typing import NDArray
 
 from lidistill import io
-from lidistill.datasets.decode import decode_image, decode_labels
 from lidistill.datasets.frame import Frame, VoxelSample
 from lidistill.datasets.point_files import FIX_RAW, PointReader
 from lidistill.geometry.projection import pair_points
 from lidistill.geometry.voxels import CartesianVoxels, CylindricalVoxels
+from lidistill.io.decode import decode_image, decode_labels
 from lidistill.registry import TRANSFORMS
 
 FIX_SUPERPIXELS = "run lidistill superpixels again with the same output folder: it fills the gaps."

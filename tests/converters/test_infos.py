@@ -162,3 +162,52 @@ def test_poses_that_are_none(tmp_path: Path, key: str) -> None:
     dump_pickle(tmp_path / "infos.pkl", {"metainfo": META, "data_list": frames})
     with pytest.raises(DataError, match=rf"(?s){key}: expected a rotation.*infos\.pkl.*sample: b"):
         load_infos(tmp_path / "infos.pkl")
+
+
+BOX = {"bbox_3d": [9.0, 2, -1, 4, 2, 1.5, 0.1], "bbox_label_3d": 0}
+MATRIX = np.diag([1.0, 1, 1, 1]).tolist()
+SWEEP = {"lidar_points": {"lidar_path": "b.bin", "lidar2sensor": MATRIX}, "timestamp": 1.0}
+
+
+def _with(record: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    return {**record, key: value}
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"instances": {}}, "'instances'"),
+        ({"instances": [BOX, None]}, r"instances\[1\]: expected a record"),
+        ({"instances": [_with(BOX, "bbox_label_3d", "car")]}, "bbox_label_3d: expected -1 or a"),
+        ({"instances": [_with(BOX, "bbox_label_3d", 7)]}, r"categories \{'car': 0\}, got 7"),
+        ({"instances": [_with(BOX, "bbox_3d", [1, 2])]}, "expected 7 finite numbers"),
+        ({"instances": [_with(BOX, "bbox_3d", [float("nan"), *BOX["bbox_3d"][1:]])]}, "finite"),
+        ({"instances": [_with(BOX, "bbox_3d", [*BOX["bbox_3d"][:6], 90.0])]}, "radians, got 90"),
+        ({"instances": [_with(BOX, "bbox_3d", [1, 1, 1, 0, 1, 1, 0])]}, "sizes above 0"),
+        ({"instances": [_with(BOX, "bbox_3d", [1e30, 1, 1, 1, 1, 1, 0])]}, "within 1000 m"),
+        ({"cam_instances": {"CAM": [_with(BOX, "bbox_3d", "words")]}}, r"cam_instances\.CAM\[0\]"),
+        ({"lidar_sweeps": [{}]}, r"lidar_sweeps\[0\]\.lidar_points"),
+        ({"lidar_sweeps": [_with(SWEEP, "timestamp", None)]}, r"lidar_sweeps\[0\]\.timestamp"),
+        (
+            {"lidar_sweeps": [_with(SWEEP, "lidar_points", {"lidar_path": "b", "lidar2ego": [1]})]},
+            r"lidar_sweeps\[0\]\.lidar_points\.lidar2ego",
+        ),
+    ],
+)
+def test_boxes_and_sweeps_that_cannot_be(tmp_path: Path, change: Any, words: str) -> None:
+    """mmdet3d's data sets would take them, and train another detector."""
+    from lidistill import compat
+
+    compat.apply()
+    from mmengine.dataset import BaseDataset
+
+    whole = {**_frame("a"), "instances": [BOX, _with(BOX, "bbox_label_3d", -1)]}
+    content = {"metainfo": {**META, "categories": {"car": 0}}, "data_list": [whole, whole]}
+    dump_pickle(tmp_path / "infos.pkl", content)
+    assert len(load_infos(tmp_path / "infos.pkl").frames) == 2
+    assert len(BaseDataset(str(tmp_path / "infos.pkl"), data_prefix={})) == 2
+    content["data_list"][1] = {**whole, "token": "b", **change}
+    dump_pickle(tmp_path / "infos.pkl", content)
+    for read in (load_infos, lambda path: BaseDataset(str(path), data_prefix={})):
+        with pytest.raises(DataError, match=rf"(?s){words}.*infos\.pkl.*sample: b"):
+            read(tmp_path / "infos.pkl")

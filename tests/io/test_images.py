@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from lidistill.datasets.decode import decode_image, decode_labels
 from lidistill.io import DataError, image_size, read_image, read_label_map, write_label_map
+from lidistill.io.decode import decode_image, decode_labels
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (24, 32, 3)).astype(np.uint8)
 

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from tests.robustness.mutate_detections import DETECTIONS
 from tests.robustness.mutate_form import Format
 from tests.robustness.mutate_judge import (
     CRASH,
@@ -46,7 +47,7 @@ from tests.robustness.mutate_tracks import TRACKS
 from tests.robustness.mutate_views import VIEWS
 
 _INPUTS = (*KITTI, *SEMANTIC_KITTI, *NUSCENES, *OWN, *TRACKS, *SCORED)
-FORMATS = {form.name: form for form in (*_INPUTS, *PRODUCTS, *RECORDS, *VIEWS)}
+FORMATS = {form.name: form for form in (*_INPUTS, *PRODUCTS, *DETECTIONS, *RECORDS, *VIEWS)}
 
 PATIENCE_S = 20.0
 SPARE_BYTES = 6 << 30  # what one reading may take beyond what the process has

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lidistill import io
 from lidistill.converters.info_paths import frame_token
-from lidistill.datasets.decode import decode_image
+from lidistill.io.decode import decode_image
 from lidistill.registry import TRANSFORMS
 
 CAMERAS = (

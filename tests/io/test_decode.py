@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lidistill import io
-from lidistill.datasets.decode import decode_image, decode_labels
+from lidistill.io.decode import decode_image, decode_labels
 from tests.datasets.mini import image_of
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fast decoding of intact image files; anything unusual goes to the strict readers of `io`.
+"""Fast decoding of intact image files; anything unusual goes to the strict readers of `images`.
 
 OpenCV decodes a 900x1600 JPEG in two thirds of the time that Pillow needs, to the same pixels, but
 fills the rest of a cut file with grey and carries on. So only files that end as their format says
@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill import io
+from lidistill.io.images import image_bytes, read_image, read_label_map
 
 _JPEG_START, _JPEG_END = b"\xff\xd8", b"\xff\xd9"
 _PNG_START, _PNG_END = b"\x89PNG", b"IEND\xaeB`\x82"
@@ -31,13 +31,13 @@ def decode_image(path: Path, token: str, fix: str) -> NDArray[np.uint8]:
     Raises:
         DataError: As :func:`lidistill.io.read_image`.
     """
-    data = io.image_bytes(path, token, fix)
+    data = image_bytes(path, token, fix)
     if _whole(data):
         flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flags)
         if image is not None:
             return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB, dst=image), dtype=np.uint8)
-    return io.read_image(path, token, fix)
+    return read_image(path, token, fix)
 
 
 def decode_labels(path: Path, token: str, fix: str) -> NDArray[np.uint16]:
@@ -46,12 +46,12 @@ def decode_labels(path: Path, token: str, fix: str) -> NDArray[np.uint16]:
     Raises:
         DataError: As :func:`lidistill.io.read_label_map`.
     """
-    data = io.image_bytes(path, token, fix, labels=True)
+    data = image_bytes(path, token, fix, labels=True)
     if _whole(data):
         labels = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_UNCHANGED)
         if labels is not None and labels.ndim == 2:
             return labels.astype(np.uint16, copy=False)
-    return io.read_label_map(path, token, fix).astype(np.uint16)
+    return read_label_map(path, token, fix).astype(np.uint16)
 
 
 def _whole(data: bytes) -> bool:
