@@ -17,6 +17,7 @@ from torch import nn
 
 from lidistill.converters.superpixels.mask_files import read_regions
 from lidistill.converters.superpixels.store import SuperpixelStore
+from lidistill.datasets.bev.depth_maps import LoadDepthMaps, write_depth
 from lidistill.datasets.loading import LoadImages, LoadPointLabels, LoadPoints, LoadSuperpixels
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.distill.caches.store import FeatureStore
@@ -164,6 +165,24 @@ _MASKS = (
 )
 
 
+# -- depth maps -----------------------------------------------------------------------------------
+def depths(root: Path) -> None:
+    rng = np.random.default_rng(0)
+    for token in "ab":
+        depth = rng.uniform(1, 60, (32, 48)) * (rng.random((32, 48)) < 0.5)
+        write_depth(root / f"{token}.png", depth.astype(np.float32))
+
+
+def read_depths(root: Path) -> Any:
+    frame = {"img": [np.zeros((32, 48, 3))], "img_aug_matrix": np.eye(4)[None],
+             "cam_names": ("CAM",), "images": {"CAM": {"height": 32, "width": 48}}}  # fmt: skip
+    load = LoadDepthMaps(str(root))
+    return [load({**frame, "token": token})["depth"] for token in "ab"]
+
+
+_DEPTHS = (Format("depth.png", depths, "*.png", read_depths, ANY | image("PNG")),)
+
+
 # -- teachers' caches ------------------------------------------------------------------------------
 def cache(root: Path) -> None:
     store = FeatureStore(root / "cache", {"teacher": "x"})
@@ -274,4 +293,4 @@ _CHECKPOINTS = (
 )
 
 
-PRODUCTS = (*_PAIRS, *_MASKS, *_CACHE, *_CHECKPOINTS)
+PRODUCTS = (*_PAIRS, *_MASKS, *_DEPTHS, *_CACHE, *_CHECKPOINTS)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from lidistill.registry import TRANSFORMS
 STEPS = 256.0
 """Of a metre, in KITTI's PNG of 16 bits; 0 is unknown."""
 MAX_DEPTH = 65535 / STEPS
+FIX = "make the maps with: lidistill depth_maps INFO_FILE --root DATA_ROOT --out FOLDER"
 _FAR = 300.0  # metres, beyond all depths: near ones become large, so that dilation keeps them
 _DIAMOND = np.array(
     [[0, 0, 1, 0, 0], [0, 1, 1, 1, 0], [1, 1, 1, 1, 1], [0, 1, 1, 1, 0], [0, 0, 1, 0, 0]], np.uint8
@@ -82,19 +84,17 @@ def read_depth(path: Path, token: str | None = None) -> NDArray[np.float32]:
     """Reads a map, (H, W) metres, 0 = unknown.
 
     Raises:
-        DataError: The file is missing, or no image of 16 bits with one channel.
+        DataError: The file is missing, damaged, or no image of 16 bits with one channel.
     """
-    fix = "make the maps with: lidistill depth_maps INFO_FILE --root DATA_ROOT --out FOLDER"
-    steps = cv2.imdecode(
-        np.frombuffer(io.read_bytes(path, token, fix), np.uint8), cv2.IMREAD_UNCHANGED
-    )
+    data = io.image_bytes(path, token, FIX, labels=True)
+    steps = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
     if steps is None or steps.dtype != np.uint16 or steps.ndim != 2:
         got = "no image" if steps is None else f"{steps.dtype} {steps.shape}"
         raise io.DataError(
             f"Expected a depth map (PNG, 16 bits, one channel), got {got}.",
             path=path,
             token=token,
-            fix=fix,
+            fix=FIX,
         )
     return np.asarray(steps / STEPS, dtype=np.float32)
 
@@ -135,10 +135,23 @@ class LoadDepthMaps:
                 maps.append(np.zeros((rows // self.stride, columns // self.stride), np.float32))
                 continue
             affine, given = results["img_aug_matrix"][k][:2, :3], read_depth(path, path.stem)
+            _same_size(given, results.get("images", {}).get(name, {}), path)
             moved = cv2.warpAffine(given, affine, (columns, rows), flags=cv2.INTER_NEAREST)
             maps.append(mean_of_cells(np.asarray(moved, dtype=np.float32), self.stride))
         results["depth"] = np.stack(maps)
         return results
+
+
+def _same_size(depth: NDArray[np.float32], image: Mapping[str, Any], path: Path) -> None:
+    wanted = image.get("height", len(depth)), image.get("width", depth.shape[1])
+    if depth.shape != wanted:
+        raise io.DataError(
+            f"Expected a depth map of {wanted[1]} x {wanted[0]} pixels like its image, got "
+            f"{depth.shape[1]} x {len(depth)}.",
+            path=path,
+            token=path.stem,
+            fix=FIX,
+        )
 
 
 def depth_path(folder: Path, token: str, camera: str, several: bool) -> Path:

@@ -64,6 +64,17 @@ def test_files_are_kittis(tmp_path):
         read_depth(tmp_path / "b.png")
     with pytest.raises(DataError, match="lidistill depth_maps"):
         read_depth(tmp_path / "c.png")
+    data = (tmp_path / "a.png").read_bytes()
+    (tmp_path / "a.png").write_bytes(data[:-20])
+    with pytest.raises(DataError, match="does not decode"):
+        read_depth(tmp_path / "a.png")
+
+
+def test_a_map_of_other_images_is_refused(tmp_path):
+    write_depth(tmp_path / "000001.png", np.ones((16, 24), np.float32))
+    load, known = LoadDepthMaps(str(tmp_path), stride=8), {"height": 32, "width": 48}
+    with pytest.raises(DataError, match=r"(?s)48 x 32 pixels like its image, got 24 x 16.*000001"):
+        load(sample() | {"images": {"CAM2": known}})
 
 
 def sample():
