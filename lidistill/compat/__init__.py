@@ -75,6 +75,7 @@ def _when_spconv_imported(name: str, patch: Callable[[Any], None]) -> None:
 
 def _mmengine_resume() -> bool:
     when_imported("mmengine.logging.history_buffer", checkpoints.allow_history)
+    when_imported("mmengine.runner.checkpoint", checkpoints.read_checked)
     return True
 
 

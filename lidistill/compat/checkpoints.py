@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import pickle
 from functools import wraps
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
+
+from lidistill.io.checkpoints import read_checkpoint
 
 _STATISTICS = ("min", "max", "current", "mean")
 
@@ -51,6 +54,21 @@ def allow_history(module: ModuleType) -> None:
             *dtypes,
         ]
     )
+
+
+def read_checked(module: Any) -> None:
+    """Local checkpoints (to resume, to start from) are read with :func:`lidistill.io`'s checks.
+
+    torch looks at no check sum: a training went on from weights that a disk had changed.
+
+    Args:
+        module: ``mmengine.runner.checkpoint``.
+    """
+
+    def load_from_local(filename: str, map_location: Any = None) -> Any:  # its name is printed
+        return read_checkpoint(Path(filename).expanduser(), map_location=map_location)
+
+    module.CheckpointLoader.register_scheme(prefixes="", loader=load_from_local, force=True)
 
 
 def keep_unversioned_weights(module: Any) -> None:

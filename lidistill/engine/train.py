@@ -46,6 +46,7 @@ from lidistill.hooks.run_folder import (
     note_run,
     note_written,
     read_run,
+    refuse_damaged,
     refuse_foreign,
 )
 from lidistill.io import exclusive
@@ -297,6 +298,8 @@ def _begin(
             f"the config {own}, which would be overwritten; name another folder"
         )
     latest = latest_checkpoint(work_dir)
+    if latest is not None:
+        refuse_damaged(latest)
     if latest is not None and (work_dir / NOTE).is_file():
         noted = read_run(work_dir)
         spent = {name: noted[name] for name in spent}

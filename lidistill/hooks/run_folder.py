@@ -16,6 +16,7 @@ from types import FunctionType
 from typing import Any
 
 from lidistill.io import DataError, read_json, write_json
+from lidistill.io.checkpoints import archive_fault
 from lidistill.io.locks import LOCK_FILE
 
 NOTE = "run.json"
@@ -224,6 +225,24 @@ def latest_checkpoint(work_dir: str | Path) -> Path | None:
         if path.stem.removeprefix("iter_").isdigit()
     }
     return found[max(found)] if found else None
+
+
+def refuse_damaged(checkpoint: Path) -> None:
+    """A training goes on from a whole file only.
+
+    Raises:
+        DataError: The file is damaged; says from which one the training can go on.
+    """
+    fault = archive_fault(checkpoint)
+    if fault is None:
+        return
+    others = [path for path in checkpoint.parent.glob("iter_*.pth") if path != checkpoint]
+    raise DataError(
+        f"The newest checkpoint of this run is damaged: {fault}.",
+        path=checkpoint,
+        fix="remove it; the same command then "
+        + ("goes on from the one before." if others else "begins anew."),
+    )
 
 
 def flat_values(node: Any, key: str = "") -> dict[str, str]:

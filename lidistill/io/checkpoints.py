@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +16,17 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def read_checkpoint(path: PathLike, fix: str = "train it first or correct the path") -> Any:
-    """Content of a ``.pth`` / ``.pt`` / ``.pth.tar`` or ``.safetensors`` file, on the CPU.
+def read_checkpoint(
+    path: PathLike, fix: str = "train it first or correct the path", map_location: Any = "cpu"
+) -> Any:
+    """Content of a ``.pth`` / ``.pt`` / ``.pth.tar`` or ``.safetensors`` file.
 
     Pickles are read with ``weights_only``: one that tries to run code is refused.
 
     Args:
         path: local file.
         fix: what to do when it is missing, for the error message.
+        map_location: as :func:`torch.load`'s; tensors of ``.safetensors`` come to the CPU.
 
     Returns:
         Whatever was saved; for ``.safetensors`` a dictionary of tensors.
@@ -50,13 +54,24 @@ def read_checkpoint(path: PathLike, fix: str = "train it first or correct the pa
         _check_sums(path)
         # DINO's files carry their command line; a Namespace is a plain record.
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location=map_location, weights_only=True)
     except Exception as error:  # a damaged pickle raises nearly anything
         raise ValueError(
             f"{path} is no readable checkpoint: it cannot be read safely, without running code "
             f"({error}). If you trust it, load it where it was made and save its tensors as "
             ".safetensors"
         ) from error
+
+
+def archive_fault(path: PathLike) -> str | None:
+    """What tells that a file that today's torch wrote is damaged, or None; nothing is loaded."""
+    try:
+        if not zipfile.is_zipfile(path):
+            return "it is cut, or not of today's torch"
+        _check_sums(Path(path))
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        return str(error)
+    return None
 
 
 def _check_sums(path: Path) -> None:

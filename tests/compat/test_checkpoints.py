@@ -147,3 +147,23 @@ def test_mmcvs_old_layout_is_still_converted():
     old = torch.randn(3, 3, 3, 4, 6)
     layer.load_state_dict({"weight": old})
     assert torch.equal(layer.weight, old.permute(4, 0, 1, 2, 3))
+
+
+def test_mmengine_reads_checkpoints_with_their_check_sums(tmp_path):
+    """To resume and to start from: torch alone takes a flipped bit for other weights."""
+    compat.apply()
+    from mmengine.runner import CheckpointLoader
+
+    path = tmp_path / "a.pth"
+    torch.save({"state_dict": {"weight": torch.arange(1000.0)}}, path)
+    found = CheckpointLoader.load_checkpoint(str(path), map_location="cpu")
+    assert torch.equal(found["state_dict"]["weight"], torch.arange(1000.0))
+    data = bytearray(path.read_bytes())
+    place = bytes(data).find(torch.arange(1000.0).numpy().tobytes())
+    data[place + 2000] ^= 4
+    path.write_bytes(data)
+    assert not torch.equal(torch.load(path)["state_dict"]["weight"], torch.arange(1000.0))
+    with pytest.raises(ValueError, match=r"a\.pth .*check sum"):
+        CheckpointLoader.load_checkpoint(str(path), map_location="cpu")
+    with pytest.raises(FileNotFoundError, match=r"no checkpoint at .*b\.pth"):
+        CheckpointLoader.load_checkpoint(str(tmp_path / "b.pth"))

@@ -14,8 +14,8 @@ from lidistill.engine.configs.stages import fill_stage_checkpoints, fingerprint
 from lidistill.engine.loops.iterations import ResumableTrainLoop, _AlreadyAdvanced
 from lidistill.engine.train import train
 from lidistill.hooks.checkpoint import AtomicCheckpointHook
-from lidistill.hooks.run_folder import latest_checkpoint
-from lidistill.io import read_json, write_json
+from lidistill.hooks.run_folder import latest_checkpoint, refuse_damaged
+from lidistill.io import DataError, read_json, write_json
 from tests.distill.toys import ToyMethod
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -101,6 +101,21 @@ def test_kill_and_continue_gives_the_same_weights(undisturbed, tmp_path):
     final = train(CONFIG, tmp_path)
     assert read_json(tmp_path / "run.json")["resumed_from"] is not None
     assert_same_weights(final, undisturbed)
+
+
+@pytest.mark.parametrize("damage", ["cut", "a bit", "empty"])
+def test_a_damaged_checkpoint_is_not_resumed(undisturbed, tmp_path, damage):
+    """torch looks at no check sum: the run would go on from other weights."""
+    for name in ("iter_35.pth", "iter_40.pth"):
+        data = bytearray(undisturbed.read_bytes())
+        (tmp_path / name).write_bytes(data)
+    data[len(data) // 2] ^= 4
+    damaged = {"cut": data[: len(data) // 2], "a bit": data, "empty": b""}[damage]
+    (tmp_path / "iter_40.pth").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"(?s)damaged.*iter_40\.pth.*from the one before"):
+        refuse_damaged(latest_checkpoint(tmp_path))
+    (tmp_path / "iter_40.pth").unlink()
+    refuse_damaged(latest_checkpoint(tmp_path))
 
 
 def test_resume_does_not_load_what_was_trained_on():

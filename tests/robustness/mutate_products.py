@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load, save
 from torch import nn
 
+from lidistill import compat
 from lidistill.converters.superpixels.mask_files import read_regions
 from lidistill.converters.superpixels.store import SuperpixelStore
 from lidistill.datasets.bev.depth_maps import LoadDepthMaps, write_depth
@@ -242,6 +243,14 @@ def _weights(name: str) -> Callable[[Path], Any]:
     return read
 
 
+def read_as_mmengine(root: Path) -> Any:
+    """To resume a training, or to start from."""
+    compat.apply()
+    from mmengine.runner import CheckpointLoader
+
+    return CheckpointLoader.load_checkpoint(str(root / "weights.pth"), map_location="cpu")
+
+
 def _torch_load(data: bytes) -> Any:
     return torch.load(io.BytesIO(data), weights_only=True)
 
@@ -270,6 +279,14 @@ def _nonsense(load_: Callable[[bytes], Any], save_: Callable[[Any], bytes]) -> A
 
 
 _CHECKPOINTS = (
+    Format(
+        "checkpoint.resumed",
+        checkpoints,
+        "weights.pth",
+        read_as_mmengine,
+        ANY,
+        why("the zip archive's sums do not cover its own table", "flipped bits", "longer"),
+    ),
     Format(
         "checkpoint.pth",
         checkpoints,
