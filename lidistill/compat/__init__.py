@@ -20,6 +20,7 @@ from lidistill.compat import (
     minkunet,
     mmcv_points,
     noise,
+    packages,
     pillars,
     spconv_layers,
     spconv_names,
@@ -81,6 +82,11 @@ def _mmengine_resume() -> bool:
 
 def _mmengine_infos() -> bool:
     when_imported("mmengine.dataset.base_dataset", info_files.patch_base_dataset)
+    return True
+
+
+def _mmengine_packages() -> bool:
+    when_imported("mmengine.utils.package_utils", packages.ask_python)
     return True
 
 
@@ -154,6 +160,11 @@ _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
     "mmengine-infos": (
         "mmengine's data sets run whatever code an info file names",
         _mmengine_infos,
+    ),
+    "mmengine-packages": (
+        "mmengine finds packages (bases like mmdet3d::second/...) with pkg_resources, which "
+        "setuptools 81 left out",
+        _mmengine_packages,
     ),
     "mmdet3d-spconv-weights": (
         "mmdet3d rotates the axes of spconv 2 weights whose state_dict carries no version",

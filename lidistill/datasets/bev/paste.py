@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 
 from lidistill import io
 from lidistill.geometry.boxes import points_in_boxes
+from lidistill.geometry.plausible import boxes_fault
+from lidistill.io.records import COUNT, NAME, Schema
 from lidistill.ops.boxes.rotated_iou import rotated_overlap
 from lidistill.registry import TRANSFORMS
 
+MARGIN = 0.2  # metres around a box in which its points lie
+_OBJECT: Schema = {"path": NAME, "num_points_in_gt": COUNT, "box3d_lidar": (list, np.ndarray)}
 FIX = "make it with lidistill object_database CONFIG --out FILE."
 
 
@@ -114,7 +118,15 @@ class PasteObjects:
         return np.concatenate([empty, *rows]), found, paths
 
     def _points(self, path: str, box: NDArray[np.float32]) -> NDArray[np.float32]:
-        points = io.read_points(self.data_root / path, self.columns, None, FIX)[:, self.use_dim]
+        file = io.inside(self.data_root, path, "file of an object")
+        points = io.read_points(file, self.columns, None, FIX)[:, self.use_dim]
+        if not _in_box(points[:, :3], box):
+            raise io.DataError(
+                "This object's points do not lie in its box: they count from the middle of the "
+                "box's bottom, as mmdet3d's do (OpenPCDet's count from its centre).",
+                path=file,
+                fix=FIX,
+            )
         points[:, :3] += box[:3]
         return np.ascontiguousarray(points, dtype=np.float32)
 
@@ -122,19 +134,52 @@ class PasteObjects:
     def objects(self) -> dict[str, list[Mapping[str, Any]]]:
         """Class -> its objects with enough points; read once in each worker process."""
         if self._objects is None:
-            content = io.load_pickle(self.database, FIX)
-            if not isinstance(content, Mapping):
-                raise io.DataError(
-                    f"Expected a mapping of classes, got a {type(content).__name__}.",
-                    path=self.database,
-                    fix=FIX,
-                )
+            content, least = read_database(self.database, tuple(self.counts)), self.min_points
             self._objects = {
-                name: [item for item in items if item["num_points_in_gt"] >= self.min_points]
+                name: [item for item in items if item["num_points_in_gt"] >= least]
                 for name, items in content.items()
-                if name in self.counts
             }
         return self._objects
+
+
+def read_database(path: Path, classes: Sequence[str]) -> dict[str, list[dict[str, Any]]]:
+    """The objects of some classes, checked.
+
+    Args:
+        path: see :class:`PasteObjects`.
+        classes: of which objects are wanted.
+
+    Raises:
+        DataError: The file is none, does not know a class, or an object's record cannot be meant.
+    """
+    content = io.load_pickle(path, FIX)
+    if not isinstance(content, Mapping):
+        what = f"Expected a mapping of classes, got a {type(content).__name__}."
+        raise io.DataError(what, path=path, fix=FIX)
+    unknown = [name for name in classes if not isinstance(content.get(name), list)]
+    if unknown:
+        raise io.DataError(
+            f"Expected objects of {', '.join(unknown)}, got classes "
+            f"{', '.join(map(str, content)) or 'none'}.",
+            path=path,
+            fix=f"name classes of the database in counts, or {FIX}",
+        )
+    for name in classes:
+        for number, item in enumerate(content[name]):
+            place = f"{name} {number}"
+            io.fields(item, _OBJECT, path, place, FIX)
+            fault = boxes_fault([item["box3d_lidar"]])
+            if fault:
+                raise io.DataError(f"box3d_lidar: {fault}.", path=path, token=place, fix=FIX)
+    return {name: content[name] for name in classes}
+
+
+def _in_box(points: NDArray[np.float32], box: NDArray[np.float32]) -> bool:
+    """Whether points (P, 3), from the middle of a box's bottom, are all in it."""
+    centred = box[None, :7].copy()
+    centred[0, :3] = 0, 0, box[5] / 2
+    centred[0, 3:6] += 2 * MARGIN
+    return bool(points_in_boxes(points, centred).all())
 
 
 def _overlaps(box: NDArray[np.float32], others: NDArray[np.float32]) -> bool:

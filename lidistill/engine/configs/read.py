@@ -11,6 +11,7 @@ from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lidistill import compat
 from lidistill.engine.configs.data import (
     SUFFIXES,
     check_bases,
@@ -19,13 +20,12 @@ from lidistill.engine.configs.data import (
     read_yaml_safely,
 )
 from lidistill.engine.configs.options import merge_options, parse_options
-from lidistill.engine.configs.shipped import find_config, shipped_configs
+from lidistill.engine.configs.shipped import find_config
 from lidistill.io import DataError
 
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-PACKAGE = "lidistill"
 REMEMBERED = 1024  # statements of configs
 _STATEMENT = re.compile(r"^(?=[A-Za-z_]\w*=)", re.MULTILINE)
 
@@ -101,10 +101,10 @@ def needs(config: Config, path: str | Path, *keys: str) -> None:
 
 def _read(path: Path) -> Config:
     """A Python config is run; one in YAML or JSON is read as data."""
+    compat.apply()  # finds its bases
     from mmengine.config import Config
     from mmengine.config.utils import ConfigParsingError
 
-    _find_our_bases()
     config_text(path)
     data_only = path.suffix in SUFFIXES
     if data_only:
@@ -181,24 +181,6 @@ def _format_once() -> None:
         return seen[key]
 
     module.FormatCode = format_code
-
-
-def _find_our_bases() -> None:
-    """Let configs anywhere have ours as bases: ``from lidistill.configs.slidr.demo import *``.
-
-    mmengine looks for such a base inside the package; in a checkout configs stand beside it.
-    """
-    from mmengine.config import config as module
-
-    original = module.get_installed_path
-    if hasattr(original, "__wrapped__"):
-        return
-
-    @wraps(original)
-    def installed_path(package: str) -> str:
-        return str(shipped_configs().parent) if package == PACKAGE else original(package)
-
-    module.get_installed_path = installed_path
 
 
 def _move_data(config: Config, data_root: str, path: Path) -> None:

@@ -143,3 +143,32 @@ def test_mistakes_are_named(dataset, database, tmp_path):
         make_database(dataset, tmp_path / "x", "test")
     with pytest.raises(ValueError, match="loads points and boxes"):
         make_database({"pipeline": []}, tmp_path / "x.pkl", "test")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda c: {"Car": c["car"]}, "Expected objects of car, got classes Car"),
+        (lambda c: [c], "Expected a mapping of classes, got a list"),
+        (lambda c: _first(c, path="/etc/passwd"), "below this folder, got '/etc/passwd'"),
+        (lambda c: _first(c, num_points_in_gt=-1), "'num_points_in_gt'"),
+        (lambda c: _first(c, box3d_lidar=[float("nan")] * 7), "box3d_lidar: expected finite"),
+        (lambda c: _first(c, box3d_lidar=["a"] * 7), "box3d_lidar: expected boxes of numbers"),
+        (lambda c: _first(c, box3d_lidar=[9, 9, 0, 4, 2, 0.01, 0]), "do not lie in its box"),
+    ],
+)
+def test_databases_that_cannot_be(dataset, database, tmp_path, change, words):
+    """NaN stood at the middle of the sensor, and a class of another name was never pasted."""
+    sample, classes = frame(dataset)
+    sample["gt_bboxes_3d"] = sample["gt_bboxes_3d"][:0]
+    sample["gt_labels_3d"] = sample["gt_labels_3d"][:0]
+    (tmp_path / database.stem).symlink_to(database.with_suffix(""))
+    content = io.load_pickle(database)
+    most = max(content["car"], key=lambda item: item["num_points_in_gt"])
+    io.dump_pickle(tmp_path / database.name, change({**content, "car": [most]}))
+    with seeded(0), pytest.raises(io.DataError, match=words):
+        paste(tmp_path / database.name, classes, {"car": 1})(sample)
+
+
+def _first(content, **values):
+    return {**content, "car": [{**content["car"][0], **values}]}
