@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import pkgutil
 import shlex
 import sys
@@ -115,5 +116,11 @@ def make_plan(name: str, work_dir: Path, tuning: bool = False) -> EvidencePlan:
         )
     from lidistill.evidence.runs import plan_of
 
-    table = importlib.import_module(f"{_HOME}.{name}").table()
+    make = importlib.import_module(f"{_HOME}.{name}").table
+    if inspect.signature(make).parameters:  # a plan of a package that moved in here
+        if tuning:
+            raise ValueError(f"--tuning is for declarative tables, {name} is a plan")
+        own: EvidencePlan = make(work_dir)
+        return own
+    table = make()
     return plan_of(table.tuning() if tuning else table, work_dir)

@@ -190,7 +190,7 @@ def test_stages_hand_checkpoints_on(tmp_path):
 def test_unknown_stage_and_unknown_config(tmp_path):
     cfg = load_config(CONFIG)
     cfg.model.checkpoint = "stage://missing"
-    with pytest.raises(ValueError, match="names a stage that has not run"):
+    with pytest.raises(ValueError, match=r"has not run.*--cfg-options model\.checkpoint=FILE"):
         fill_stage_checkpoints(cfg, {})
     with pytest.raises(FileNotFoundError, match="found no"):
         load_config(tmp_path / "none.py")

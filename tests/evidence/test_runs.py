@@ -4,7 +4,9 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -20,6 +22,7 @@ from lidistill.evidence.cli import make_plan, plan_names
 from lidistill.evidence.detectors import CENTERPOINT, POINTPILLARS, SECOND, graph_choices, students
 from lidistill.evidence.driver import run_plan
 from lidistill.evidence.page import to_markdown
+from lidistill.evidence.plan import EvidencePlan, Row
 from lidistill.evidence.plans import xray_few_labels
 from lidistill.evidence.record import Evidence, EvidenceRow, save_evidence
 from lidistill.evidence.runs import Runs, plan_of
@@ -236,6 +239,16 @@ def test_every_table_is_declared_in_a_short_file(name, tmp_path):
     for row in plan.rows:
         point = row.point(row.factors[-1]) if hasattr(row, "point") else row
         assert len(point.config_hash) == 12
+
+
+def test_a_plan_of_a_package_may_move_in_here(tmp_path, monkeypatch):
+    """It is told the folder of its trainings; a declarative table is not."""
+    own = ModuleType("lidistill.evidence.plans.slidr")
+    own.table = lambda work_dir: EvidencePlan("own", "world", "mIoU", [Row("random weights", dict)])
+    monkeypatch.setitem(sys.modules, own.__name__, own)
+    assert make_plan("slidr", tmp_path).method == "own"
+    with pytest.raises(ValueError, match="slidr is a plan"):
+        make_plan("slidr", tmp_path, tuning=True)
 
 
 def test_tuning_is_a_choice_on_the_other_world(tmp_path):

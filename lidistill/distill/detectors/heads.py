@@ -128,8 +128,10 @@ def check_labels(model: nn.Module, classes: Sequence[str]) -> None:
     if known is not None and len(classes) > known:
         raise ValueError(
             f"the detector's head tells {known} classes apart, and the data set has "
-            f"{len(classes)}, {', '.join(classes)}; give the data set metainfo=dict(classes=...) "
-            "with the head's classes in its order, or build the detector for all of them"
+            f"{len(classes)}, {', '.join(classes)}; name the head's classes in its order for both "
+            "data sets, in the config: train_dataloader['dataset']['dataset']['metainfo'] and "
+            "test_dataloader['dataset']['metainfo'] = dict(classes=(...,)), or build the detector "
+            "for all of them"
         )
 
 

@@ -120,9 +120,11 @@ def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None
             return text
         name = text.removeprefix(STAGE_PREFIX)
         if name not in checkpoints:
+            keys = [key for key, value in flat_values(cfg).items() if value == text]
             raise ValueError(
                 f"{text!r} names a stage that has not run; earlier stages: {sorted(checkpoints)}. "
-                "Train the staged config, or put a checkpoint path there with --cfg-options"
+                "Train the config that lists its stages (slidr/demo for slidr/demo_pretrain), or "
+                f"name a checkpoint: --cfg-options {' '.join(f'{key}=FILE' for key in keys)}"
             )
         return str(checkpoints[name])
 

@@ -115,5 +115,5 @@ def test_data_may_not_have_more_classes_than_the_head(student):
     check_labels(student, CLASSES)
     more = SimpleNamespace(metainfo={"classes": (*CLASSES, "Van")})
     runner = SimpleNamespace(model=student, train_dataloader=SimpleNamespace(dataset=more))
-    with pytest.raises(ValueError, match=r"3 classes apart, .* has 4, .*Van; give the data set"):
+    with pytest.raises(ValueError, match=r"3 classes apart, .* has 4, .*Van; name the head"):
         AuditHook().before_train(runner)
