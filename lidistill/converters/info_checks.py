@@ -97,6 +97,7 @@ class _Check:
         self.frames: Sequence[Frame] = content["data_list"]
         categories = content.get("metainfo", {}).get("categories")
         self.classes = categories if isinstance(categories, Mapping) else {}
+        self.labels = {label for label in self.classes.values() if type(label) is int}
         self.path, self.fix = path, fix
 
     def form(self, frame: Frame, need: Sequence[str]) -> None:
@@ -182,17 +183,14 @@ class _Check:
     def taught(self, frame: Frame) -> Iterator[tuple[Frame, str, Any]]:
         """A frame's boxes in space with a class; DontCare has none, and stands nowhere."""
         for place, instance in _instances(frame):
-            if not isinstance(instance, Mapping):
+            if type(instance) is not dict and not isinstance(instance, Mapping):
                 self.refuse(frame, f"{place}: expected a record, got {instance!r:.60}.")
             label, box = instance.get("bbox_label_3d", 0), instance.get("bbox_3d")
-            if type(label) is not int or (label >= 0 and not self.known(label)):
+            if type(label) is not int or (label >= 0 and self.labels and label not in self.labels):
                 words = f"-1 or a label of the file's categories {dict(self.classes)}"
                 self.refuse(frame, f"{place}.bbox_label_3d: expected {words}, got {label!r:.60}.")
             if label >= 0 and box is not None:
                 yield frame, f"{place}.bbox_3d", box
-
-    def known(self, label: int) -> bool:
-        return not self.classes or label in self.classes.values()
 
     def refuse(self, frame: Frame, what: str) -> NoReturn:
         raise DataError(what, path=self.path, token=_token(frame), fix=self.fix)

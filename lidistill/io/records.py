@@ -66,9 +66,13 @@ def numbers(count: int) -> Rule:
 
 def matrix(*shapes: tuple[int, int]) -> Rule:
     """Rows of finite numbers, of one of these shapes."""
-    words = " or ".join(f"{rows} x {columns}" for rows, columns in shapes)
+    words, known = " or ".join(f"{rows} x {columns}" for rows, columns in shapes), set(shapes)
 
     def test(value: object) -> bool:
+        if type(value) is list and set(map(type, value)) == {list}:  # as info files have them
+            widths = set(map(len, value))
+            if _floats([item for row in value for item in row]):
+                return len(widths) == 1 and (len(value), *widths) in known
         if not _sequence(value):
             return False
         rows = cast(Sequence[Any], value)
@@ -182,6 +186,11 @@ def _sequence(value: object) -> bool:
     if isinstance(value, np.ndarray):
         return value.ndim > 0
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def _floats(values: list[Any]) -> bool:
+    """Whether all are Python's finite floats; told fast, and False where a sum overflows."""
+    return set(map(type, values)) == {float} and math.isfinite(sum(values))
 
 
 def _numbers(value: object, count: int) -> bool:
