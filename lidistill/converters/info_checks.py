@@ -186,7 +186,7 @@ class _Check:
             if type(instance) is not dict and not isinstance(instance, Mapping):
                 self.refuse(frame, f"{place}: expected a record, got {instance!r:.60}.")
             label, box = instance.get("bbox_label_3d", 0), instance.get("bbox_3d")
-            if type(label) is not int or (label >= 0 and self.labels and label not in self.labels):
+            if not _is_class(label) or (label >= 0 and self.labels and label not in self.labels):
                 words = f"-1 or a label of the file's categories {dict(self.classes)}"
                 self.refuse(frame, f"{place}.bbox_label_3d: expected {words}, got {label!r:.60}.")
             if label >= 0 and box is not None:
@@ -194,6 +194,10 @@ class _Check:
 
     def refuse(self, frame: Frame, what: str) -> NoReturn:
         raise DataError(what, path=self.path, token=_token(frame), fix=self.fix)
+
+
+def _is_class(label: object) -> bool:
+    return type(label) is int or isinstance(label, np.integer)
 
 
 def _token(frame: Frame) -> str:

@@ -201,7 +201,8 @@ def test_boxes_and_sweeps_that_cannot_be(tmp_path: Path, change: Any, words: str
     compat.apply()
     from mmengine.dataset import BaseDataset
 
-    whole = {**_frame("a"), "instances": [BOX, _with(BOX, "bbox_label_3d", -1)]}
+    numpys = _with(_with(BOX, "bbox_label_3d", np.int64(0)), "bbox_3d", np.ones(7, np.float32))
+    whole = {**_frame("a"), "instances": [BOX, _with(BOX, "bbox_label_3d", -1), numpys]}
     content = {"metainfo": {**META, "categories": {"car": 0}}, "data_list": [whole, whole]}
     dump_pickle(tmp_path / "infos.pkl", content)
     assert len(load_infos(tmp_path / "infos.pkl").frames) == 2
