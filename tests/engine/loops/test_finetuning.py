@@ -127,7 +127,7 @@ def test_lidistill_test_scores_a_checkpoint_without_the_pretraining(result, mini
 
 
 def test_without_a_pretraining_the_option_is_named(mini, tmp_path):
-    with pytest.raises(ValueError, match="put a checkpoint path there with --cfg-options"):
+    with pytest.raises(ValueError, match=r"--cfg-options model\.checkpoint=FILE"):
         train(CONFIG, tmp_path, data_root=str(mini))
     with pytest.raises(FileNotFoundError, match="no checkpoint at"):
         finetune(CONFIG, tmp_path, data_root=mini, checkpoint=tmp_path / "none.pth")
