@@ -37,6 +37,7 @@ _CAMERA: Schema = {
     "intrinsics": matrix((3, 3)),
     "size": _PIXELS,
 }
+MAX_TIME = 2.0**62  # nanoseconds of a century are less
 _POSE = "time, x, y, z, qx, qy, qz, qw"
 
 
@@ -78,6 +79,8 @@ def read_poses(path: Path) -> NDArray[np.float64]:
         )
     for row, pose in enumerate(poses.tolist(), start=1):
         fault = quaternion_fault(pose[4:]) or shift_fault(pose[1:4], MAX_MAP_METRES)
+        if fault is None and not 0 <= pose[0] < MAX_TIME:
+            fault = f"expected a time from 0, got {pose[0]:g}"
         if fault:
             raise _poses_error(path, f"Row {row}: {fault}.")
     late = np.flatnonzero(~(np.diff(poses[:, 0]) > 0))

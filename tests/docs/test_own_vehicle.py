@@ -169,6 +169,7 @@ def test_a_rig_that_cannot_be_is_named(drive, place, value, words):
         (lambda rows: [rows[0].rpartition(",")[0] + ",nan", *rows[1:]], "Row 1"),
         (lambda rows: [rows[0].split(",")[0] + ",0,0,0,0,0,0,0", *rows[1:]], "Row 1: .*length 1"),
         (lambda rows: [rows[0].split(",")[0] + ",99999,0,0,0,0,0,1", *rows[1:]], "Row 2 is"),
+        (lambda rows: ["-5" + rows[0][rows[0].index(",") :], *rows[1:]], "Row 1: .*from 0, got -5"),
         (lambda rows: rows[len(rows) // 2 :], "poses.csv has the range"),
     ],
 )
