@@ -62,7 +62,9 @@ def test_method_is_registered_and_reads_like_its_paper(name):
         assert length <= 40, f"{value.__name__}.distill_losses has {length} lines"
     assert re.search(r"https://", module.__doc__), f"methods/{name}.py does not name its paper"
     said = any("Differs from the authors' release" in (c.__doc__ or "") for c in classes)
-    assert said, f"methods/{name}.py: no docstring says how it differs from the authors' release"
+    assert said, (
+        f"methods/{name}.py: no class says in its docstring how it differs from the authors' release"
+    )
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -78,13 +80,15 @@ def test_page_has_its_parts(name):
     ):
         assert part in page, f"docs/methods/{name}.md has no {part!r}"
     tables = "|".join({name, *plan_names()})  # its own, or one that several methods share
-    assert re.search(rf"_generated/evidence_({tables})\.md", page), f"{name}.md shows no evidence"
+    shown = re.search(rf"_generated/evidence_({tables})\.md", page)
+    assert shown, f"{name}.md includes no table ../_generated/evidence_{name}.md"
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_method_is_in_the_tables(name):
-    assert f"({name}.md)" in (ROOT / "docs" / "methods" / "index.md").read_text()
-    assert f"(docs/methods/{name}.md)" in (ROOT / "README.md").read_text()
+    for table, link in (("docs/methods/index.md", f"{name}.md"),
+                        ("README.md", f"docs/methods/{name}.md")):  # fmt: skip
+        assert f"({link})" in (ROOT / table).read_text(), f"{table} has no row of {name}"
 
 
 @pytest.mark.parametrize("name", METHODS)

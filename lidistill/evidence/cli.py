@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from lidistill.evidence.plan import EvidencePlan
+from lidistill.io import DataError
 from lidistill.parallel import available_cpus
 
 HELP = "run a method's evidence table (all rows, all seeds, resumable) and write its record"
@@ -51,7 +52,16 @@ def run(args: argparse.Namespace) -> int:
     from lidistill.evidence.record import RECORDS
 
     if args.show:
-        sys.stdout.write(to_markdown(args.out or RECORDS / f"{args.name}.json"))
+        record = args.out or RECORDS / f"{args.name}.json"
+        if not record.is_file():
+            raise DataError(
+                "There is no record of this table here.",
+                path=record,
+                fix=f"run: lidistill evidence {args.name}; it says where it writes: beside the "
+                f"others from a clean checkout, else {args.work_dir}/{args.name}/record.json, to be shown "
+                "with --out FILE.",
+            )
+        sys.stdout.write(to_markdown(record))
         return 0
     from rich.console import Console
 

@@ -186,6 +186,8 @@ def test_verb(tmp_path, monkeypatch, capsys):
     assert (tmp_path / "work_dirs" / "evidence" / "slidr" / "slidr" / "seed_4.json").exists()
     assert main(["evidence", "slidr", "--show"]) == 0
     assert "| SLidR | 0.535 ± 0.007 |" in capsys.readouterr().out
+    assert main(["evidence", "ppkt", "--show"]) == 1
+    assert "run: lidistill evidence ppkt" in " ".join(capsys.readouterr().err.split())
 
 
 def test_unknown_plan(capsys):
