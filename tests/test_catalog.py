@@ -62,9 +62,7 @@ def test_method_is_registered_and_reads_like_its_paper(name):
         assert length <= 40, f"{value.__name__}.distill_losses has {length} lines"
     assert re.search(r"https://", module.__doc__), f"methods/{name}.py does not name its paper"
     said = any("Differs from the authors' release" in (c.__doc__ or "") for c in classes)
-    assert said, (
-        f"methods/{name}.py: no class says in its docstring how it differs from the authors' release"
-    )
+    assert said, f"methods/{name}.py: no class's docstring says how it differs from the release"
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -58,8 +58,8 @@ def run(args: argparse.Namespace) -> int:
                 "There is no record of this table here.",
                 path=record,
                 fix=f"run: lidistill evidence {args.name}; it says where it writes: beside the "
-                f"others from a clean checkout, else {args.work_dir}/{args.name}/record.json, to be shown "
-                "with --out FILE.",
+                f"others from a clean checkout, else {args.work_dir}/{args.name}/record.json, to "
+                "be shown with --out FILE.",
             )
         sys.stdout.write(to_markdown(record))
         return 0
