@@ -9,9 +9,6 @@ from typing import Any
 
 from lidistill.io import INFOS_AGAIN, DataError, load_pickle
 
-INFO_VERSION = "1.1"
-"""Of the files whose frames are checked; others pass as they are."""
-
 SUFFIXES = (".pkl", ".pickle")
 FIX = INFOS_AGAIN
 
@@ -33,9 +30,9 @@ def patch_base_dataset(module: ModuleType) -> None:
             raise DataError("0 frames in this info file: its split is empty.", path=name, fix=FIX)
         if not all(isinstance(frame, dict) for frame in frames):
             raise DataError("Expected frames that are dictionaries.", path=name, fix=FIX)
-        if metainfo.get("info_version") == INFO_VERSION:
-            from lidistill.converters.info_checks import check_frames
+        from lidistill.converters.info_checks import INFO_VERSION, check_frames
 
+        if metainfo.get("info_version") == INFO_VERSION:  # of other schemas nothing is known
             check_frames(content, name, FIX)
         return content
 

@@ -20,6 +20,7 @@ from lidistill.geometry.plausible import (
     MAX_MAP_METRES,
     MAX_METRES,
     MAX_PIXELS,
+    MAX_TURN,
     ROTATION_TOLERANCE,
     boxes_fault,
     intrinsics_fault,
@@ -28,8 +29,8 @@ from lidistill.geometry.plausible import (
 from lidistill.io import DataError, fields
 from lidistill.io.records import NAME, NOTHING, NUMBER, SIZE, Schema, either, matrix, whole
 
-MAX_TURN = 4 * np.pi
-"""Largest angle of a box, radians; degrees are larger."""
+INFO_VERSION = "1.1"
+"""Of the schema whose frames are checked."""
 
 _NAME_OR_NOTHING = either(NAME, NOTHING)
 _TRANSFORM = matrix((4, 4))

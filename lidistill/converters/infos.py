@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lidistill.converters.info_checks import check_frames
+from lidistill.converters.info_checks import INFO_VERSION, check_frames
 from lidistill.io import DataError, dump_pickle, load_pickle, write_manifest
-
-INFO_VERSION = "1.1"
 
 NUSCENES_CLASSES = (
     "car",

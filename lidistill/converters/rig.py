@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from lidistill.geometry.frames import make_transform
 from lidistill.geometry.plausible import (
+    MAX_CLOCK,
     MAX_MAP_METRES,
     MAX_METRES,
     intrinsics_fault,
@@ -37,7 +38,6 @@ _CAMERA: Schema = {
     "intrinsics": matrix((3, 3)),
     "size": _PIXELS,
 }
-MAX_TIME = 2.0**62  # nanoseconds of a century are less
 _POSE = "time, x, y, z, qx, qy, qz, qw"
 
 
@@ -79,7 +79,7 @@ def read_poses(path: Path) -> NDArray[np.float64]:
         )
     for row, pose in enumerate(poses.tolist(), start=1):
         fault = quaternion_fault(pose[4:]) or shift_fault(pose[1:4], MAX_MAP_METRES)
-        if fault is None and not 0 <= pose[0] < MAX_TIME:
+        if fault is None and not 0 <= pose[0] < MAX_CLOCK:
             fault = f"expected a time from 0, got {pose[0]:g}"
         if fault:
             raise _poses_error(path, f"Row {row}: {fault}.")

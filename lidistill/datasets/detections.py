@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +107,7 @@ class SeededDetections(Dataset):
         index, seed = (draw.index, draw.seed) if hasattr(draw, "seed") else (int(draw), int(draw))
         with seeded(seed):
             for row in self._tried(index, seed):
-                with named(self.dataset, self._info(self.indices[row])):
+                with named(self.dataset, partial(self._info, self.indices[row])):
                     sample = self._labelled(row) if self.labelled[row] else self._unlabelled(row)
                 if sample is not None:
                     return sample

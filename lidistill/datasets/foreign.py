@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from mmengine.registry import DefaultScope
@@ -43,13 +44,18 @@ def _name_the_frame(config: Mapping[str, Any]) -> None:
     if not hasattr(frames, "ann_file"):  # of several data sets
         return
     for info in load_pickle(frames.ann_file)["data_list"]:
-        with named(frames, info):
+        with named(frames, partial(dict, info)):
             frames.parse_data_info(info)
 
 
 @contextmanager
-def named(frames: Any, info: Mapping[str, Any]) -> Iterator[None]:
-    """What breaks while a frame is read is one error that names the frame and its info file."""
+def named(frames: Any, info: Callable[[], Mapping[str, Any]]) -> Iterator[None]:
+    """What breaks while a frame is read is one error that names the frame and its info file.
+
+    Args:
+        frames: the data set.
+        info: gives the frame's entry; called where something broke.
+    """
     try:
         yield
     except DataError:
@@ -58,6 +64,6 @@ def named(frames: Any, info: Mapping[str, Any]) -> Iterator[None]:
         raise DataError(
             f"{type(frames).__name__} does not take this frame: {type(error).__name__}: {error}.",
             path=getattr(frames, "ann_file", None),
-            token=frame_token(info),
+            token=frame_token(info()),
             fix=INFOS_AGAIN,
         ) from error

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 MAX_METRES = 1000.0  # from a sensor: no sensor sits, and no box stands, farther away
 MAX_MAP_METRES = 1e8  # coordinates of a map may count from the centre of the Earth
 MAX_BOX_METRES = 200.0  # longer than any train that a LiDAR sees whole
+MAX_TURN = 4 * math.pi  # of a box, radians; degrees are larger
+MAX_CLOCK = 2**62  # nanoseconds of a century are less
 MAX_PIXELS = 1e5  # focal lengths and principal points
 ROTATION_TOLERANCE = 1e-3
 _QUATERNION_TOLERANCE = 1e-2

@@ -15,7 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lidistill.geometry.plausible import MAX_MAP_METRES, quaternion_fault, shift_fault, size_fault
+from lidistill.geometry.plausible import (
+    MAX_CLOCK,
+    MAX_MAP_METRES,
+    quaternion_fault,
+    shift_fault,
+    size_fault,
+)
 from lidistill.io import DataError, read_json
 from lidistill.io.records import (
     COUNT,
@@ -38,7 +44,7 @@ _NAMES = Rule(
     "a list of texts",
     lambda value: isinstance(value, list) and all(isinstance(item, str) for item in value),
 )
-_TIME = Rule("microseconds from 0", lambda value: NUMBER.test(value) and 0 <= value < 2**62)
+_TIME = Rule("microseconds from 0", lambda value: NUMBER.test(value) and 0 <= value < MAX_CLOCK)
 _MODALITY = Rule("camera, lidar or radar", lambda value: value in ("camera", "lidar", "radar"))
 _INTRINSICS = either(
     matrix((3, 3)), Rule("[] for a sensor that is no camera", lambda value: value == [])
@@ -182,7 +188,7 @@ def _all_fit(values: list[Any], expected: Expected) -> bool:
     if expected is bool:
         return kinds <= {bool}
     if expected in (COUNT, _TIME):
-        return kinds <= {int} and all(0 <= value < 2**62 for value in values)
+        return kinds <= {int} and all(0 <= value < MAX_CLOCK for value in values)
     if expected in (_THREE, _FOUR):
         length = 3 if expected is _THREE else 4
         return (

@@ -123,9 +123,21 @@ def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None
             keys = [key for key, value in flat_values(cfg).items() if value == text]
             raise ValueError(
                 f"{text!r} names a stage that has not run; earlier stages: {sorted(checkpoints)}. "
-                "Train the config that lists its stages (slidr/demo for slidr/demo_pretrain), or "
-                f"name a checkpoint: --cfg-options {' '.join(f'{key}=FILE' for key in keys)}"
+                f"Train {_staged(cfg)}, or name a checkpoint: --cfg-options "
+                f"{' '.join(f'{key}=FILE' for key in keys)}"
             )
         return str(checkpoints[name])
 
     map_strings(cfg._cfg_dict, fill)
+
+
+def _staged(cfg: Config) -> str:
+    """The configs that list this one among their stages, in words."""
+    own = Path(cfg.filename) if cfg.filename else None
+    beside = sorted(own.parent.glob("*.py")) if own else []
+    found = [
+        str(path)
+        for path in beside
+        if "stages" in (text := path.read_text(encoding="utf-8")) and own and own.name in text
+    ]
+    return " or ".join(found) or "the config that lists its stages"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from lidistill.converters.kitti.files import LABEL_FIELDS, is_dont_care, label_fault, numbers
 from lidistill.geometry.boxes import kitti_to_lidar_boxes
-from lidistill.geometry.plausible import boxes_fault
+from lidistill.geometry.plausible import MAX_TURN, boxes_fault
 from lidistill.io import DataError, read_text
 
 AGAIN = "extract this file again from its archive; one of your own: write it again."
@@ -23,7 +23,6 @@ MEND_LINE = (
 )
 MAX_FRAME = 10_000_000
 UPRIGHT = 0.02  # radians: tracklets have been upright in every drive
-MAX_TURN = 4 * np.pi
 
 
 @dataclass(frozen=True)
