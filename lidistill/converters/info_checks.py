@@ -20,6 +20,7 @@ from lidistill.geometry.plausible import (
     MAX_MAP_METRES,
     MAX_METRES,
     MAX_PIXELS,
+    MAX_SPEED,
     MAX_TURN,
     ROTATION_TOLERANCE,
     boxes_fault,
@@ -91,6 +92,7 @@ def check_frames(
     check.cameras()
     check.poses()
     check.boxes()
+    check.velocities()
 
 
 class _Check:
@@ -119,6 +121,8 @@ class _Check:
             for name, image in fields(frame, {"images": dict}, *place)["images"].items():
                 if isinstance(image, dict):  # KITTI keeps R0_rect, a matrix, among its images
                     fields(image, _IMAGE, *place, f"images.{name}.")
+        cameras = frame.get("cam_instances", {})
+        fields(cameras, dict.fromkeys(cameras, list), *place, "cam_instances.")
         for number, sweep in enumerate(frame.get("lidar_sweeps", ())):
             inner = f"lidar_sweeps[{number}]."
             cloud = fields(sweep, _SWEEP, *place, inner)["lidar_points"]
@@ -181,13 +185,32 @@ class _Check:
             if fault:
                 self.refuse(frame, f"{place}: {fault}.")
 
+    def velocities(self) -> None:
+        """Of each box, in metres a second, or unknown: then all parts of it are NaN."""
+        found: Found = [
+            (frame, f"instances[{number}].velocity", instance["velocity"])
+            for frame in self.frames
+            for number, instance in enumerate(frame.get("instances", ()))
+            if "velocity" in instance  # a camera's are -1 in KITTI
+        ]
+        if _are_velocities([value for *_, value in found]):
+            return
+        for frame, place, value in found:
+            if not _are_velocities([value]):
+                words = f"metres a second (at most {MAX_SPEED:g}), or NaN throughout where unknown"
+                self.refuse(frame, f"{place}: expected {words}, got {value!r:.60}.")
+
     def taught(self, frame: Frame) -> Iterator[tuple[Frame, str, Any]]:
         """A frame's boxes in space with a class; DontCare has none, and stands nowhere."""
         for place, instance in _instances(frame):
             if type(instance) is not dict and not isinstance(instance, Mapping):
                 self.refuse(frame, f"{place}: expected a record, got {instance!r:.60}.")
             label, box = instance.get("bbox_label_3d", 0), instance.get("bbox_3d")
-            if not _is_class(label) or (label >= 0 and self.labels and label not in self.labels):
+            points = instance.get("num_lidar_pts", 0)
+            if not _is_whole(points):
+                words = "num_lidar_pts: expected a whole number (boxes without points are left out)"
+                self.refuse(frame, f"{place}.{words}, got {points!r:.60}.")
+            if not _is_whole(label) or (label >= 0 and self.labels and label not in self.labels):
                 words = f"-1 or a label of the file's categories {dict(self.classes)}"
                 self.refuse(frame, f"{place}.bbox_label_3d: expected {words}, got {label!r:.60}.")
             if label >= 0 and box is not None:
@@ -197,8 +220,8 @@ class _Check:
         raise DataError(what, path=self.path, token=_token(frame), fix=self.fix)
 
 
-def _is_class(label: object) -> bool:
-    return type(label) is int or isinstance(label, np.integer)
+def _is_whole(value: object) -> bool:
+    return type(value) is int or isinstance(value, np.integer)
 
 
 def _token(frame: Frame) -> str:
@@ -236,6 +259,20 @@ def _box_rows(boxes: Sequence[Any]) -> NDArray[np.float64]:
     if rows.shape == (len(boxes), 6):  # rooms: boxes along the axes
         rows = np.pad(rows, ((0, 0), (0, 1)))
     return rows if rows.shape == (len(boxes), 7) else np.full((len(boxes), 7), np.nan)
+
+
+def _are_velocities(values: Sequence[Any]) -> bool:
+    """Whether all are rows of two or three numbers, told at once where they are as many."""
+    try:
+        rows = np.array(values, dtype=np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return False
+    if not len(rows):
+        return True
+    if rows.ndim != 2 or rows.shape[1] not in (2, 3):
+        return False
+    fine = np.isnan(rows).all(axis=1) | (np.abs(rows) <= MAX_SPEED).all(axis=1)
+    return bool(fine.all())
 
 
 def _box_fault(box: Any) -> str | None:

@@ -15,7 +15,7 @@ from lidistill.converters.info_paths import frame_token
 from lidistill.io import INFOS_AGAIN, DataError, load_pickle
 from lidistill.registry import DATASETS
 
-BREAKS = (AttributeError, LookupError, TypeError, ValueError)
+BREAKS = (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError)
 """What foreign code raises at a value that it does not expect."""
 
 

@@ -16,6 +16,7 @@ MAX_METRES = 1000.0  # from a sensor: no sensor sits, and no box stands, farther
 MAX_MAP_METRES = 1e8  # coordinates of a map may count from the centre of the Earth
 MAX_BOX_METRES = 200.0  # longer than any train that a LiDAR sees whole
 MAX_TURN = 4 * math.pi  # of a box, radians; degrees are larger
+MAX_SPEED = 1e4  # metres a second; a bad detector's boxes may fly, but not so fast
 MAX_CLOCK = 2**62  # nanoseconds of a century are less
 MAX_PIXELS = 1e5  # focal lengths and principal points
 ROTATION_TOLERANCE = 1e-3

@@ -186,6 +186,11 @@ def _with(record: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         ({"instances": [_with(BOX, "bbox_3d", [1, 1, 1, 0, 1, 1, 0])]}, "sizes above 0"),
         ({"instances": [_with(BOX, "bbox_3d", [1e30, 1, 1, 1, 1, 1, 0])]}, "within 1000 m"),
         ({"cam_instances": {"CAM": [_with(BOX, "bbox_3d", "words")]}}, r"cam_instances\.CAM\[0\]"),
+        ({"instances": [_with(BOX, "velocity", [float("nan"), 1.0])]}, "NaN throughout"),
+        ({"instances": [_with(BOX, "velocity", [1e30, 1.0])]}, "metres a second"),
+        ({"instances": [_with(BOX, "velocity", None)]}, r"instances\[0\]\.velocity"),
+        ({"instances": [_with(BOX, "num_lidar_pts", float("nan"))]}, r"num_lidar_pts: .*got nan"),
+        ({"cam_instances": {"CAM": None}}, r"cam_instances\.CAM"),
         ({"lidar_sweeps": [{}]}, r"lidar_sweeps\[0\]\.lidar_points"),
         ({"lidar_sweeps": [_with(SWEEP, "timestamp", None)]}, r"lidar_sweeps\[0\]\.timestamp"),
         (
@@ -203,6 +208,7 @@ def test_boxes_and_sweeps_that_cannot_be(tmp_path: Path, change: Any, words: str
 
     numpys = _with(_with(BOX, "bbox_label_3d", np.int64(0)), "bbox_3d", np.ones(7, np.float32))
     whole = {**_frame("a"), "instances": [BOX, _with(BOX, "bbox_label_3d", -1), numpys]}
+    whole["instances"].append(_with(BOX, "velocity", [float("nan")] * 2))
     content = {"metainfo": {**META, "categories": {"car": 0}}, "data_list": [whole, whole]}
     dump_pickle(tmp_path / "infos.pkl", content)
     assert len(load_infos(tmp_path / "infos.pkl").frames) == 2

@@ -7,7 +7,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from lidistill.geometry.plausible import MAX_MAP_METRES, quaternion_fault, shift_fault, size_fault
+from lidistill.geometry.plausible import (
+    MAX_MAP_METRES,
+    MAX_SPEED,
+    quaternion_fault,
+    shift_fault,
+    size_fault,
+)
 from lidistill.io import DataError, fields, read_json
 from lidistill.io.records import NAME, NUMBER, TEXT, WHOLE, Schema, either, numbers
 
@@ -20,8 +26,6 @@ SCORED: Schema = {**FOUND, "velocity": numbers(2), "attribute_name": TEXT}
 """What the detection benchmark asks of an entry."""
 TRACKED: Schema = {**_PLACE, "tracking_id": either(NAME, WHOLE), "tracking_name": NAME}
 """What a box of a track must say."""
-MAX_SPEED = 1e4
-"""Metres a second; a bad detector's boxes may fly, but not so fast."""
 _MEND = (
     "write one list of entries a keyframe, empty where nothing is: results -> sample token -> "
     "entries with {keys}; metres, sizes as width, length, height, rotation as w, x, y, z, all in "
