@@ -22,6 +22,16 @@ LOG_MESSAGES = {
 WARNINGS = (
     # mmengine's MMDistributedDataParallel passes the argument by the name that torch < 2.13 knows
     ("`broadcast_buffers` is deprecated", FutureWarning),
+    # mmdet3d asks mmdet's samples for boxes by their old names, once an object and step
+    ("DeprecationWarning: pos_bboxes is deprecated", UserWarning),
+    ("DeprecationWarning: neg_bboxes is deprecated", UserWarning),
+    ("DeprecationWarning: bboxes is deprecated", UserWarning),
+    # its anchor heads say this of configs that have always been written so
+    ("dir_offset and dir_limit_offset will be depressed", UserWarning),
+    # and its anchors ask torch for a grid as torch 1.9 wanted it
+    ("torch.meshgrid: in an upcoming release", UserWarning),
+    # mmengine says how its workers start where joblib has said it before
+    ("Multi-processing start method `", UserWarning),
 )
 """Beginnings of warnings, and their category."""
 
