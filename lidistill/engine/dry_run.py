@@ -280,8 +280,8 @@ def _first_batch(cfg: Any, model: nn.Module) -> Any:
         if isinstance(error, DataError) and Path(error.path or "").exists():
             raise
         raise FileNotFoundError(
-            f"{error}; give the dataset with --data-root, or add --synthetic 20000 for a made-up "
-            "batch"
+            f"{str(error).rstrip('.')}; or give the dataset with --data-root, or add "
+            "--synthetic 20000 for a made-up batch"
         ) from error
 
 

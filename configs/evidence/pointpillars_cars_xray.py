@@ -1,0 +1,19 @@
+# SPDX-License-Identifier: Apache-2.0
+"""X-Ray on PointPillars in nuScenes' layout: student and teacher are the same network."""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.xray_center import *
+    from .pointpillars_cars import *
+
+both.update(bank=f"{data_root}/object_bank")
+train_dataloader["dataset"]["dataset"].update(
+    pipeline=[*load_points, both, *load_boxes, *augment, *pack_train, split]
+)
+checkpoint = f"work_dirs/pointpillars_cars_xray_teacher/iter_{max_iters}.pth"
+xray.update(
+    feature="neck[0]",
+    heads=[dict(classes="bbox_head.conv_cls", boxes=["bbox_head.conv_reg"], anchors=2)],
+)
+model = dict(xray, student=model, teacher=dict(model=model, checkpoint=checkpoint))
