@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,9 @@ from lidistill.progress import track
 from lidistill.visualization.colours import region_colours, scalar_colours
 
 INSTALL = "pip install 'lidistill[view]' (or: pip install rerun-sdk 'pyarrow<26')"
+
+DARK = [24, 27, 33]  # behind points that are coloured
+DOT = -1.5  # negative: in pixels, however far away
 
 
 def record_scene(
@@ -58,6 +61,7 @@ def record_scene(
     out.parent.mkdir(parents=True, exist_ok=True)
     with io.atomic_write(out, sync=False) as temporary:
         recording.save(str(temporary))
+        recording.send_blueprint(_layout(rerun, camera_names(frames[0])))
         recording.log("world", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
         for index, info in track(enumerate(frames), "Record", total=len(frames)):
             seconds = _seconds_of(info, bank)
@@ -77,6 +81,21 @@ def _rerun() -> Any:
         why = f"does not import ({error})" if there else "is not installed"
         raise ImportError(f"recordings need rerun, which {why}: {INSTALL}") from error
     return rerun
+
+
+def _layout(rerun: Any, cameras: Sequence[str]) -> Any:
+    """The scene in space, its cameras beside it, and the time below; a user may drag them."""
+    views = rerun.blueprint
+    space = views.Spatial3DView(origin="world", name="LiDAR", background=DARK)
+    images = [views.Spatial2DView(origin=f"world/{name}", name=name) for name in cameras]
+    columns = 1 if len(images) <= 3 else 2
+    shown = views.Horizontal(space, views.Grid(*images, grid_columns=columns), column_shares=[3, 2])
+    return views.Blueprint(
+        shown if images else space,
+        views.BlueprintPanel(state="collapsed"),
+        views.SelectionPanel(state="collapsed"),
+        views.TimePanel(state="collapsed"),
+    )
 
 
 def _frames(
@@ -123,7 +142,7 @@ def _log_frame(
     path = locate(info["lidar_points"]["lidar_path"], "pts")
     points = read_cloud(info, path)
     height = scalar_colours(points[:, 2], low=-2.5, high=3.0) if colours is None else colours
-    recording.log("world/points", rerun.Points3D(points[:, :3], colors=height, radii=0.03))
+    recording.log("world/points", rerun.Points3D(points[:, :3], colors=height, radii=DOT))
     place = None if bank is None else bank_frame(bank, info)
     known = None if bank is None or place is None else bank.scene(place[0])
     frame = 0 if place is None else place[1]
@@ -132,7 +151,7 @@ def _log_frame(
         recording.log(
             "world/complete",
             rerun.Points3D(
-                composed.pasted[:, :3], colors=region_colours(composed.instance), radii=0.03
+                composed.pasted[:, :3], colors=region_colours(composed.instance), radii=DOT
             ),
         )
     _log_boxes(rerun, recording, info, known, frame)

@@ -123,11 +123,18 @@ def test_a_rerun_that_does_not_import_says_why(world, tmp_path, monkeypatch):
         record_scene(infos, root, tmp_path / "a.rrd")
 
 
+class Views:
+    """Stands for rerun's blueprints: the name of what is built, what is in it, and its origin."""
+
+    def __getattr__(self, name):
+        return lambda *parts, origin="", **_kwargs: (name, origin, *parts)
+
+
 class Spy:
     """Stands for rerun: remembers what was logged."""
 
     def __init__(self):
-        self.logged, self.times = [], []
+        self.logged, self.times, self.layout, self.blueprint = [], [], (), Views()
 
     def __getattr__(self, name):
         return lambda *args, **kwargs: (name, args, kwargs)
@@ -137,6 +144,9 @@ class Spy:
 
     def log(self, path, what, **_kwargs):
         self.logged.append((path, what[0] if isinstance(what, tuple) else what))
+
+    def send_blueprint(self, layout):
+        self.layout = layout
 
     def set_time(self, _name, duration):
         self.times.append(duration)
@@ -159,6 +169,10 @@ def test_what_a_recording_holds(world, tmp_path, monkeypatch):
     assert paths.count("world/boxes") == 2
     assert {"world/CAM_FRONT", "world/CAM_BACK"} <= set(paths)
     assert spy.times == pytest.approx([0.0, 0.5])
+    _, _, (_, _, space, (_, _, *images)), *panels = spy.layout
+    assert space == ("Spatial3DView", "world")
+    assert {origin for _, origin in images} >= {"world/CAM_FRONT", "world/CAM_BACK"}
+    assert len(panels) == 3
     with pytest.raises(DataError, match="No scene"):
         record_scene(infos, root, tmp_path / "a.rrd", "scene-9999")
 
