@@ -88,8 +88,11 @@ def _layout(rerun: Any, cameras: Sequence[str]) -> Any:
     views = rerun.blueprint
     space = views.Spatial3DView(origin="world", name="LiDAR", background=DARK)
     images = [views.Spatial2DView(origin=f"world/{name}", name=name) for name in cameras]
-    columns = 1 if len(images) <= 3 else 2
-    shown = views.Horizontal(space, views.Grid(*images, grid_columns=columns), column_shares=[3, 2])
+    if len(images) == 1:  # wide, as KITTI's
+        shown = views.Vertical(space, *images, row_shares=[3, 1])
+    else:
+        grid = views.Grid(*images, grid_columns=1 if len(images) <= 3 else 2)
+        shown = views.Horizontal(space, grid, column_shares=[3, 2])
     return views.Blueprint(
         shown if images else space,
         views.BlueprintPanel(state="collapsed"),
