@@ -53,6 +53,8 @@ class SeededDetections(Dataset):
         labelled: see :func:`lidistill.datasets.labelled.labelled_mask`: frames outside of it are
             kept without their labels, for a Distiller whose teacher knows them; None keeps all
             labels.
+        keep_unlabelled: False leaves these frames out: the twin without distillation, also where
+            frames name no scenes (KITTI).
         balanced: repeat frames so that every class is drawn equally often, see
             :func:`lidistill.datasets.balance.balanced_rows`. Changes the number of frames.
     """
@@ -63,6 +65,7 @@ class SeededDetections(Dataset):
         scenes: Scenes | None = None,
         labelled: Labelled | None = None,
         balanced: bool = False,
+        keep_unlabelled: bool = True,
     ) -> None:
         self.dataset: Any = build_frames(dataset) if isinstance(dataset, Mapping) else dataset
         self.indices = self._indices(scenes)
@@ -70,6 +73,11 @@ class SeededDetections(Dataset):
         if labelled is not None:
             infos = [self._info(index) for index in self.indices]
             self.labelled = labelled_mask(infos, labelled)
+        if not keep_unlabelled:
+            self.indices = [
+                row for row, known in zip(self.indices, self.labelled, strict=True) if known
+            ]
+            self.labelled = [True] * len(self.indices)
         if balanced:
             rows = balanced_rows([self._classes(row) for row in range(len(self.indices))])
             self.indices = [self.indices[row] for row in rows]

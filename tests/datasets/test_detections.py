@@ -150,6 +150,9 @@ def test_unlabelled_frames_are_kept_without_their_labels(converted_world):
     everything = SeededDetections(copy.deepcopy(dataset), labelled=1.0)
     assert sum(part.labelled) == round(0.5 * len(whole))
     assert all(everything.labelled)
+    twin = SeededDetections(copy.deepcopy(dataset), labelled=0.5, keep_unlabelled=False)
+    assert all(twin.labelled)
+    assert twin.indices == [part.indices[row] for row in np.flatnonzero(part.labelled)]
     for row, known in enumerate(part.labelled):
         full, found = whole[Draw(row, 5)], part[Draw(row, 5)]
         if known:
