@@ -21,6 +21,7 @@ from lidistill.converters.superpixels.store import SuperpixelStore
 from lidistill.datasets.bev.depth_maps import LoadDepthMaps, write_depth
 from lidistill.datasets.loading import LoadImages, LoadPointLabels, LoadPoints, LoadSuperpixels
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
+from lidistill.distill.caches.detections import read_record
 from lidistill.distill.caches.store import FeatureStore
 from lidistill.io import DataError, read_manifest
 from lidistill.models.teachers.weights import load_image_weights
@@ -200,7 +201,38 @@ def read_cache(root: Path) -> Any:
     return maps, store.parameters
 
 
+def detections(root: Path) -> None:
+    """Boxes of one tap, voxels of another, as a detector's replayed cache keeps them."""
+    store, rng = FeatureStore(root / "cache", {"teacher": "x"}), np.random.default_rng(0)
+    for token in "ab":
+        boxes = rng.uniform(1, 2, (4, 9)) * [1, 1, 1, 1, 1, 1, 1, 0.5, 1]  # the last a label
+        cells = rng.integers(0, 8, (6, 3))
+        for name, rows in {
+            "boxes.boxes": boxes.astype(np.float32), "voxels.cells": cells,
+            "voxels.shape": np.full((1, 3), 8), "voxels.counts": rng.integers(1, 9, (6, 1)),
+            "voxels.features": rng.normal(size=(6, 5)),
+        }.items():  # fmt: skip
+            store.write(token, name, rows[None], exact=not name.endswith("features"))
+
+
+def read_detections(root: Path) -> Any:
+    store = FeatureStore(root / "cache", {"teacher": "x"}, create=False)
+    records = [read_record(store, token, tap) for token in "ab" for tap in ("boxes", "voxels")]
+    if not all(records):  # as its callers say
+        raise DataError("Samples are not in the teacher's cache.", path=root / "cache")
+    return records
+
+
 _CACHE = (
+    Format(
+        "cache.detections",
+        detections,
+        "cache/*/*/*.npy",
+        read_detections,
+        ANY | npy(),
+        why("files of earlier versions have no check sum", "wrong shape"),
+        FREE,
+    ),
     Format(
         "cache.npy",
         cache,

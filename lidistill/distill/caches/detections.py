@@ -193,14 +193,40 @@ def _voxels_of(output: SparseVoxels, sample: int) -> dict[str, Tensor]:
 
 
 def read_record(store: FeatureStore, token: str, tap: str) -> dict[str, Tensor]:
-    """What :func:`records_of` gave for one sample; empty where something is missing."""
+    """What :func:`records_of` gave for one sample; empty where something is missing.
+
+    Raises:
+        DataError: its files do not belong together.
+    """
     for names in _RECORDS:
         if not store.has(token, [f"{tap}.{name}" for name in names]):
             continue
         found = {n: store.read(token, f"{tap}.{n}", exact=n != "features") for n in names}
-        if all(values is not None for values in found.values()):
-            return {n: torch.from_numpy(np.array(v[0])) for n, v in found.items() if v is not None}
+        if any(values is None for values in found.values()):
+            continue
+        _check_record({n: v.shape for n, v in found.items() if v is not None}, store, token, tap)
+        return {n: torch.from_numpy(np.array(v[0])) for n, v in found.items() if v is not None}
     return {}
+
+
+def _check_record(
+    shapes: Mapping[str, tuple[int, ...]], store: FeatureStore, token: str, tap: str
+) -> None:
+    """One entry a place; files of earlier versions have no check sum that says so."""
+    places = shapes.get("cells", shapes.get("xyz", shapes.get("boxes", (1, 0, 0))))[1]
+    entries = {"shape": (1,), "counts": (0, places)}
+    widths: dict[str, Sequence[int]] = {"cells": (3,), "shape": (3,), "counts": (1,), "xyz": (3,)}
+    widths["boxes"] = range(9, 16)  # mmdet3d's 7 and more, score, label
+    for name, (one, rows, width) in shapes.items():
+        known = width in widths.get(name, (width,))
+        if one != 1 or rows not in entries.get(name, (places,)) or not known:
+            raise io.DataError(
+                f"This part of the teacher cache has the shape {(one, rows, width)}, which does "
+                f"not fit the {places} places of its sample.",
+                path=store.path(token, f"{tap}.{name}"),
+                token=token,
+                fix=f"delete this file and run: {TOOL} CONFIG (it fills the gaps).",
+            )
 
 
 def replayed(
