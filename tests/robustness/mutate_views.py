@@ -60,6 +60,7 @@ class _Heard:
 
     def __init__(self, *_args: Any, **_options: Any) -> None:
         self.logged: list[Any] = []
+        self.blueprint = mock.MagicMock()
 
     def __getattr__(self, name: str) -> Any:
         return lambda *args, **options: [name, *args, *options.values()]
