@@ -201,7 +201,7 @@ def read_cache(root: Path) -> Any:
     return maps, store.parameters
 
 
-def detections(root: Path) -> None:
+def cached_detections(root: Path) -> None:
     """Boxes of one tap, voxels of another, as a detector's replayed cache keeps them."""
     store, rng = FeatureStore(root / "cache", {"teacher": "x"}), np.random.default_rng(0)
     for token in "ab":
@@ -215,7 +215,7 @@ def detections(root: Path) -> None:
             store.write(token, name, rows[None], exact=not name.endswith("features"))
 
 
-def read_detections(root: Path) -> Any:
+def read_cached_detections(root: Path) -> Any:
     store = FeatureStore(root / "cache", {"teacher": "x"}, create=False)
     records = [read_record(store, token, tap) for token in "ab" for tap in ("boxes", "voxels")]
     if not all(records):  # as its callers say
@@ -226,9 +226,9 @@ def read_detections(root: Path) -> Any:
 _CACHE = (
     Format(
         "cache.detections",
-        detections,
+        cached_detections,
         "cache/*/*/*.npy",
-        read_detections,
+        read_cached_detections,
         ANY | npy(),
         why("files of earlier versions have no check sum", "wrong shape"),
         FREE,

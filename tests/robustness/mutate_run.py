@@ -127,7 +127,7 @@ class Roots:
         self.whole: dict[Any, Any] = {}
 
     def __call__(self, form: Format) -> Path:
-        root = self.top / form.make.__name__
+        root = self.top / f"{form.make.__module__.rpartition('.')[2]}_{form.make.__name__}"
         if not root.is_dir():
             root.mkdir()
             form.make(root)
