@@ -50,7 +50,8 @@ def load_parts(model: nn.Module, path: str | Path, parts: Mapping[str, str]) -> 
         model: receives the tensors.
         path: a training checkpoint or an exported file.
         parts: module of the model -> prefix of its tensors in the file, for example
-            ``{"pts_middle_encoder": "student.encoder.encoder"}``.
+            ``{"pts_middle_encoder": "student.encoder.encoder"}``; empty for a file that holds the
+            part alone.
 
     Raises:
         ValueError: the model has no such module, or a part does not fit; the message counts what
@@ -59,7 +60,8 @@ def load_parts(model: nn.Module, path: str | Path, parts: Mapping[str, str]) -> 
     state = read_state_dict(path)
     own = model.state_dict()
     report = PartsReport(Path(path))
-    for part, source in parts.items():
+    for part, prefix in parts.items():
+        source = f"{prefix}." if prefix else ""
         before = f"{part}."
         names = [name for name in own if name.startswith(before)]
         if not names:
@@ -70,7 +72,7 @@ def load_parts(model: nn.Module, path: str | Path, parts: Mapping[str, str]) -> 
                 f"{', '.join(near)}"
             )
         for name in names:
-            _match(report, own, state, name, f"{source}.{name.removeprefix(before)}")
+            _match(report, own, state, name, f"{source}{name.removeprefix(before)}")
     used = set(report.taken.values())
     report.left = [name for name in state if name not in used]
     if report.lacking or report.unfit:

@@ -49,6 +49,17 @@ def test_parts_are_filled_and_the_rest_stays(checkpoint):
     assert model.neck.bias.requires_grad
 
 
+def test_a_file_that_is_the_part_alone(tmp_path):
+    """A detector's own checkpoint, for the student of a method."""
+    torch.manual_seed(2)
+    whole, method = Detector(), nn.ModuleDict({"student": Detector()})
+    torch.save({"state_dict": whole.state_dict(), "meta": {}}, tmp_path / "iter_9.pth")
+    report = load_parts(method, tmp_path / "iter_9.pth", {"student": ""})
+    assert report.left == []
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(method["student"].state_dict()[name], tensor)
+
+
 @pytest.mark.parametrize(
     ("parts", "words"),
     [

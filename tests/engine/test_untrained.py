@@ -93,7 +93,7 @@ def test_every_config_says_where_its_teachers_weights_come_from_or_is_refused():
             named = [teacher.get("checkpoint"), model.get("weights"), model.get("directory")]
             if not any(named) and model["type"] is not LocalColour:
                 silent.add(f"{path.parent.name}/{path.stem}")
-    followers = {"evidence/centerpoint_mean_teacher", "xray/mean_teacher_world"}
+    followers = {"evidence/centerpoint_mean_teacher", "xray/mean_teacher_world_student"}
     assert silent == {
         *{"feature_kd/mean_teacher_world", *followers},  # the student's moving average
         "ppkt/minkunet_r50_nuscenes",

@@ -44,7 +44,14 @@ def table() -> Table:
             Line(TRACKED, BANK, {"tool.checkpoint": f"{ROW}{DETECTOR}"}, score=STAGE),
             Line(TEACHER, COMPLETE_TEACHER, {**ONE, **bank}, steps=2, score=STAGE),
             Line(STUDENT, ORDINARY_FRAMES, ONE, curve=FACTORS),
-            Line(f"{STUDENT} + Mean Teacher", MEAN_TEACHER, REST, STUDENT, curve=FACTORS),
+            Line(
+                f"{STUDENT} + Mean Teacher",
+                MEAN_TEACHER,
+                {**REST, "custom_hooks.-2.checkpoint": f"{ROW}{DETECTOR}"},
+                STUDENT,
+                curve=FACTORS,
+                note="begins as the detector of one scene",
+            ),
             Line(f"{STUDENT} + X-Ray", XRAY, xray, STUDENT, curve=FACTORS),
         ],
     )

@@ -1,0 +1,28 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The student of mean_teacher_world.py, which begins as a detector of the labelled scenes.
+
+A tenth of the labels; elsewhere the sure boxes of the student's moving average are its labels, and
+its maps the student's targets. The teacher sees the student's own frames.
+"""
+
+from mmengine.config import read_base
+
+with read_base():
+    from .._base_.xray_center import *
+    from ..detection.centerpoint_pillar_world import *
+
+from lidistill.hooks import EMATeacherHook
+from lidistill.hooks.pretrained import PretrainedParts
+
+train_dataloader["dataset"].update(labelled=0.1)
+model = dict(
+    xray,
+    student=model,
+    teacher=dict(model=model, complete=False),
+    pseudo=dict(teacher="teacher", score=0.3),
+)
+custom_hooks = [
+    *custom_hooks,
+    dict(type=PretrainedParts, checkpoint="stage://detector", parts=dict(student="")),
+    dict(type=EMATeacherHook, momentum=0.99),  # begins as the student
+]
