@@ -140,6 +140,6 @@ def test_the_page_shows_outcomes_and_reasons():
     page = matrix_page.page(record)
     assert "| 3.11 | 2.13.0 | 1.26.4: 12 passed | **failed**: a \\| b |" in page
     assert "| 3.14 |" not in page
-    assert "- not tried: no Python 3.14 (1 combinations)" in page
+    assert "- not tried: no Python 3.14 (1 combination)" in page
     assert "commits `abc`" in page
     assert "No combination was tried yet" in matrix_page.page({**record, "rows": []})

@@ -51,7 +51,7 @@ def reasons(record: Mapping[str, Any]) -> list[str]:
     if not grouped:
         return []
     lines = [
-        f"- {outcome}: {detail} ({len(places)} combinations)"
+        f"- {outcome}: {detail} ({len(places)} combination{'s' if len(places) > 1 else ''})"
         for (outcome, detail), places in grouped.items()
     ]
     return ["Combinations without a result:\n\n" + "\n".join(lines)]
