@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Mean Teacher with pseudo labels, what X-Ray's semi-supervised form is compared with.
 
-First a detector of the labelled scenes: an untrained moving average has sure boxes too, and a
-student that begins with those as its labels learns that they are everywhere.
+First a detector of the labelled scenes, which is what the student begins as.
 """
 
 few = {"train_dataloader.dataset.scenes": 1}

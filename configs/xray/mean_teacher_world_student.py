@@ -8,21 +8,15 @@ its maps the student's targets. The teacher sees the student's own frames.
 from mmengine.config import read_base
 
 with read_base():
+    from .._base_.mean_teacher import *
     from .._base_.xray_center import *
     from ..detection.centerpoint_pillar_world import *
-
-from lidistill.hooks import EMATeacherHook
-from lidistill.hooks.pretrained import PretrainedParts
 
 train_dataloader["dataset"].update(labelled=0.1)
 model = dict(
     xray,
     student=model,
     teacher=dict(model=model, complete=False),
-    pseudo=dict(teacher="teacher", score=0.3),
+    pseudo=pseudo,
 )
-custom_hooks = [
-    *custom_hooks,
-    dict(type=PretrainedParts, checkpoint="stage://detector", parts=dict(student="")),
-    dict(type=EMATeacherHook, momentum=0.99),  # begins as the student
-]
+custom_hooks = [*custom_hooks, *follow]

@@ -70,7 +70,7 @@ def test_the_messages_are_still_made_there():
         "Multi-processing": setup_env,
     }
     for message, _ in WARNINGS:
-        begins = next((word for word in sources if message.startswith(word)), None)
-        if begins:
-            assert message in inspect.getsource(sources[begins]), message
+        if not message.startswith("torch.meshgrid"):  # torch's own compiled part says this
+            source = next(sources[word] for word in sources if message.startswith(word))
+            assert message in inspect.getsource(source), message
     assert "torch.meshgrid(x_centers" in inspect.getsource(anchor_3d_generator)

@@ -23,7 +23,6 @@ from lidistill.progress import track
 from lidistill.visualization.colours import region_colours, scalar_colours
 
 INSTALL = "pip install 'lidistill[view]' (or: pip install rerun-sdk 'pyarrow<26')"
-
 DARK = [24, 27, 33]  # behind points that are coloured
 DOT = -1.5  # negative: in pixels, however far away
 
