@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 from pathlib import Path
 
@@ -103,6 +104,70 @@ def test_spconv_triton_where_spconv_has_no_wheel(machine, capabilities, machine_
 @pytest.mark.parametrize("smi", [None, "exit 9", "echo 'No devices were found'"])
 def test_no_gpu_means_cpu(machine, smi):
     assert pick(machine, smi) == "cpu"
+
+
+@pytest.fixture
+def uv_options():
+    return runpy.run_path(str(ROOT / "tools" / "_uv_options.py"))["options"]
+
+
+def test_uv_is_told_what_pip_is_configured_to(uv_options):
+    """Sources of a name in pip's order, however listed; several values; switches."""
+    said = uv_options(
+        ":env:.find-links='/wheels'\n"
+        "global.cert='/etc/ca.crt'\n"
+        "global.extra-index-url='https://a/simple\\nhttps://b/simple'\n"
+        "global.find-links='/old'\n"
+        "global.index-url='https://mirror/simple'\n"
+        "install.no-index='false'\n"
+        "install.pre='true'\n"
+        "list.format='json'\n"
+    )
+    assert said[0] == "--index-strategy=unsafe-best-match"
+    assert sorted(said[1:]) == [
+        "--default-index=https://mirror/simple",
+        "--extra-index-url=https://a/simple",
+        "--extra-index-url=https://b/simple",
+        "--find-links=/wheels",
+        "--prerelease=allow",
+    ]
+
+
+def test_uv_steps_back_where_it_has_no_word(uv_options):
+    with pytest.raises(ValueError, match="require-hashes"):
+        uv_options("global.require-hashes='true'\n")
+
+
+@pytest.mark.parametrize(
+    ("uv", "asked"),
+    [
+        ("exit 0", ["uv"]),
+        ("echo no solution >&2; exit 1", ["uv", "pip"]),
+        (None, ["pip"]),
+    ],
+)
+def test_pip_installs_what_uv_does_not_manage(machine, tmp_path, uv, asked):
+    add, run = machine
+    seen = tmp_path / "seen"
+    function = re.search(r"^install\(\).*?^}", SCRIPT.read_text(), re.DOTALL | re.MULTILINE)
+    if uv is not None:
+        add("uv", f'for a in "$@"; do echo "uv|$a" >> {seen}; done\n{uv}')
+    script = f"""set -eu
+VENV=/venv uv={"uv" if uv else ""}
+uv_options='--find-links=/a b
+--no-index'
+say() {{ echo "$*"; }}
+pip_install() {{ echo "pip|$*" >> {seen}; }}
+{function.group(0)}
+install torch -e .[cpu]"""
+    assert run("sh", "-c", script).returncode == 0
+    lines = seen.read_text().splitlines()
+    assert list(dict.fromkeys(line.split("|")[0] for line in lines)) == asked
+    if "uv" in asked:
+        given = [line.removeprefix("uv|") for line in lines if line.startswith("uv|")]
+        assert given[4:] == ["--find-links=/a b", "--no-index", "torch", "-e", ".[cpu]"]
+    if "pip" in asked:
+        assert lines[-1] == "pip|torch -e .[cpu]"
 
 
 def test_versions_agree():

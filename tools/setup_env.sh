@@ -98,9 +98,10 @@ pick_spconv() { # by the GPU's generation and the CUDA version that the driver o
 }
 
 compile_sources() { # once, or every start compiles six thousand sources anew where none is kept
+    never='/tests?/|/transformers/models/|/plotly/|/pip/' # imported, or a few files of a great many
     (
         unset PYTHONDONTWRITEBYTECODE
-        "$VENV/bin/python" -m compileall -qq -j 0 -x '/tests?/' lidistill \
+        "$VENV/bin/python" -m compileall -qq -j 0 -x "$never" lidistill \
             "$("$VENV/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
     ) || true # some packages carry sources of other Pythons
 }
@@ -114,6 +115,26 @@ urllib.request.urlopen(sys.argv[1], timeout=3)" "$1" >/dev/null 2>&1
 # Byte code is made at the end, on all cores: pip makes it on one.
 pip_install() { "$VENV/bin/python" -m pip install --no-compile --progress-bar on "$@"; }
 
+find_uv() { # sets uv and its options, or fails: pip installs then
+    [ "${LIDISTILL_INSTALLER:-uv}" = uv ] || return 1
+    uv_options=$("$VENV/bin/python" tools/_uv_options.py) || return 1
+    uv=$(command -v uv) || uv=$VENV/bin/uv
+    [ -x "$uv" ] || pip_install --quiet uv
+}
+install() { # uv is several times as fast; pip does what uv did not manage, and says why not
+    if [ -n "$uv" ]; then
+        (
+            set -f # options are one a line and may hold blanks
+            IFS='
+'
+            # shellcheck disable=SC2086
+            UV_SYSTEM_CERTS=1 "$uv" pip install --python "$VENV/bin/python" $uv_options "$@"
+        ) && return
+        say "uv did not manage (above); pip tries"
+    fi
+    pip_install "$@"
+}
+
 if ! is_usable "$VENV/bin/python" || ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1; then
     python=$(find_python)
     [ ! -e "$VENV" ] || rm -rf "$VENV"
@@ -122,24 +143,25 @@ if ! is_usable "$VENV/bin/python" || ! "$VENV/bin/python" -m pip --version >/dev
 fi
 
 spconv=${LIDISTILL_SPCONV:-$(pick_spconv)}
-say "$("$VENV/bin/python" --version), spconv for $spconv, torch $TORCH"
+find_uv || uv=
+say "$("$VENV/bin/python" --version), spconv for $spconv, torch $TORCH, installed by ${uv:-pip}"
 if [ "$spconv" = cpu ]; then
     if answers https://download.pytorch.org/whl/cpu/; then
-        pip_install "torch==$TORCH" --extra-index-url https://download.pytorch.org/whl/cpu
+        install "torch==$TORCH" --extra-index-url https://download.pytorch.org/whl/cpu
     else
         say "download.pytorch.org does not answer: torch comes from the default package index"
-        pip_install "torch==$TORCH"
+        install "torch==$TORCH"
     fi
 else
-    pip_install "torch==$TORCH"
+    install "torch==$TORCH"
 fi
 
 say "installing lidistill and what it stands on (the long part)"
 only_numpy_2=$("$VENV/bin/python" -c 'import sys; print(int(sys.version_info[:2] >= (3, 13)))')
 if [ "$only_numpy_2" = 1 ]; then # nuscenes-devkit's metadata ask for numpy 1: see setup.py
-    pip_install --no-deps nuscenes-devkit==1.2.0 mmdet3d==1.4.0
+    install --no-deps nuscenes-devkit==1.2.0 mmdet3d==1.4.0
 fi
-pip_install -c constraints.txt "torch==$TORCH" -e ".[$spconv,dev,docs]"
+install -c constraints.txt "torch==$TORCH" -e ".[$spconv,dev,docs]"
 if [ "${LIDISTILL_NUMPY:-1}" = 2 ] && [ "$only_numpy_2" = 0 ]; then
     say "numpy 2, against what nuscenes-devkit's metadata say: pip will name that and go on"
     pip_install "numpy>=2"
