@@ -9,7 +9,7 @@ from lidistill.evidence.worlds import KITTI_MORE
 
 FILE = "configs/evidence/monotakd.py"
 ITERS, TEACHER_ITERS = 300, 800  # of a student at 1x
-DOUBLINGS = (1, 2, 4)
+DOUBLINGS = (1, 2)
 TEACHER, ASSISTANT, STUDENT = "teacher, LiDAR", "assistant, true depth", "one camera"
 WITH_LIDAR = {"test_dataloader.dataset.pipeline": f"{CONFIG}test_with_lidar"}
 PARTS = {  # weights in place of the config's
