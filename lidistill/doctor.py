@@ -119,7 +119,7 @@ def examine(data: Path, imports: bool = True) -> list[Finding]:
     from lidistill import compat
 
     compat.apply()  # before packages: mmdet3d does not import without the bridges
-    found = [*_packages(imports), *_device(), *find_sparse()]
+    found = [*_packages(imports), *_device(), *find_sparse(), find_torchsparse()]
     found += [
         Finding(
             "bridges",
@@ -308,6 +308,16 @@ def find_sparse() -> Iterator[Finding]:
         fix = choice.fix if forced or not choice.fix else _install_with(spconv_choice.extra_here())
         state = "ok" if choice.backend else "missing"
         yield Finding("sparse convolutions", device, state, detail, fix)
+
+
+def find_torchsparse() -> Finding:
+    """Who answers ``import torchsparse``, which mmdet3d's SPVCNN and MinkUNet are built from."""
+    from lidistill.compat import torchsparse_names
+
+    detail = "its own package answers `import torchsparse`"
+    if torchsparse_names.answers():
+        detail = "lidistill answers `import torchsparse`, which is not installed, on every device"
+    return Finding("sparse convolutions", "torchsparse", "ok", detail)
 
 
 def _device() -> Iterator[Finding]:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lidistill import doctor
-from lidistill.compat import spconv_choice
+from lidistill.compat import spconv_choice, torchsparse_names
 from lidistill.compat.spconv_choice import WHEELS, Choice
 from lidistill.doctor import Finding, check_alternatives, check_package, find_data
 
@@ -136,6 +136,14 @@ def test_each_device_has_its_sparse_convolutions_and_the_reason(monkeypatch, for
     assert cpu.detail.startswith("lidistill's kernels: right; `import spconv` finds ")
     assert (cuda.state, cuda.detail) == ("missing", "nothing: no wheel")
     assert cuda.fix == (fix if forced else "pip install -e .[triton]")
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_who_answers_torchsparse_is_named(monkeypatch, ours):
+    monkeypatch.setattr(torchsparse_names, "answers", lambda: ours)
+    found = doctor.find_torchsparse()
+    assert (found.part, found.name, found.state) == ("sparse convolutions", "torchsparse", "ok")
+    assert found.detail.startswith("lidistill answers" if ours else "its own package answers")
 
 
 def make_nuscenes(root: Path) -> None:
