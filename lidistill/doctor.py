@@ -119,7 +119,7 @@ def examine(data: Path, imports: bool = True) -> list[Finding]:
     from lidistill import compat
 
     compat.apply()  # before packages: mmdet3d does not import without the bridges
-    found = [*_packages(imports), *_device(), *find_sparse(), find_torchsparse()]
+    found = [*_packages(imports), *_device(), *find_sparse()]
     found += [
         Finding(
             "bridges",
@@ -295,8 +295,8 @@ def _spconv() -> Finding:
 
 
 def find_sparse() -> Iterator[Finding]:
-    """What runs the sparse convolutions of each device, and why."""
-    from lidistill.compat import spconv_choice
+    """What runs the sparse convolutions of each device, and why; who answers torchsparse."""
+    from lidistill.compat import spconv_choice, torchsparse_names
 
     names = {"own": "lidistill's kernels", "spconv": "spconv", "triton": "spconv-triton"}
     for device, choice in spconv_choice.here().items():
@@ -308,16 +308,7 @@ def find_sparse() -> Iterator[Finding]:
         fix = choice.fix if forced or not choice.fix else _install_with(spconv_choice.extra_here())
         state = "ok" if choice.backend else "missing"
         yield Finding("sparse convolutions", device, state, detail, fix)
-
-
-def find_torchsparse() -> Finding:
-    """Who answers ``import torchsparse``, which mmdet3d's SPVCNN and MinkUNet are built from."""
-    from lidistill.compat import torchsparse_names
-
-    detail = "its own package answers `import torchsparse`"
-    if torchsparse_names.answers():
-        detail = "lidistill answers `import torchsparse`, which is not installed, on every device"
-    return Finding("sparse convolutions", "torchsparse", "ok", detail)
+    yield Finding("sparse convolutions", "torchsparse", "ok", torchsparse_names.said())
 
 
 def _device() -> Iterator[Finding]:

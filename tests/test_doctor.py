@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lidistill import doctor
-from lidistill.compat import spconv_choice, torchsparse_names
+from lidistill.compat import spconv_choice
 from lidistill.compat.spconv_choice import WHEELS, Choice
 from lidistill.doctor import Finding, check_alternatives, check_package, find_data
 
@@ -131,19 +131,12 @@ def test_each_device_has_its_sparse_convolutions_and_the_reason(monkeypatch, for
     choices = {"cpu": Choice("own", "right"), "cuda": Choice("", "no wheel", fix)}
     monkeypatch.setattr(spconv_choice, "here", lambda: choices)
     monkeypatch.setattr(spconv_choice, "gpu", lambda: ("cuda", (12, 0)))
-    cpu, cuda = doctor.find_sparse()
+    cpu, cuda, torchsparse = doctor.find_sparse()
+    assert "`import torchsparse`" in torchsparse.detail
     assert (cpu.name, cpu.state) == ("cpu", "ok")
     assert cpu.detail.startswith("lidistill's kernels: right; `import spconv` finds ")
     assert (cuda.state, cuda.detail) == ("missing", "nothing: no wheel")
     assert cuda.fix == (fix if forced else "pip install -e .[triton]")
-
-
-@pytest.mark.parametrize("ours", [True, False])
-def test_who_answers_torchsparse_is_named(monkeypatch, ours):
-    monkeypatch.setattr(torchsparse_names, "answers", lambda: ours)
-    found = doctor.find_torchsparse()
-    assert (found.part, found.name, found.state) == ("sparse convolutions", "torchsparse", "ok")
-    assert found.detail.startswith("lidistill answers" if ours else "its own package answers")
 
 
 def make_nuscenes(root: Path) -> None:
@@ -211,7 +204,9 @@ def test_this_environment_is_healthy(tmp_path, capsys):
         "data",
         "ops",
     }
-    assert "spconv-cpu" in {finding["name"] for finding in findings}
+    names = {finding["name"]: finding for finding in findings}
+    assert "spconv-cpu" in names
+    assert "`import torchsparse`" in names["torchsparse"]["detail"]
 
 
 def test_ops_are_counted_and_listed_one_by_one():

@@ -35,6 +35,13 @@ def answers() -> bool:
     return _FINDER.nobody_else() if module is None else module.__name__ == HOME
 
 
+def said() -> str:
+    """Who answers, in words."""
+    if answers():
+        return "not installed: lidistill answers `import torchsparse`, on every device"
+    return "its own package answers `import torchsparse`"
+
+
 class _Finder(MetaPathFinder):
     """Finds ``torchsparse`` and what is in it where no other finder does."""
 

@@ -49,13 +49,15 @@ try:
 except ModuleNotFoundError as error:
     said = str(error)
 active = {bridge.name: bridge.active for bridge in compat.bridges()}["torchsparse-names"]
-print(json.dumps([early, same, said, active, sys.modules["torchsparse"].__version__]))
+who = compat.torchsparse_names.said()
+print(json.dumps([early, same, said, active, who, sys.modules["torchsparse"].__version__]))
 """
-    early, same, said, active, version = run(script)
+    early, same, said, active, who, version = run(script)
     assert early == ["lidistill.compat.torchsparse_names"]
     assert same == [True] * 5
     assert said == "No module named 'torchsparse.backend'"
     assert active
+    assert who.startswith("not installed: lidistill answers")
     assert version == "1.4.0"
 
 
@@ -68,10 +70,10 @@ def test_where_torchsparse_is_installed_it_answers(tmp_path, first):
     script = f"""
 import json
 {"import torchsparse" if first else ""}
-from lidistill import compat, doctor; compat.apply()
+from lidistill import compat; compat.apply()
 import torchsparse.nn
 active = {{bridge.name: bridge.active for bridge in compat.bridges()}}["torchsparse-names"]
-found = doctor.find_torchsparse().detail
+found = compat.torchsparse_names.said()
 print(json.dumps([torchsparse.theirs, torchsparse.nn.theirs, active, found]))
 """
     found = run(script, tmp_path)
