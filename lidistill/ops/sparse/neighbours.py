@@ -85,8 +85,11 @@ def offset_table(coords: Tensor, out_coords: Tensor, offsets: Tensor) -> PairTab
         for each in (coords, out_coords, offsets)
     )
     every = np.concatenate([rows, out_rows])
-    low = every.min(axis=0) if len(every) else np.zeros(every.shape[1], dtype=np.int64)
-    extent = every.max(axis=0) - low + 1 if len(every) else low
+    low, high = (
+        extreme(every, axis=0) if len(every) else np.zeros(every.shape[1], dtype=np.int64)
+        for extreme in (np.min, np.max)
+    )
+    extent = high - low + 1
     extent[1:] += np.abs(shifts).max(axis=0, initial=0)  # the border, as of a submanifold table
     if math.prod(extent.tolist()) >= MOST_KEYS:
         raise ValueError(

@@ -9,14 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
-from lidistill.ops.torchsparse.nn import functional
+from lidistill.ops.torchsparse.nn.functional.conv import check_dilation, conv3d
 from lidistill.ops.torchsparse.nn.utils import fapply
 from lidistill.ops.torchsparse.tensor import SparseTensor, on_voxels_of
 from lidistill.ops.torchsparse.utils import Size, make_ntuple
 
 
 class Conv3d(nn.Module):
-    """A sparse convolution, submanifold where its stride is 1; `functional.conv3d` with weights.
+    """A sparse convolution, submanifold where its stride is 1; `conv3d` with weights.
 
     Args:
         in_channels: Cin.
@@ -48,7 +48,7 @@ class Conv3d(nn.Module):
         super().__init__()
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size, self.stride = make_ntuple(kernel_size, 3), make_ntuple(stride, 3)
-        functional.check_dilation(dilation)
+        check_dilation(dilation)
         self.dilation, self.transposed = dilation, transposed
         self.kernel_volume = math.prod(self.kernel_size)
         volume = (self.kernel_volume,) if self.kernel_volume > 1 else ()
@@ -66,7 +66,7 @@ class Conv3d(nn.Module):
     def forward(self, input: SparseTensor) -> SparseTensor:
         """A sparse tensor (V, Cin) -> one of (V_out, Cout)."""
         geometry = (self.stride, self.dilation, self.transposed)
-        return functional.conv3d(input, self.kernel, self.kernel_size, self.bias, *geometry)
+        return conv3d(input, self.kernel, self.kernel_size, self.bias, *geometry)
 
     def extra_repr(self) -> str:
         """Arguments that are not as usual."""

@@ -3,7 +3,7 @@
 
 from typing import Any
 
-from lidistill.ops.torchsparse.nn.functional.conv import check_dilation, conv3d
+from lidistill.ops.torchsparse.nn.functional.conv import conv3d
 from lidistill.ops.torchsparse.nn.functional.downsample import spdownsample
 from lidistill.ops.torchsparse.nn.functional.hash import sphash, sphashquery
 from lidistill.ops.torchsparse.nn.functional.points import (
@@ -15,7 +15,6 @@ from lidistill.ops.torchsparse.nn.functional.points import (
 
 __all__ = [
     "calc_ti_weights",
-    "check_dilation",
     "conv3d",
     "spcount",
     "spdevoxelize",
