@@ -295,8 +295,8 @@ def _spconv() -> Finding:
 
 
 def find_sparse() -> Iterator[Finding]:
-    """What runs the sparse convolutions of each device, and why."""
-    from lidistill.compat import spconv_choice
+    """What runs the sparse convolutions of each device, and why; who answers torchsparse."""
+    from lidistill.compat import spconv_choice, torchsparse_names
 
     names = {"own": "lidistill's kernels", "spconv": "spconv", "triton": "spconv-triton"}
     for device, choice in spconv_choice.here().items():
@@ -308,6 +308,7 @@ def find_sparse() -> Iterator[Finding]:
         fix = choice.fix if forced or not choice.fix else _install_with(spconv_choice.extra_here())
         state = "ok" if choice.backend else "missing"
         yield Finding("sparse convolutions", device, state, detail, fix)
+    yield Finding("sparse convolutions", "torchsparse", "ok", torchsparse_names.said())
 
 
 def _device() -> Iterator[Finding]:

@@ -131,7 +131,8 @@ def test_each_device_has_its_sparse_convolutions_and_the_reason(monkeypatch, for
     choices = {"cpu": Choice("own", "right"), "cuda": Choice("", "no wheel", fix)}
     monkeypatch.setattr(spconv_choice, "here", lambda: choices)
     monkeypatch.setattr(spconv_choice, "gpu", lambda: ("cuda", (12, 0)))
-    cpu, cuda = doctor.find_sparse()
+    cpu, cuda, torchsparse = doctor.find_sparse()
+    assert "`import torchsparse`" in torchsparse.detail
     assert (cpu.name, cpu.state) == ("cpu", "ok")
     assert cpu.detail.startswith("lidistill's kernels: right; `import spconv` finds ")
     assert (cuda.state, cuda.detail) == ("missing", "nothing: no wheel")
@@ -203,7 +204,9 @@ def test_this_environment_is_healthy(tmp_path, capsys):
         "data",
         "ops",
     }
-    assert "spconv-cpu" in {finding["name"] for finding in findings}
+    names = {finding["name"]: finding for finding in findings}
+    assert "spconv-cpu" in names
+    assert "`import torchsparse`" in names["torchsparse"]["detail"]
 
 
 def test_ops_are_counted_and_listed_one_by_one():

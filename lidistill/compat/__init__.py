@@ -25,6 +25,7 @@ from lidistill.compat import (
     spconv_layers,
     spconv_names,
     startup,
+    torchsparse_names,
 )
 from lidistill.compat.imports import import_without, when_imported
 
@@ -72,6 +73,10 @@ def _when_spconv_imported(name: str, patch: Callable[[Any], None]) -> None:
 
     for package in ("spconv", "spconv_triton"):
         when_imported(f"{package}.pytorch.{name}", callback)
+
+
+def _torchsparse_names() -> bool:
+    return torchsparse_names.install()
 
 
 def _mmengine_resume() -> bool:
@@ -152,6 +157,11 @@ _INSTALLERS: dict[str, tuple[str, Callable[[], bool]]] = {
         "spconv reads non-contiguous coordinates wrongly, without an error; its dense() indexes in "
         "a way that torch is about to redefine",
         _spconv_tensor,
+    ),
+    "torchsparse-names": (
+        "torchsparse has no wheel, and mmdet3d's SPVCNN and MinkUNet need it: lidistill answers in "
+        "its place (inactive where it is installed)",
+        _torchsparse_names,
     ),
     "mmengine-resume": (
         "mmengine 0.10 cannot resume under torch >= 2.6, which refuses its history classes",

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run a function right after a module's first import: bridges cost nothing until needed.
 
-Or hide from a module what it would import and does not need.
+Or hide from a module what it would import and does not need, or give it another one's name.
 """
 
 from __future__ import annotations
@@ -124,6 +124,23 @@ class _Loader(importlib.abc.Loader):
             self._loader.exec_module(module)
         while self._wish.callbacks:
             self._wish.callbacks.pop(0)(module)
+
+
+class Alias(importlib.abc.Loader):
+    """Gives a module under the name of another package's; it stays one module."""
+
+    def __init__(self, home: str) -> None:
+        self._home = home
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
+        """The module of ``home``, imported."""
+        module = importlib.import_module(self._home)
+        self._spec, self._loader = module.__spec__, module.__loader__
+        return module
+
+    def exec_module(self, module: ModuleType) -> None:
+        """It is executed; only its own name is given back to it."""
+        module.__spec__, module.__loader__ = self._spec, self._loader
 
 
 _FINDER = _Finder()

@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from types import ModuleType
 
 from lidistill.compat import spconv_choice
-from lidistill.compat.imports import ask_before_others
+from lidistill.compat.imports import Alias, ask_before_others
 
 MODULES = {"own": "lidistill.ops.spconv", "triton": "spconv_triton"}
 """Package behind the name ``spconv``, where that is not spconv's own."""
@@ -54,7 +54,7 @@ class _Finder(MetaPathFinder):
             return ModuleSpec(fullname, _Top(home), is_package=True)
         if find_spec(f"{home}.{rest}") is None:
             return None
-        return ModuleSpec(fullname, _Alias(f"{home}.{rest}"))
+        return ModuleSpec(fullname, Alias(f"{home}.{rest}"))
 
 
 class _Top(Loader):
@@ -73,21 +73,6 @@ class _Top(Loader):
         # spconv-triton has its own, which reads like a release of spconv 1
         version = ".".join(map(str, home.SPCONV_VERSION_NUMBERS))
         vars(module)["__version__"] = version
-
-
-class _Alias(Loader):
-    """Gives a module of the other package under spconv's name; it stays one module."""
-
-    def __init__(self, home: str) -> None:
-        self._home = home
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = import_module(self._home)
-        self._spec, self._loader = module.__spec__, module.__loader__
-        return module
-
-    def exec_module(self, module: ModuleType) -> None:
-        module.__spec__, module.__loader__ = self._spec, self._loader
 
 
 _FINDER = _Finder()

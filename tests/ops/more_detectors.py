@@ -27,10 +27,18 @@ CONFIGS = {
     "imvoxelnet": "imvoxelnet/imvoxelnet_8xb4_kitti-3d-car.py",
     "cylinder3d": "cylinder3d/cylinder3d_4xb4-3x_semantickitti.py",
     "minkunet": "minkunet/minkunet34_w32_spconv_8xb2-laser-polar-mix-3x_semantickitti.py",
+    "minkunet_torchsparse": (
+        "minkunet/minkunet34_w32_torchsparse_8xb2-laser-polar-mix-3x_semantickitti.py"
+    ),
+    "minkunet_v2": (
+        "minkunet/minkunet34v2_w32_torchsparse_8xb2-amp-laser-polar-mix-3x_semantickitti.py"
+    ),
+    "spvcnn": "spvcnn/spvcnn_w32_8xb2-amp-laser-polar-mix-3x_semantickitti.py",
     "paconv": "paconv/paconv_ssg-cuda_8xb8-cosine-200e_s3dis-seg.py",
 }
 MONO = ("smoke", "fcos3d", "pgd", "imvoxelnet")
-SEGMENTORS = ("cylinder3d", "minkunet", "paconv")
+ON_TORCHSPARSE = ("minkunet_torchsparse", "minkunet_v2", "spvcnn")
+SEGMENTORS = ("cylinder3d", "minkunet", *ON_TORCHSPARSE, "paconv")
 IMAGE = (64, 96)  # rows, columns
 CAMERA = [[70.0, 0, 48, 0], [0, 70, 32, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
 
@@ -132,6 +140,7 @@ SMALLER: dict[str, Callable[[Any], None]] = {
     "imvoxelnet": _volume,
     "cylinder3d": _cylinder,
     "minkunet": _minkunet,
+    **dict.fromkeys(ON_TORCHSPARSE, _minkunet),
     "paconv": _paconv,
 }
 

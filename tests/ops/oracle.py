@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the interpreter with compiled mmcv is, and how to ask it."""
+"""Where the interpreters with compiled mmcv and with torchsparse are, and how to ask them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,18 @@ def oracle_python() -> Path:
     return python
 
 
-def _command(module: str, *arguments: object) -> dict[str, Any]:
-    """For `subprocess`: ``module`` of the tests in the oracle's interpreter, on one thread."""
+def torchsparse_python() -> Path:
+    """The interpreter of LIDISTILL_TORCHSPARSE_PYTHON; skips where there is none."""
+    named = os.environ.get("LIDISTILL_TORCHSPARSE_PYTHON")
+    if not named:
+        pytest.skip("LIDISTILL_TORCHSPARSE_PYTHON names no interpreter with torchsparse 1.4.0")
+    return Path(named)
+
+
+def _command(python: Path, module: str, *arguments: object) -> dict[str, Any]:
+    """For `subprocess`: ``module`` of the tests in an oracle's interpreter, on one thread."""
     return {
-        "args": [str(oracle_python()), "-W", "ignore", "-m", module, *map(str, arguments)],
+        "args": [str(python), "-W", "ignore", "-m", module, *map(str, arguments)],
         "cwd": ROOT,
         "env": {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
     }
@@ -35,22 +43,28 @@ def _command(module: str, *arguments: object) -> dict[str, Any]:
 
 def run_in_oracle(module: str, *arguments: object) -> None:
     """Run ``module`` as a script over compiled mmcv; fails with what it printed."""
-    command = _command(module, *arguments)
+    command = _command(oracle_python(), module, *arguments)
     done = subprocess.run(**command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.fail(f"{' '.join(command['args'])}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}")
 
 
 class Oracle:
-    """Compiled mmcv in a process of its own, asked one question after another."""
+    """An original in a process of its own, asked one question after another.
 
-    def __init__(self) -> None:
-        self._process = subprocess.Popen(
-            **_command("tests.ops.oracle_server"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+    Args:
+        questions: module of functions that are asked by their names; those of mmcv's ops.
+        python: interpreter with the original; the one with compiled mmcv if None.
+    """
+
+    def __init__(
+        self, questions: str = "tests.ops.op_questions", python: Path | None = None
+    ) -> None:
+        command = _command(python or oracle_python(), "tests.ops.oracle_server", questions)
+        self._process = subprocess.Popen(**command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def ask(self, name: str, **arguments: Any) -> dict[str, np.ndarray]:
-        """What `op_questions.NAME` returns over compiled mmcv.
+        """What the function of this name returns over the original.
 
         Raises:
             RuntimeError: with the error that it raised there.

@@ -29,26 +29,29 @@ def bounds(rows: Int32) -> tuple[Int32, Int32]:
 
 
 @njit
-def shifted_pairs(keys, steps):  # type: ignore[no-untyped-def]
-    """Pairs of ranks (voxel at key + step, voxel), for each step in turn.
+def shifted_pairs(keys, out_keys, steps, mirrored):  # type: ignore[no-untyped-def]
+    """Pairs of ranks (input voxel at key + step, output voxel at key), for each step in turn.
 
     Args:
-        keys: (V + 1,) int64 ascending, ``LAST`` at the end.
+        keys: (V_in + 1,) int64 ascending keys of the inputs, ``LAST`` at the end.
+        out_keys: (V_out,) int64 ascending keys of the outputs.
         steps: (K,) int64.
+        mirrored: outputs are the inputs, so the pairs of opposite steps mirror each other.
 
     Returns:
         ins (P,) int32, outs (P,) int32, firsts (K + 1,) int64 where each step's pairs begin.
     """
-    count, volume = keys.shape[0] - 1, steps.shape[0]
-    ins = np.empty(count * volume, dtype=np.int32)
-    outs = np.empty(count * volume, dtype=np.int32)
+    count, volume = out_keys.shape[0], steps.shape[0]
+    most = min(count, keys.shape[0] - 1) * volume
+    ins = np.empty(most + 1, dtype=np.int32)  # one to spare: a miss is written, then overwritten
+    outs = np.empty(most + 1, dtype=np.int32)
     firsts = np.zeros(volume + 1, dtype=np.int64)
     lower = np.empty(count, dtype=np.int64)  # first rank whose key is not below key + step
     merged = -1  # offset that `lower` is right for
     for k in range(volume):
         step, p = steps[k], firsts[k]
         mirror = -1
-        for other in range(k):
+        for other in range(k if mirrored else 0):
             if steps[other] == -step:
                 mirror = other
         if mirror >= 0:  # b reads a where a reads b through the opposite step
@@ -59,12 +62,12 @@ def shifted_pairs(keys, steps):  # type: ignore[no-untyped-def]
             if merged < 0 or merged != k - 1 or steps[k - 1] + 1 != step:
                 at = 0
                 for rank in range(count):
-                    while keys[at] < keys[rank] + step:
+                    while keys[at] < out_keys[rank] + step:
                         at += 1
                     lower[rank] = at
             for rank in range(count):
                 at = lower[rank]
-                hit = keys[at] == keys[rank] + step
+                hit = keys[at] == out_keys[rank] + step
                 ins[p] = at
                 outs[p] = rank
                 p += hit

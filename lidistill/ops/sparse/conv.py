@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sparse convolution on the CPU: values and gradients of the dense one, at any thread count.
+"""Sparse convolution: values and gradients of the dense one, on the CPU at any thread count.
 
 spconv 2.3.8's own CPU path sums from several threads into one row without a lock, so it is wrong,
-silently, with more than one thread. Here each output row is written by one thread.
+silently, with more than one thread. Here each output row is written by one thread. On other devices
+the sums are taken in torch.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ from torch.autograd.function import once_differentiable
 
 from lidistill.ops._threads import in_parallel
 from lidistill.ops.sparse._conv_kernels import multiply, outer, strip
-from lidistill.ops.sparse.neighbours import BLOCK, PairTable
+from lidistill.ops.sparse.index_pairs import pair_conv, pair_conv_grad
+from lidistill.ops.sparse.pair_table import BLOCK, PairTable
 
 # Blocks that the weight gradient does for all offsets together: about 1000 voxels.
 _GROUP = 4
@@ -30,32 +32,39 @@ def sparse_conv(
     bit whatever the number of threads, and from run to run.
 
     Args:
-        features: (V_in, Cin) float, on the CPU.
+        features: (V_in, Cin) float.
         weight: (Cout, K, Cin), or (Cout, kernel..., Cin) as spconv keeps it.
         table: which input feeds which output through each of the K kernel offsets.
         bias: (Cout,) or None.
 
     Returns:
         (V_out, Cout), dtype of ``features``. Half-precision inputs are summed in float32; under
-        ``torch.autocast("cpu")`` the result has the autocast dtype, as of a dense convolution.
+        ``torch.autocast`` the result has the autocast dtype, as of a dense convolution.
 
     Raises:
         ValueError: shapes that do not fit each other, or two dtypes outside autocast.
     """
     _check(features, weight, table)
     out_dtype = features.dtype
-    if torch.is_autocast_enabled("cpu"):
+    device = features.device.type
+    if torch.is_autocast_enabled(device):
         if out_dtype != torch.float64:
-            out_dtype = torch.get_autocast_dtype("cpu")
+            out_dtype = torch.get_autocast_dtype(device)
     elif out_dtype != weight.dtype:
         raise ValueError(
             f"expected features and weight of one dtype, got {out_dtype} and {weight.dtype}: cast "
-            "one of them, or run under torch.autocast('cpu')"
+            f"one of them, or run under torch.autocast({device!r})"
         )
     dtype = torch.float64 if features.dtype == torch.float64 else torch.float32
     kernel = weight.to(dtype).reshape(weight.shape[0], -1, weight.shape[-1])
     start = None if bias is None else bias.to(dtype)
-    return _SparseConv.apply(features.to(dtype), kernel, start, table).to(out_dtype)
+    function = _SparseConv if _by_kernels(features) else _PairConv
+    return function.apply(features.to(dtype), kernel, start, table).to(out_dtype)
+
+
+def _by_kernels(features: Tensor) -> bool:
+    """Whether our kernels sum these; the others are summed in torch."""
+    return features.device.type == "cpu"
 
 
 def _check(features: Tensor, weight: Tensor, table: PairTable) -> None:
@@ -97,6 +106,32 @@ class _SparseConv(torch.autograd.Function):
         if ctx.needs_input_grad[2]:
             grad_bias = grad.sum(dim=0)
         return grad_x, grad_weight, grad_bias, None
+
+
+class _PairConv(torch.autograd.Function):
+    """`_SparseConv` in torch, on any device; keeps no gathered rows for the gradient."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, table: PairTable
+    ) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.table = table
+        with torch.autocast(x.device.type, enabled=False):  # sums in the precision of x
+            pairs = table.pairs_on(x.device)
+            out = pair_conv(x, weight.permute(1, 2, 0), *pairs, table.num_out, False)
+        return out if bias is None else out.add_(bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight = ctx.saved_tensors
+        pairs, counts = ctx.table.pairs_on(x.device)
+        with torch.autocast(x.device.type, enabled=False):
+            kernel = weight.permute(1, 2, 0)
+            grad_x, grad_kernel = pair_conv_grad(grads[0], x, kernel, pairs, counts, False)
+        grad_bias = grads[0].sum(dim=0) if ctx.needs_input_grad[2] else None
+        return grad_x, grad_kernel.permute(2, 0, 1), grad_bias, None
 
 
 def _multiply(x: Tensor, kernel: Tensor, bias: Tensor | None, table: PairTable) -> Tensor:

@@ -11,8 +11,10 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
-from lidistill.ops.sparse.neighbours import PairTable, strided_table, submanifold_table
+from lidistill.ops.sparse.neighbours import strided_table, submanifold_table
+from lidistill.ops.sparse.pair_table import PairTable
 
 
 def index_pairs(
@@ -57,14 +59,9 @@ def index_pairs(
 
 
 def _dense(table: PairTable, width: int) -> tuple[Tensor, Tensor]:
-    """Pairs (K, 2, at least ``width``) and their numbers (K,)."""
-    bounds = torch.from_numpy(table.out_starts[:, [0, -1]].copy())
-    counts = bounds[:, 1] - bounds[:, 0]
-    pairs = torch.full((table.volume, 2, max(width, 1)), -1, dtype=torch.int32)
-    for k, (first, last) in enumerate(bounds.tolist()):
-        pairs[k, 0, : last - first] = torch.from_numpy(table.ins[first:last])
-        pairs[k, 1, : last - first] = torch.from_numpy(table.outs[first:last])
-    return pairs[:, :, :width], counts.int()
+    """Pairs (K, 2, ``width``) and their numbers (K,)."""
+    pairs, counts = table.pairs_on(torch.device("cpu"))
+    return F.pad(pairs, (0, width - pairs.shape[2]), value=-1), counts.int()
 
 
 def pair_conv(
@@ -86,7 +83,7 @@ def pair_conv(
     kernel = weight.flatten(0, -3)
     out = features.new_zeros((num_out, kernel.shape[2]))
     for k, ins, outs in _offsets(pairs, counts, inverse):
-        out = out.index_add(0, outs, features[ins] @ kernel[k].to(features.dtype))
+        out.index_add_(0, outs, features[ins] @ kernel[k].to(features.dtype))
     return out
 
 

@@ -24,12 +24,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lidistill.ops.sparse.conv import sparse_conv
-from lidistill.ops.sparse.neighbours import (
-    PairTable,
-    pointwise_table,
-    strided_table,
-    submanifold_table,
-)
+from lidistill.ops.sparse.neighbours import pointwise_table, strided_table, submanifold_table
+from lidistill.ops.sparse.pair_table import PairTable
 from lidistill.ops.sparse.pool import sparse_avg_pool, sparse_max_pool
 
 

@@ -11,8 +11,8 @@ Kernel offsets run with the last axis fastest, as in spconv's weights (Cout, kz,
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -29,77 +29,13 @@ from lidistill.ops.sparse._neighbour_kernels import (
     touched_keys,
     union,
 )
+from lidistill.ops.sparse.pair_table import BLOCK, PairTable
 
 Int32 = npt.NDArray[np.int32]
 Int64 = npt.NDArray[np.int64]
 
-# Ranks that one step of the kernels handles together: small enough that the rows of a block, of
-# its neighbours and of one weight stay in the second-level cache at 128 channels.
-BLOCK = 256
-
-
-@dataclass(frozen=True)
-class PairTable:
-    """Pairs of (input voxel, output voxel) of each kernel offset.
-
-    Attributes:
-        ins: (P,) int32 input rows, by offset, then by rank.
-        outs: (P,) int32 output rows, in the same order.
-        in_starts: (K, blocks + 1) int64, first pair of each block of ``BLOCK`` input ranks.
-        out_starts: (K, blocks + 1) int64, first pair of each block of ``BLOCK`` output ranks.
-        in_order: (V_in,) int32 row of each input rank.
-        out_order: (V_out,) int32 row of each output rank.
-    """
-
-    ins: Int32
-    outs: Int32
-    in_starts: Int64
-    out_starts: Int64
-    in_order: Int32
-    out_order: Int32
-
-    @property
-    def num_in(self) -> int:
-        """Number of input voxels."""
-        return len(self.in_order)
-
-    @property
-    def num_out(self) -> int:
-        """Number of output voxels."""
-        return len(self.out_order)
-
-    @property
-    def volume(self) -> int:
-        """Number of kernel offsets, K."""
-        return len(self.in_starts)
-
-    @property
-    def num_blocks(self) -> int:
-        """Number of blocks of output ranks."""
-        return self.out_starts.shape[1] - 1
-
-    @property
-    def pairs(self) -> tuple[Int32, Int32, Int64, Int32]:
-        """What the kernels read: ins, outs, out_starts, out_order."""
-        return self.ins, self.outs, self.out_starts, self.out_order
-
-    def inverse(self) -> PairTable:
-        """The table of the inverse convolution: inputs and outputs change places."""
-        return PairTable(
-            self.outs,
-            self.ins,
-            self.out_starts,
-            self.in_starts,
-            self.out_order,
-            self.in_order,
-        )
-
-    def sources(self) -> Int32:
-        """(K, V_out) int32: the input row that each output row reads through an offset, or -1."""
-        dense = np.full((self.volume, self.num_out), -1, dtype=np.int32)
-        for k, (first, last) in enumerate(self.out_starts[:, [0, -1]]):
-            dense[k, self.outs[first:last]] = self.ins[first:last]
-        return dense
+MOST_KEYS = 2**62
+"""Cells that voxels may span, so that a key and a step fit 64 bits together."""
 
 
 def submanifold_table(
@@ -126,8 +62,58 @@ def submanifold_table(
     border = np.asarray(shape, dtype=np.int64) + np.abs(shift).max(axis=0, initial=0)
     keys, order = _ranked(_keys(rows, border))
     steps = _keys(np.concatenate([np.zeros_like(shift[:, :1]), shift], axis=1), border)
-    ins, outs, firsts = shifted_pairs(np.append(keys, LAST), steps)
+    ins, outs, firsts = shifted_pairs(np.append(keys, LAST), keys, steps, True)
     return _table(ins, outs, firsts, order, order)
+
+
+def offset_table(coords: Tensor, out_coords: Tensor, offsets: Tensor) -> PairTable:
+    """Table of a convolution between given voxels: an output reads the input at output + offset.
+
+    Args:
+        coords: (V_in, 1 + D) integer voxel coordinates, batch first, unique; may be negative.
+        out_coords: (V_out, 1 + D) likewise; ``coords`` itself for a submanifold convolution.
+        offsets: (K, D) integer, in any order.
+
+    Returns:
+        The table; a rank is a place in the lexicographic order of the coordinates.
+
+    Raises:
+        ValueError: a voxel that is there twice; voxels too far apart to be numbered.
+    """
+    rows, out_rows, shifts = (
+        np.ascontiguousarray(each.detach().cpu().numpy(), dtype=np.int64)
+        for each in (coords, out_coords, offsets)
+    )
+    every = np.concatenate([rows, out_rows])
+    low, high = (
+        extreme(every, axis=0) if len(every) else np.zeros(every.shape[1], dtype=np.int64)
+        for extreme in (np.min, np.max)
+    )
+    extent = high - low + 1
+    extent[1:] += np.abs(shifts).max(axis=0, initial=0)  # the border, as of a submanifold table
+    if math.prod(extent.tolist()) >= MOST_KEYS:
+        raise ValueError(
+            f"expected voxels that span fewer than 2**62 cells, got {extent.tolist()} along "
+            "(batch, ...): take the least coordinate of each sample from its own"
+        )
+    keys, order = _unique_ranks(rows, low, extent[1:])
+    same = coords is out_coords
+    out_keys, out_order = (keys, order) if same else _unique_ranks(out_rows, low, extent[1:])
+    steps = _keys(np.concatenate([np.zeros_like(shifts[:, :1]), shifts], axis=1), extent[1:])
+    ins, outs, firsts = shifted_pairs(np.append(keys, LAST), out_keys, steps, same)
+    return _table(ins, outs, firsts, order, out_order)
+
+
+def _unique_ranks(rows: Int64, low: Int64, grid: Int64) -> tuple[Int64, Int32]:
+    """Sorted keys of voxels and the row of each rank; no voxel may be there twice."""
+    keys, order = _ranked(_keys(rows - low, grid))
+    twice = np.flatnonzero(keys[1:] == keys[:-1])
+    if len(twice):
+        raise ValueError(
+            f"expected each voxel once, got {rows[order[twice[0]]].tolist()} (batch, ...) twice, "
+            f"and {len(twice)} such rows: merge the points of a voxel first"
+        )
+    return keys, order
 
 
 def pointwise_table(count: int) -> PairTable:

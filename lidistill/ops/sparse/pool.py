@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from lidistill.ops.sparse.neighbours import PairTable
+from lidistill.ops.sparse.pair_table import PairTable
 
 
 def sparse_max_pool(features: Tensor, table: PairTable) -> Tensor:

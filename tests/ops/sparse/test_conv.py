@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from lidistill.ops.sparse import conv
 from lidistill.ops.sparse.conv import sparse_conv
 from lidistill.ops.sparse.neighbours import strided_table, submanifold_table
 from tests.ops.sparse_cases import naive_conv, random_grid
@@ -58,6 +59,31 @@ def test_equals_naive_loop(widths, dtype):
         naive = torch.autograd.grad(expected, inputs, seed_grad)
         for got, want in zip(ours, naive, strict=True):
             torch.testing.assert_close(got, want, rtol=tolerance, atol=tolerance * 100)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_sums_in_torch_equal_those_of_our_kernels(dtype, monkeypatch):
+    """What other devices take; here on the CPU."""
+    results = []
+    for kernels in (True, False):
+        monkeypatch.setattr(conv, "_by_kernels", lambda features, by=kernels: by)
+        for seed in (1, 2):
+            table, *inputs = random_case(seed, 5, 7, dtype)
+            for each in (table, table.inverse()):
+                features = (
+                    inputs[0]
+                    if each is table
+                    else torch.ones_like(inputs[0][:1]).expand(table.num_out, -1)
+                )
+                out = sparse_conv(features, inputs[1], each, inputs[2])
+                shares = torch.linspace(-1, 1, out.numel(), dtype=dtype).view_as(out)
+                results.append((out, *torch.autograd.grad(out, inputs[1:], shares)))
+            out = sparse_conv(*inputs[:2], table, inputs[2])
+            results[-1] += torch.autograd.grad(out.square().sum(), inputs)
+    assert {each.dtype for result in results for each in result} == {dtype}
+    tolerance = {torch.float64: 1e-12, torch.float32: 2e-5}.get(dtype, 2e-2)
+    for kernel, plain in zip(results[:4], results[4:], strict=True):
+        torch.testing.assert_close(plain, kernel, rtol=tolerance, atol=10 * tolerance)
 
 
 def test_gradcheck(threads):

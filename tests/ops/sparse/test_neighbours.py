@@ -9,7 +9,8 @@ import torch
 
 from lidistill import compat
 from lidistill.ops.sparse.layers import conv_output_size, deconv_output_size
-from lidistill.ops.sparse.neighbours import BLOCK, PairTable, strided_table, submanifold_table
+from lidistill.ops.sparse.neighbours import offset_table, strided_table, submanifold_table
+from lidistill.ops.sparse.pair_table import BLOCK, PairTable
 from tests.compat.marks import NEEDS_SPCONV
 from tests.ops.sparse_cases import naive_sources, random_grid
 
@@ -79,6 +80,44 @@ def test_strided_equals_loop(transposed, seed):
     assert np.array_equal(table.sources(), sources[:, touched])
     assert np.array_equal(table.inverse().inverse().sources(), table.sources())
     check_table(table)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("same", [True, False])
+def test_any_offsets_between_any_voxels_equal_loop(seed, same):
+    """Negative coordinates, other outputs than inputs, offsets in no order, some without pairs."""
+    rng = np.random.default_rng([300, seed])
+    grid, other = random_grid(rng), random_grid(rng)
+    shift = torch.tensor([0, -4, 3, -7], dtype=torch.int32)
+    coords = grid.coords + shift
+    out_coords = coords if same else other.coords + shift
+    offsets = rng.permutation(np.array([*np.ndindex(3, 3, 3), (9, 9, 9), (-5, 1, 0)]))[:20]
+    offsets = offsets - [1, 0, 2]
+    table = offset_table(coords, out_coords, torch.from_numpy(offsets))
+    rows = {tuple(c): row for row, c in enumerate(coords.tolist())}
+    expected = np.array(
+        [
+            [rows.get((b, z + dz, y + dy, x + dx), -1) for b, z, y, x in out_coords.tolist()]
+            for dz, dy, dx in offsets.tolist()
+        ]
+    )
+    assert np.array_equal(table.sources(), expected)
+    check_table(table)
+
+
+def test_pairs_on_a_device_are_those_of_the_table_and_kept():
+    grid = random_grid(np.random.default_rng(3))
+    table = strided_table(grid.coords, grid.shape, grid.shape, [3] * 3, [2] * 3, [1] * 3, [1] * 3)
+    table = table[1]
+    for each in (table, table.inverse()):
+        pairs, counts = each.pairs_on(torch.device("cpu"))
+        assert pairs is each.pairs_on(torch.device("cpu"))[0]
+        found = np.full((each.volume, each.num_out), -1)
+        for k, count in enumerate(counts.tolist()):
+            ins, outs = pairs[k, :, :count].numpy()
+            found[k, outs] = ins
+            assert (pairs[k, :, count:] == -1).all()
+        assert np.array_equal(found, each.sources())
 
 
 def spconv_pairs(grid, geometry, subm, transposed):
@@ -174,6 +213,10 @@ def test_no_voxels():
     coords, table = strided_table(nothing, [4] * 3, [2] * 3, [2] * 3, [2] * 3, [0] * 3, [1] * 3)
     assert coords.shape == (0, 4)
     assert table.num_out == 0
+    some = torch.tensor([[1, -2, 0, 3]])
+    for ins, outs in ((nothing, nothing), (some, nothing), (nothing, some)):
+        table = offset_table(ins, outs, torch.zeros((1, 3), dtype=torch.int64))
+        assert (table.num_in, table.num_out, len(table.ins)) == (len(ins), len(outs), 0)
 
 
 def test_errors_say_what_to_do():
@@ -184,3 +227,8 @@ def test_errors_say_what_to_do():
         submanifold_table(coords[:, :3], [4, 4, 4], [3] * 3, [1] * 3)
     with pytest.raises(ValueError, match="at least one cell"):
         strided_table(coords, [1, 4, 4], [0, 2, 2], [3] * 3, [2] * 3, [0] * 3, [1] * 3)
+    far = torch.tensor([[0, 0, 0, 0], [0, 2**31 - 2, 2**31 - 2, 2**31 - 2]])
+    with pytest.raises(ValueError, match=r"fewer than 2\*\*62 cells.*least coordinate"):
+        offset_table(far, far, torch.zeros((1, 3), dtype=torch.int64))
+    with pytest.raises(ValueError, match=r"once, got \[0, 1, 2, 9\] .* twice, and 1 such"):
+        offset_table(coords[[0, 0]], coords, torch.zeros((1, 3), dtype=torch.int64))
