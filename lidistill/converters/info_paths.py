@@ -68,8 +68,18 @@ def camera_names(info: Mapping[str, Any], wanted: Sequence[str] | None = None) -
 
 
 def frame_token(info: Mapping[str, Any]) -> str:
-    """The name of a frame in messages and results: its token, or its index where it has none."""
-    return str(info.get("token", info.get("sample_idx", "?")))
+    """The name of a frame in messages and results: its token, or its point file's without one.
+
+    mmdet3d's files of KITTI have no tokens, and its data sets put a frame's place in the file over
+    ``sample_idx``: by that, a frame would be another before and after.
+    """
+    return str(info.get("token") or point_stem(info) or info.get("sample_idx", "?"))
+
+
+def point_stem(info: Mapping[str, Any]) -> str:
+    """Name of a frame's point file without suffix; empty where it names none."""
+    path = str(info.get("lidar_points", {}).get("lidar_path") or "")
+    return path.replace("\\", "/").rpartition("/")[2].partition(".")[0]
 
 
 def superpixels_name(image: Mapping[str, Any], store: str | Path | None = None) -> str:

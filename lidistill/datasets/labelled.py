@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lidistill import io
+from lidistill.converters.info_paths import frame_token, point_stem
 
 Scenes = int | str | Path | Sequence[str]
 """Number of scenes, a file of scene names, or the names."""
@@ -43,8 +44,7 @@ def labelled_frames(
 
 
 Labelled = float | Scenes
-"""Share of the frames (0..1], number of scenes, names of scenes or tokens of frames, or a file of
-them."""
+"""Share of the frames (0..1], number of scenes, names of scenes or frames, or a file of them."""
 
 
 def labelled_mask(infos: Sequence[Mapping[str, Any]], labelled: Labelled) -> list[bool]:
@@ -54,7 +54,7 @@ def labelled_mask(infos: Sequence[Mapping[str, Any]], labelled: Labelled) -> lis
         infos: frames, in the order of the info file.
         labelled: a share takes whole scenes, evenly spaced as in :func:`choose_scenes`, where the
             frames name scenes, else frames evenly spaced; at least one. A whole number is that many
-            scenes. Names are scenes or frames (``token`` or ``sample_idx``).
+            scenes. Names are scenes, tokens of frames or names of their point files (``000012``).
 
     Returns:
         One entry a frame, at least one of them true.
@@ -94,8 +94,8 @@ def labelled_mask(infos: Sequence[Mapping[str, Any]], labelled: Labelled) -> lis
 
 
 def _names(info: Mapping[str, Any]) -> set[str]:
-    """What a frame is called."""
-    return {str(info[key]) for key in ("token", "sample_idx") if info.get(key) is not None}
+    """What a frame is called; not ``sample_idx``, over which mmengine puts its own count."""
+    return {frame_token(info), point_stem(info)} - {""}
 
 
 def choose_scenes(names: Sequence[str], scenes: Scenes) -> list[str]:

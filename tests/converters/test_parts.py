@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from lidistill.converters.parts import PartStore, finished_before, remember
+from lidistill.converters.parts import PartStore, finished_before, remember, stamp
 from lidistill.io import DataError
 
 
@@ -70,3 +71,17 @@ def test_a_finished_job_is_remembered(tmp_path: Path) -> None:
     assert finished_before(folder, asked) == {"train": product}
     (tmp_path / ".work.done.json").write_text("[")
     assert finished_before(folder, asked) is None
+
+
+def test_a_folder_whose_files_are_written_in_place_is_another(tmp_path: Path) -> None:
+    path = tmp_path / "label_2" / "000000.txt"
+    path.parent.mkdir()
+    path.write_text("Car")
+    before, folder_time = stamp(path.parent), path.parent.stat().st_mtime_ns
+    assert stamp(path.parent) == before
+    path.write_text("Van")  # as long as before
+    os.utime(path, ns=(1, 1))  # and, as ``cp -p`` leaves it, older
+    assert path.parent.stat().st_mtime_ns == folder_time
+    assert stamp(path.parent) != before
+    (path.parent / "gone.txt").symlink_to(tmp_path / "nowhere")
+    assert stamp(path.parent) == stamp(path.parent)

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from lidistill import compat
+from lidistill.converters.info_paths import frame_token
 from lidistill.converters.kitti.convert import convert_kitti
-from lidistill.datasets.detections import kitti_frames
-from lidistill.io import DataError
+from lidistill.datasets.detections import SeededDetections, kitti_frames
+from lidistill.io import DataError, dump_pickle, load_pickle
 from tests.converters.fake_kitti import write_fake_kitti
 
 compat.apply()
@@ -48,6 +49,22 @@ def test_labels_are_places_in_the_detectors_list(root: Path, classes: tuple[str,
     assert dataset.metainfo["classes"] == classes
     again = pickle.loads(pickle.dumps(dataset))  # as a worker process gets it
     assert again.get_data_info(0)["ann_info"]["gt_labels_3d"].tolist() == found
+
+
+def test_a_frame_has_one_name_in_its_file_and_in_the_data_set(root: Path) -> None:
+    content = load_pickle(root / "kitti_infos_train.pkl")
+    for frame in content["data_list"]:  # as mmdet3d's own converter writes them
+        del frame["token"]
+        frame["sample_idx"] = 7
+        frame["lidar_points"]["lidar_path"] = "000007.bin"
+    dump_pickle(root / "theirs.pkl", content)
+    options = {"data_root": str(root), "metainfo": {"classes": ("Car",)}, "pipeline": []}
+    dataset = kitti_frames(
+        ann_file="theirs.pkl", data_prefix={"pts": "training/velodyne"}, **options
+    )
+    assert dataset.get_data_info(0)["sample_idx"] == 0  # mmengine's own
+    assert frame_token(dataset.get_data_info(0)) == frame_token(content["data_list"][0]) == "000007"
+    assert SeededDetections(dataset, labelled=["000007"]).labelled == [True]
 
 
 def test_a_class_that_is_not_taught(root: Path) -> None:

@@ -111,7 +111,10 @@ def test_without_scenes_a_share_takes_frames_evenly(count, share):
 def test_names_of_scenes_and_tokens_of_frames(tmp_path):
     frames = frames_of(3)
     assert sum(labelled_mask(frames, ["s1", "t0"])) == 5
-    assert labelled_mask(frames, ["7"])[7]
+    frames[7]["lidar_points"] = {"lidar_path": "velodyne/000005.bin"}
+    assert labelled_mask(frames, ["000005"]) == [row == 7 for row in range(12)]
+    with pytest.raises(ValueError, match="unknown ones: 7"):  # mmengine's place, or the frame's?
+        labelled_mask(frames, ["7"])
     (tmp_path / "list.txt").write_text("s2  # the night\n")
     assert labelled_mask(frames, tmp_path / "list.txt") == [False] * 8 + [True] * 4
 

@@ -23,7 +23,7 @@ from lidistill.converters.kitti.splits import (
     warn_of_shared_drives,
 )
 from lidistill.converters.kitti.tracks import Origin, find_origins
-from lidistill.converters.parts import PartStore, finished_before, remember
+from lidistill.converters.parts import PartStore, finished_before, remember, stamp
 from lidistill.io import DataError, dump_pickle, parallel
 
 LOGGER = logging.getLogger("lidistill.create_data")
@@ -31,6 +31,7 @@ WORK_FOLDER = ".create_data_kitti"
 SHARD = 50  # frames per part: few files, little work lost to a kill
 READ_EVERY = 10  # frames without labels: the points of one in so many are read
 PARTS = ("training", "testing")
+READ = ("t*ing/*", "devkit*/mapping")  # folders below the root
 POINT_FOLDERS = ("velodyne", "velodyne_reduced")
 
 
@@ -64,7 +65,7 @@ def convert_kitti(  # noqa: PLR0913 -- one a flag of the command
         with_plane: Add the ground planes of ``training/planes/``.
         skip_incomplete: Leave out frames of which a file is missing, instead of an error; then
             every run looks again.
-        restart: Convert again what was finished from the same folders with the same parameters.
+        restart: Convert again what was finished from the same files with the same parameters.
         columns: float32 values a point in the files: x, y, z, reflectance, more.
         classes: What is taught, own names among them; KITTI's eight by default. The others keep
             their names and get label -1.
@@ -119,7 +120,7 @@ def convert_kitti(  # noqa: PLR0913 -- one a flag of the command
         **parameters,
         "root": str(root.resolve()),
         "splits": splits,
-        "folders": {str(p): p.stat().st_mtime_ns for p in sorted(root.glob("t*ing/*"))},
+        "folders": {str(p): stamp(p) for read in READ for p in sorted(root.glob(read))},
     }
     known = finished_before(target / WORK_FOLDER, asked, restart)
     if known is not None:

@@ -15,7 +15,7 @@ from lidistill.converters.kitti.camera import image_files, raw_camera
 from lidistill.converters.kitti.info import COLUMNS, NUM_FEATURES
 from lidistill.converters.kitti.splits import read_frame_list
 from lidistill.converters.kitti.tracks import find_origins
-from lidistill.converters.parts import PartStore, finished_before, remember
+from lidistill.converters.parts import PartStore, finished_before, remember, stamp
 from lidistill.io import (
     FILE_AGAIN,
     DataError,
@@ -71,7 +71,7 @@ def convert_kitti_raw(
         out_dir: Where the info files go; the data root by default.
         jobs: Processes; None takes every core.
         engine: loky, ray or dask.
-        restart: Convert again what was finished from the same folders with the same parameters.
+        restart: Convert again what was finished from the same files with the same parameters.
         columns: float32 values a point in the scans: x, y, z, reflectance, more.
         clear_of: List of frames of the object benchmark (``ImageSets/val.txt``); drives that any of
             them is from are left out, so that what is learned here may be judged there. Needs the
@@ -106,10 +106,14 @@ def convert_kitti_raw(
         "columns": columns,
         "left_out": shared,
         "info_version": INFO_VERSION,
-        "folders": {
-            f"{drive.prefix}/{part}": (drive.folder / part).stat().st_mtime_ns
+        "files": {
+            path.relative_to(root).as_posix(): stamp(path)
             for drive in drives
-            for part in (SCANS, IMAGES)
+            for path in (
+                drive.folder / SCANS,
+                drive.folder / IMAGES,
+                *sorted(drive.folder.parent.glob("calib_*.txt")),
+            )
         },
     }
     known = finished_before(target / WORK_FOLDER, asked, restart)

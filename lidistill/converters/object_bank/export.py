@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill import io
-from lidistill.converters.info_paths import InfoPaths, frame_token
+from lidistill.converters.info_paths import InfoPaths, frame_token, point_stem
 from lidistill.converters.infos import InfoFile, load_infos, write_infos
 from lidistill.converters.object_bank.bank import SceneBank
 from lidistill.converters.object_bank.build import BankReader
@@ -104,10 +104,9 @@ def _check_folder(folder: Path, settings: Mapping[str, Any], source: str) -> Non
 
 def bank_frame(bank: BankReader, info: Mapping[str, Any]) -> tuple[str, int] | None:
     """Scene and frame of a sample, by its token, its LiDAR frame's or its file's name."""
-    points = info.get("lidar_points", {})
-    stem = Path(str(points.get("lidar_path", ""))).name.split(".")[0]
+    lidar = str(info.get("lidar_points", {}).get("sample_data_token", ""))
     scene = str(info.get("scene_name") or info.get("raw_drive") or "")
-    return bank.find(frame_token(info), str(points.get("sample_data_token", "")), stem, scene=scene)
+    return bank.find(frame_token(info), lidar, point_stem(info), scene=scene)
 
 
 def read_cloud(info: Mapping[str, Any], path: Path) -> NDArray[np.float32]:

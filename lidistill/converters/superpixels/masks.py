@@ -60,7 +60,7 @@ class MaskSource:
         """The jobs with the mask file in place of the image.
 
         Raises:
-            DataError: Images without a mask file.
+            DataError: Images without a mask file, two files of one image, or two images of one.
         """
         index = _index(self.folder)
         found = [(job, _match(job, index)) for job in jobs]
@@ -75,6 +75,7 @@ class MaskSource:
                 fix="export masks for every image that the info files name, or make info files of "
                 "the images that have them.",
             )
+        _refuse_shared([(job, path) for job, path in found if path is not None])
         return [
             replace(job, image=path, size=job.size or io.image_size(job.image, job.token)[::-1])
             for job, path in found
@@ -127,10 +128,32 @@ def _index(folder: Path) -> dict[str, Path | None]:
             path = Path(top, name)
             if path.suffix in SUFFIXES and name[0] != ".":
                 key = path.relative_to(folder).with_suffix("").as_posix()
+                other = found.get(key)
+                if other is not None and other.parent == path.parent:
+                    raise io.DataError(
+                        f"Two files are of one image: {' and '.join(sorted((other.name, name)))}.",
+                        path=top,
+                        fix="leave one of them there, e.g. move pictures of the masks away.",
+                    )
                 found[key] = path
                 if path.stem != key:
                     found[path.stem] = None if path.stem in found else path
     return found
+
+
+def _refuse_shared(found: Sequence[tuple[Job, Path]]) -> None:
+    """Drives of KITTI all have a 000000: masks of one are not those of the others."""
+    owners: dict[Path, Job] = {}
+    for job, path in found:
+        other = owners.setdefault(path, job)
+        if other is not job:
+            raise io.DataError(
+                f"This file would be the masks of two images: {other.image} and {job.image}.",
+                path=path,
+                token=job.token,
+                fix=f"name it by the image's token ({Path(job.name).stem}{path.suffix}), or put "
+                "the files below the images' folders.",
+            )
 
 
 def _match(job: Job, index: Mapping[str, Path | None]) -> Path | None:

@@ -258,6 +258,21 @@ def test_kill_between_frames(
     _assert_same(tmp_path, out)
 
 
+def test_labels_written_in_their_place_are_converted_again(copy: Path) -> None:
+    def first() -> list[float]:
+        return load_infos(convert_kitti(copy)["train"]).frames[0]["instances"][0]["bbox_3d"]
+
+    before = first()
+    path = copy / "training" / "label_2" / "000000.txt"
+    time = path.parent.stat().st_mtime_ns
+    words = path.read_text().split(" ")
+    words[12] = "1.50"
+    path.write_text(" ".join(words))
+    assert path.parent.stat().st_mtime_ns == time
+    assert before[1] != 1.5
+    assert first()[1] == 1.5
+
+
 def test_splits_from_files(copy: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     shutil.rmtree(copy / "ImageSets")
     written = convert_kitti(copy, tmp_path / "o")

@@ -71,6 +71,19 @@ def test_what_is_refused(root: Path, tmp_path: Path) -> None:
         convert_kitti_raw(root)
 
 
+def test_another_calibration_is_converted_again(root: Path) -> None:
+    def translation() -> float:
+        frame = load_infos(convert_kitti_raw(root)["train"]).frames[0]
+        return float(frame["images"]["CAM2"]["lidar2cam"][2][3])
+
+    before = translation()
+    path = root / DAY / "calib_velo_to_cam.txt"
+    turn, shift = path.read_text().splitlines()
+    shift = " ".join([*shift.split()[:-1], "-1.0"])
+    path.write_text(f"{turn}\n{shift}\n")
+    assert abs(translation() - before) > 0.5
+
+
 def test_drives_of_validation_frames_are_left_out(root: Path, tmp_path: Path) -> None:
     names = [drive.name for drive in find_drives(root)["train"]]
     frames = tmp_path / "val.txt"

@@ -65,6 +65,14 @@ def test_real_kitti_gets_drives_but_no_tracks(root: Path) -> None:
     assert find_origins(root) == {}
 
 
+def test_a_mapping_that_comes_later_is_taken(root: Path, tmp_path: Path) -> None:
+    (root / "SYNTHETIC").unlink()
+    shutil.move(root / "devkit", tmp_path / "devkit")
+    assert "raw_drive" not in load_infos(convert_kitti(root)["train"]).frames[0]
+    shutil.move(tmp_path / "devkit", root / "devkit")
+    assert load_infos(convert_kitti(root)["train"]).frames[0]["raw_drive"] == DRIVES[1]
+
+
 def test_labels_and_tracks_that_disagree(root: Path, tmp_path: Path) -> None:
     path = root / "training" / "label_2" / "000001.txt"
     path.write_text("".join(path.read_text().splitlines(keepends=True)[1:]))

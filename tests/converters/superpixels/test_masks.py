@@ -138,6 +138,25 @@ def test_label_maps_keep_their_values(form, tmp_path):
     np.testing.assert_array_equal(got, np.select([labels == 3, labels == 17], [NO_REGION, 0], 1))
 
 
+def test_a_file_is_of_one_image_and_an_image_has_one_file(tmp_path):
+    jobs = [
+        Job(f"{drive}_000000.png", Path(f"/data/{drive}/image_2/000000.png"), f"{drive}_0", SIZE)
+        for drive in ("00", "08")
+    ]
+    np.save(tmp_path / "000000.npy", np.zeros(SIZE, int))
+    source = MaskSource(tmp_path)
+    with pytest.raises(DataError, match=r"(?s)two images: .*/00/.*/08/.*08_000000\.npy"):
+        source.prepare(jobs)
+    assert source.prepare(jobs[1:])[0].image.name == "000000.npy"
+    for drive in ("00", "08"):
+        np.save(tmp_path / f"{drive}_000000.npy", np.zeros(SIZE, int))
+    names = [job.image.name for job in source.prepare(jobs)]
+    assert names == ["00_000000.npy", "08_000000.npy"]
+    np.savez(tmp_path / "08_000000.npz", np.ones(SIZE, int))
+    with pytest.raises(DataError, match=r"of one image: 08_000000\.npy and 08_000000\.npz"):
+        source.prepare(jobs)
+
+
 def test_refusals_name_file_and_token(tmp_path):
     source = MaskSource(tmp_path)
     np.save(tmp_path / "big.npy", np.full(SIZE, 70_000))
