@@ -137,6 +137,11 @@ def _test_data(config: Mapping[str, Any], path: str | Path) -> tuple[dict[str, A
         "it has no evaluator: ours (lidistill test) are not in mmdet3d",
         *(f"left out of the test pipeline, for mmdet3d has no such step: {name}" for name in ours),
     ]
+    if "LoadPointsFromMultiSweeps" in str(pipeline):
+        remarks.append(
+            "mmdet3d 1.x places the sweeps of a turning vehicle elsewhere (its issue 3054), by up to "
+            "a metre: expect lower scores there than here"
+        )
     return {
         "default_scope": "mmdet3d",
         "class_names": list(classes),
@@ -144,6 +149,7 @@ def _test_data(config: Mapping[str, Any], path: str | Path) -> tuple[dict[str, A
     }, remarks
 
 
+_READER = ("nonfinite", "compat")
 _COUNTERPARTS = {
     "LoadCheckedPoints": {"type": "LoadPointsFromFile", "coord_type": "LIDAR"},
     "LoadCheckedSweeps": {"type": "LoadPointsFromMultiSweeps"},
@@ -151,11 +157,11 @@ _COUNTERPARTS = {
 
 
 def _foreign(step: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A step of ours in mmdet3d's words, where it has one that gives the same points."""
+    """A step of ours in mmdet3d's words, where it has one that reads the same files."""
     name = _type_name(step["type"]).removeprefix("lidistill.")
     if name not in _COUNTERPARTS:
         return step
-    return {**{k: v for k, v in step.items() if k != "nonfinite"}, **_COUNTERPARTS[name]}
+    return {**{k: v for k, v in step.items() if k not in _READER}, **_COUNTERPARTS[name]}
 
 
 def _is_ours(kind: Any) -> bool:

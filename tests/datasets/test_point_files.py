@@ -73,14 +73,29 @@ def test_points_of_mmdet3d(tmp_path: Path, use_dim: Any) -> None:
 )
 def test_sweeps_of_mmdet3d(tmp_path: Path, sweeps: int | None, options: dict[str, bool]) -> None:
     clouds = []
-    for load, add in (
-        (LoadPointsFromFile("LIDAR", 5, 5), LoadPointsFromMultiSweeps),
-        (LoadCheckedPoints(5, 5), LoadCheckedSweeps),
+    for load, add, more in (
+        (LoadPointsFromFile("LIDAR", 5, 5), LoadPointsFromMultiSweeps, {}),
+        (LoadCheckedPoints(5, 5), LoadCheckedSweeps, {"compat": "mmdet3d"}),
     ):
         np.random.seed(3)  # noqa: NPY002 -- mmdet3d draws from it
-        step = add(sweeps_num=4, use_dim=[0, 1, 2, 4], **options)
+        step = add(sweeps_num=4, use_dim=[0, 1, 2, 4], **options, **more)
         clouds.append(step(load(sample(tmp_path, sweeps)))["points"].numpy())
     assert np.array_equal(*clouds)
+
+
+def test_a_sweep_lies_where_its_pose_says(tmp_path: Path) -> None:
+    """Where the vehicle turned mmdet3d's do not; the oracle inverts the pose."""
+    results = sample(tmp_path, sweeps=1)
+    pose = np.linalg.inv(results["lidar_sweeps"][0]["lidar_points"]["lidar2sensor"])
+    points = np.fromfile(tmp_path / "sweep0.bin", "<f4").reshape(-1, 5)
+    expected = np.array([(pose @ [*point[:3], 1])[:3] for point in points])
+    out = LoadCheckedSweeps(use_dim=3)(LoadCheckedPoints(5, 5)(results))["points"].numpy()
+    assert np.allclose(out[600:], expected, atol=1e-5)
+
+
+def test_sweeps_know_one_other_way() -> None:
+    with pytest.raises(ValueError, match=r"compat: expected '' or 'mmdet3d', got 'released'"):
+        LoadCheckedSweeps(compat="released")
 
 
 @pytest.mark.parametrize("name", ["key.bin", "sweep1.bin"])
