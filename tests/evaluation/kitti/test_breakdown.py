@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lidistill.bench.kitti.evaluator import made_up
+from lidistill.evaluation.kitti._match import COUNTS, IGNORED
 from lidistill.evaluation.kitti.ap import kitti_ap
 from lidistill.evaluation.kitti.breakdown import (
     FAULTS,
@@ -50,6 +51,38 @@ def test_distances_are_the_objects_alone():
         assert group.ap == pytest.approx(expected.ap["Car"]["3d"]["R40"][2], rel=1e-12)
     whole = by_distance(*columns, limits=(0, math.inf))
     assert whole[0].ap == pytest.approx(columns[2].ap["Car"]["3d"]["R40"][2])
+
+
+def without_boxes(labels):
+    """As an image detector writes its detections."""
+    nowhere = {"size": np.full_like(labels.size, -1.0)}
+    nowhere["location"] = np.full_like(labels.location, -1000.0)
+    return replace(labels, **nowhere, rotation_y=np.full_like(labels.rotation_y, -10.0))
+
+
+def test_detections_without_a_place_count_at_every_distance():
+    """False ones were all put beyond the last limit, as if they stood 1,400 m away."""
+    truth, found = made_up(60, seed=3)
+    columns = scored(truth, list(map(without_boxes, found)))
+    groups = by_distance(*columns, "bbox", limits=(0, 30, math.inf))
+    for group, inside in zip(groups, (lambda d: d < 30, lambda d: d >= 30), strict=True):
+        table = columns[2].tables["Car"]
+        reach = np.hypot(columns[0].boxes[:, 0], columns[0].boxes[:, 2])[table.truth_rows]
+        roles = table.truth_roles[2].copy()
+        roles[(roles == COUNTS) & ~inside(reach)] = IGNORED
+        expected = table.curve("bbox", roles, table.found_roles[2]).precision[1:].mean()
+        assert 0 < group.ap == pytest.approx(100 * expected)
+
+
+def test_what_cannot_be_scored_has_no_groups_and_no_reasons():
+    truth, found = made_up(20, seed=3)
+    columns = scored(truth, list(map(without_boxes, found)))
+    assert math.isnan(columns[2].ap["Car"]["3d"]["R40"][2])
+    groups = by_distance(*columns) + by_occlusion(columns[0], columns[2])
+    assert sum(group.objects for group in groups) > 0
+    assert all(math.isnan(group.ap) for group in groups)
+    assert what_was_missed(*columns) == []
+    assert what_was_missed(*columns, "bbox")[0].hits > 0
 
 
 def test_occlusions_add_up():
