@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.converters.kitti.files import DONT_CARE
-from lidistill.evaluation.kitti._match import BBOX, COUNTS, IGNORED, SAMPLES, assign
+from lidistill.evaluation.kitti._match import BBOX, COUNTS, IGNORED, assign
 from lidistill.evaluation.kitti._missed import why_missed, why_wrong
 from lidistill.evaluation.kitti.ap import RECALLS, KittiScores
 from lidistill.evaluation.kitti.class_table import DIFFICULTIES, OVERLAP_KINDS, ClassTable
@@ -189,10 +189,8 @@ def best_score(table: ClassTable, metric: str, level: int) -> float:
     curve = table.level(metric, level)
     if not len(curve.scores):
         return float(table.scores.min(initial=0.0))
-    recall = np.arange(len(curve.scores)) / (SAMPLES - 1)
-    recall[0] = 1 / max(table.objects[level], 1)
-    raw = curve.raw[: len(recall)]
-    f1 = 2 * raw * recall / np.maximum(raw + recall, 1e-12)
+    precision, recall = (part[: len(curve.scores)] for part in (curve.raw, curve.recall))
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return float(curve.scores[int(f1.argmax())])
 
 

@@ -101,6 +101,17 @@ def test_empty_groups_have_no_ap():
     assert groups[1].ap == pytest.approx(0.0)  # R40 leaves the first of 41 recalls out
 
 
+@pytest.mark.parametrize("count", [1, 5, 41, 60])
+def test_a_perfect_result_misses_nothing(count):
+    """Of few objects the sampled recalls are not 0, 1/40, ..: the last one found counts, too."""
+    truth = plain(["Car"] * count)
+    truth.location[:, 0] = 10.0 * np.arange(count)
+    found = replace(truth, score=np.linspace(0.9, 0.5, count))
+    (one,) = what_was_missed(*scored([truth], [found]))
+    assert (one.objects, one.hits) == (count, count)
+    assert one.score == found.score[-1]
+
+
 def test_each_reason_once():
     """Six cars: found, at a low score, badly placed, called otherwise, unseen, found twice."""
     truth = plain(["Car"] * 6 + ["DontCare"])
