@@ -20,7 +20,8 @@ class ResultRow:
         metric: what the values are, with its unit or range.
         values: one a seed.
         seeds: in the order of ``values``.
-        n: validation frames or ground-truth objects behind each value.
+        n: validation frames or ground-truth objects behind each value; the fewest, where seeds are
+            of different data.
         config: file the run came from, or the settings in words.
         wall_s: seconds of all seeds together, those of every training that the values needed.
         per_class: class name -> values, one a seed; None where the class was not scored.

@@ -154,7 +154,7 @@ class _Work:
             metric=self.plan.metric,
             values=[outcome["value"] for outcome in mine],
             seeds=list(self.plan.seeds),
-            n=mine[0]["n"],
+            n=min(outcome["n"] for outcome in mine),
             config=row.config,
             wall_s=round(sum(outcome["wall_s"] for outcome in mine), 1),
             per_class=_columns(mine, "per_class"),
@@ -181,7 +181,6 @@ class _Work:
         names = [row.name for row in plan.rows]
         order = sorted(self.rows, key=lambda row: (names.index(row.curve or row.name), row.steps))
         machines = dict.fromkeys(outcome["hardware"] for outcome in outcomes)
-        protocols = [outcome["protocol"] for outcome in outcomes if outcome["protocol"]]
         return Evidence(
             method=plan.method,
             dataset=plan.dataset,
@@ -189,7 +188,7 @@ class _Work:
             hardware="; ".join(machines),
             command=command,
             rows=[self.gathered(row) for row in order],
-            protocol=plan.protocol or (protocols[0] if protocols else ""),
+            protocol=plan.protocol or _protocol(list(outcomes)),
             kind=plan.kind,
             teacher=plan.teacher or "",
             refused=refused,
@@ -290,6 +289,17 @@ def _columns(outcomes: Sequence[Mapping[str, Any]], key: str) -> dict[str, list[
     return {
         name: [part.get(name) for part in parts] for name in dict.fromkeys(itertools.chain(*parts))
     }
+
+
+def _protocol(outcomes: Sequence[Mapping[str, Any]]) -> str:
+    """The first there is; where a row's seeds have their own data, it says whose numbers it has."""
+    first = next((outcome for outcome in outcomes if outcome["protocol"]), None)
+    if first is None:
+        return ""
+    words: str = first["protocol"]
+    if all(one["protocol"] == words for one in outcomes if one["row"] == first["row"]):
+        return words
+    return f"of seed {first['seed']}, the others likewise with numbers of their own: {words}"
 
 
 def _mean_cost(costs: Sequence[Mapping[str, float]]) -> dict[str, float]:

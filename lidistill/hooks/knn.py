@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from mmengine.dist import get_world_size
+from torch.utils.data import DataLoader
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
@@ -20,7 +22,7 @@ def knn_score(runner: Any, model: Distiller, knn: Mapping[str, Any]) -> float:
     """Mean IoU of nuScenes' 16 classes by the votes of the nearest labelled training points.
 
     The student runs with its running statistics; ``lidistill test`` recomputes them, so its score
-    is not this one.
+    is not this one. One process scores all frames, however many train.
 
     Args:
         runner: mmengine's; builds the data loaders.
@@ -33,6 +35,13 @@ def knn_score(runner: Any, model: Distiller, knn: Mapping[str, Any]) -> float:
     def batches(loader: Any) -> Iterator[PairBatch]:
         if isinstance(loader, dict):
             loader = runner.build_dataloader(loader, seed=0)
+            if get_world_size() > 1:  # its sampler gives this process a share
+                loader = DataLoader(
+                    loader.dataset,
+                    loader.batch_size,
+                    num_workers=loader.num_workers,
+                    collate_fn=loader.collate_fn,
+                )
         for data in loader:
             yield data["inputs"].to(device)
 

@@ -141,6 +141,21 @@ def test_class_that_was_not_scored_is_none(tmp_path):
     assert made.rows[0].per_group == {"near": [0.1], "far": [None]}
 
 
+def test_seeds_that_are_folds_have_numbers_of_their_own(tmp_path):
+    """The record called the points of the first fold those behind every value."""
+
+    def run(seed):
+        points = (300, 100, 200)[seed]
+        return {"value": 0.5, "n": points, "protocol": f"on {points} points"}
+
+    plan = EvidencePlan("folds", "three drives", "mIoU", [Row("a", run)])
+    made = run_plan(plan, tmp_path / "w", tmp_path / "folds.json", "c")
+    assert made.rows[0].n == 100
+    assert made.protocol == (
+        "of seed 0, the others likewise with numbers of their own: on 300 points"
+    )
+
+
 def test_costs_are_means_over_seeds(tmp_path):
     def run(seed):
         return {"value": 0.5, "cost": {"parameters": 10, "s": float(seed)}}

@@ -9,6 +9,8 @@ from types import SimpleNamespace
 import cv2
 import pytest
 import torch
+from mmengine.dataset import DefaultSampler
+from torch.utils.data import DataLoader
 
 from lidistill.distill.trace import without_trace
 from lidistill.engine.train import train
@@ -95,6 +97,29 @@ def test_knn_score_needs_no_training_and_leaves_no_trace():
     assert score > 0.5
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_knn_score_is_of_all_frames_in_one_of_several_processes(monkeypatch):
+    """The loaders' own sampler gave rank 0 every second frame of bank and validation."""
+    frames = [labelled(seed) for seed in range(8)]
+    calls = []
+
+    class Counted(ToySLidR):
+        def forward(self, inputs, *args, **kwargs):
+            calls.append(inputs)
+            return super().forward(inputs, *args, **kwargs)
+
+    def loader_of(config, seed):
+        sampler = DefaultSampler(config["dataset"], shuffle=False, seed=seed)
+        return DataLoader(config["dataset"], sampler=sampler, collate_fn=lambda rows: rows[0])
+
+    for ranks in (1, 2):
+        calls.clear()
+        monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda n=ranks: (0, n))
+        monkeypatch.setattr("lidistill.hooks.knn.get_world_size", lambda n=ranks: n)
+        knn = {"train": {"dataset": frames[:6]}, "val": {"dataset": frames[6:]}}
+        knn_score(SimpleNamespace(build_dataloader=loader_of), Counted(noisy=True), knn)
+        assert len(calls) == len(frames)
 
 
 def test_wrong_arguments():

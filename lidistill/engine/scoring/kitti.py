@@ -53,7 +53,7 @@ def score_kitti(args: argparse.Namespace) -> int:
     parts: list[Table | str] = [scores.protocol, *folders.notes]
     parts += [*(_ap_table(scores, name) for name in RECALLS), *_warnings(scores, folders)]
     if any(scores.objects.values()):
-        parts += [_group_table(groups), *_missed_tables(missed)]
+        parts += [_group_table(groups), *(_missed_tables(missed) if missed else ())]
     record = _record(args, scores, folders, groups, missed)
     record["seconds"] = {"reading": round(read - began, 3), "scoring": round(done - read, 3)}
     show(parts, args.out, record)

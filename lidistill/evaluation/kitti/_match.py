@@ -223,7 +223,7 @@ def curve(
     found_role: Array,
     no_fault: Array,
     turns: tuple[Array, Array],
-) -> tuple[Array, Array, Array]:
+) -> tuple[Array, Array, Array, Array]:
     """Precision and orientation similarity at the sampled recalls, not yet interpolated.
 
     Args:
@@ -235,9 +235,9 @@ def curve(
         turns: observation angles of the objects (G,) and of the detections (D,), radians.
 
     Returns:
-        precision (41,), similarity (41,), and the score of each sample (at most 41).
+        precision (41,), similarity (41,), recall (41,), and the score of each sample (at most 41).
     """
-    precision, similarity = np.zeros(SAMPLES), np.zeros(SAMPLES)
+    precision, similarity, recall = np.zeros(SAMPLES), np.zeros(SAMPLES), np.zeros(SAMPLES)
     begins = pairs[0]
     near = np.empty(len(truth_role), dtype=np.int64)  # objects that can take something
     objects, near_count = 0, 0
@@ -265,7 +265,8 @@ def curve(
             if truth_role[g] == COUNTS and found_role[best] == COUNTS:
                 right += 1
                 alike += (1.0 + np.cos(turns[0][g] - turns[1][best])) / 2.0
+        recall[index] = right / max(objects, 1)
         if right + wrong > 0:
             precision[index] = right / (right + wrong)
             similarity[index] = alike / (right + wrong)
-    return precision, similarity, levels
+    return precision, similarity, recall, levels

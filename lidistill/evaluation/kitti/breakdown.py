@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.converters.kitti.files import DONT_CARE
-from lidistill.evaluation.kitti._match import BBOX, COUNTS, IGNORED, SAMPLES, assign
+from lidistill.evaluation.kitti._match import BBOX, COUNTS, IGNORED, assign
 from lidistill.evaluation.kitti._missed import why_missed, why_wrong
 from lidistill.evaluation.kitti.ap import RECALLS, KittiScores
 from lidistill.evaluation.kitti.class_table import DIFFICULTIES, OVERLAP_KINDS, ClassTable
-from lidistill.evaluation.kitti.columns import Columns
+from lidistill.evaluation.kitti.columns import NOWHERE, Columns
 
 DISTANCES = (0.0, 15.0, 30.0, 45.0, math.inf)
 """Metres on the ground from the camera, where one group ends and the next begins."""
@@ -35,7 +35,7 @@ class Group:
         name: of the group.
         metric: ``bbox``, ``bev`` or ``3d``.
         objects: that count.
-        ap: R40, percent; NaN without objects.
+        ap: R40, percent; NaN without objects, and where the metric is NaN.
     """
 
     kind: str
@@ -82,7 +82,8 @@ def by_distance(
     """AP of the objects between two distances, of one difficulty (0 easy, 1 moderate, 2 hard).
 
     Objects elsewhere are neutral. A detection is where its own object is, if it has one, else where
-    itself is; one elsewhere is neutral, too.
+    itself is; one elsewhere is neutral, too, and one without a place (an image detector's) is in
+    every group. An object without a place is in none.
     """
     groups = []
     for name, table in scores.tables.items():
@@ -91,12 +92,11 @@ def by_distance(
         rows, counting = _own_objects(table, metric, table.truth_roles[level])
         where_found[rows] = where_truth[counting]
         for low, high in pairwise(limits):
+            inside = (where_truth >= low) & (where_truth < high)
+            outside = (where_found < low) | (where_found >= high)
             roles = [
-                _neutral(role, (where >= low) & (where < high))
-                for role, where in (
-                    (table.truth_roles[level], where_truth),
-                    (table.found_roles[level], where_found),
-                )
+                _neutral(table.truth_roles[level], inside),
+                _neutral(table.found_roles[level], ~outside),
             ]
             words = f"{low:g} m on" if math.isinf(high) else f"{low:g} to {high:g} m"
             groups.append(_group(scores, name, "distance", words, metric, roles))
@@ -134,7 +134,8 @@ def what_was_missed(
     detections: the object is taken (``duplicate``); an object of another class is there
     (``class``); one of its own is near (``localisation``); it lies in a DontCare rectangle
     (``unlabelled``); else ``background``. Near is an overlap above 0.1, or above 0.5 in the image:
-    a car placed 5 m too far is seen, and badly localised.
+    a car placed 5 m too far is seen, and badly localised. Nothing is told where the metric cannot
+    be scored, without boxes in space or rectangles.
 
     Args:
         truth: labels, DontCare included.
@@ -149,6 +150,8 @@ def what_was_missed(
     all_found = (found.bbox, found.boxes, found.starts)
     out = []
     for name, table in scores.tables.items():
+        if not _known(scores, name, metric):
+            continue
         truth_role, found_role = table.truth_roles[level], table.found_roles[level]
         minimum, score = table.minimum[metric], best_score(table, metric, level)
         match, taken = assign(table.pairs[metric], table.scores, truth_role, found_role, score)
@@ -186,16 +189,20 @@ def best_score(table: ClassTable, metric: str, level: int) -> float:
     curve = table.level(metric, level)
     if not len(curve.scores):
         return float(table.scores.min(initial=0.0))
-    recall = np.arange(len(curve.scores)) / (SAMPLES - 1)
-    recall[0] = 1 / max(table.objects[level], 1)
-    raw = curve.raw[: len(recall)]
-    f1 = 2 * raw * recall / np.maximum(raw + recall, 1e-12)
+    precision, recall = (part[: len(curve.scores)] for part in (curve.raw, curve.recall))
+    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-12)
     return float(curve.scores[int(f1.argmax())])
 
 
+def _known(scores: KittiScores, name: str, metric: str) -> bool:
+    """Whether a metric can be scored at all: some need boxes in space, some rectangles."""
+    return not (any(scores.objects[name]) and np.isnan(scores.precision[name][metric]).all())
+
+
 def _distance(columns: Columns) -> NDArray[np.float64]:
-    """(M,) metres on the ground from the camera."""
-    return np.asarray(np.hypot(columns.boxes[:, 0], columns.boxes[:, 2]))
+    """(M,) metres on the ground from the camera; NaN without a place."""
+    placed = (columns.boxes[:, :3] > NOWHERE).all(axis=1)
+    return np.where(placed, np.hypot(columns.boxes[:, 0], columns.boxes[:, 2]), math.nan)
 
 
 def _own_objects(
@@ -226,5 +233,6 @@ def _group(
     roles: Sequence[NDArray[np.int64]],
 ) -> Group:
     curve = scores.tables[name].curve(metric, *roles)
-    ap = float(100 * curve.precision[RECALLS["R40"]].mean())
+    known = _known(scores, name, metric)
+    ap = float(100 * curve.precision[RECALLS["R40"]].mean()) if known else math.nan
     return Group(name, by, words, metric, int((roles[0] == COUNTS).sum()), ap)

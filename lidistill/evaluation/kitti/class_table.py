@@ -41,12 +41,14 @@ class Curve:
         similarity: (41,) orientation similarity, likewise.
         scores: (S,) the score behind each sample that is reached, S <= 41.
         raw: (41,) precision as it is at these scores.
+        recall: (41,) as it is there: of fewer than 41 objects not 0, 1/40, .. 1.
     """
 
     precision: NDArray[np.float64]
     similarity: NDArray[np.float64]
     scores: NDArray[np.float64]
     raw: NDArray[np.float64]
+    recall: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -103,12 +105,12 @@ class ClassTable:
         """
         if not (truth_role == COUNTS).any():
             nothing = np.full(SAMPLES, np.nan)
-            return Curve(nothing, nothing, np.zeros(0), nothing)
+            return Curve(nothing, nothing, np.zeros(0), nothing, nothing)
         no_fault = self.excused if metric == "bbox" else np.zeros_like(self.excused)
-        raw, similarity, scores = curve(
+        raw, similarity, recall, scores = curve(
             self.pairs[metric], self.scores, truth_role, found_role, no_fault, self.alphas
         )
-        return Curve(_falling(raw), _falling(similarity), scores, raw)
+        return Curve(_falling(raw), _falling(similarity), scores, raw, recall)
 
     def level(self, metric: str, level: int) -> Curve:
         """Precision over recall of one difficulty (0 easy, 1 moderate, 2 hard)."""

@@ -36,7 +36,7 @@ class Boxes:
 
     Attributes:
         kind: (M,) int64 index into the classes.
-        frame: (M,) int64 number of the keyframe.
+        frame: (M,) int64 number of the keyframe, by the order of the tokens.
         centre: (M, 2) metres on the ground; any frame that truth and detections share.
         distance: (M,) metres on the ground from the vehicle.
         score: (M,) of a detection.
@@ -55,16 +55,19 @@ class Boxes:
         """From the devkit's ``EvalBoxes``, as its evaluation leaves them: in range, with points.
 
         Args:
-            boxes: with distances from the vehicle.
+            boxes: with distances from the vehicle; of every keyframe, maybe none.
             classes: that count; boxes of others are left out.
         """
         kinds = {name: kind for kind, name in enumerate(classes)}
+        # truth comes in the order of the tables, detections in that of their file
+        frames = {token: frame for frame, token in enumerate(sorted(boxes.sample_tokens))}
         rows = [
-            (kinds[b.detection_name], frame, *b.translation[:2], b.ego_dist, b.detection_score)
-            for frame, token in enumerate(boxes.sample_tokens)
+            (kinds[b.detection_name], frames[token], *b.translation[:2], b.ego_dist,
+             b.detection_score)
+            for token in boxes.sample_tokens
             for b in boxes[token]
             if b.detection_name in kinds
-        ]
+        ]  # fmt: skip
         points = [b.num_pts for b in boxes.all if b.detection_name in kinds]
         table = np.array(rows, dtype=np.float64).reshape(-1, 6)
         kind, frame = table[:, :2].astype(np.int64).T

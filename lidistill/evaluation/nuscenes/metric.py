@@ -222,7 +222,7 @@ def evaluate_nuscenes(
         errors={short: float(summary["tp_errors"][name]) for name, short in ERRORS.items()},
         boxes=sum(objects.values()),
         predicted=sum(map(len, evaluation.pred_boxes.boxes.values())),
-        frames=len(results),
+        frames=len(evaluation.sample_tokens),
         protocol=(
             f"nuScenes detection ({CONFIG}), nuscenes-devkit's DetectionEval, split {split} of "
             f"{version}; true boxes without a point do not count"

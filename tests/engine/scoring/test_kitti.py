@@ -116,3 +116,20 @@ def test_nothing_detected_in_any_frame(folders, tmp_path, capsys):
     assert record["ap"]["Car"]["3d"]["R40"] == [0.0, 0.0, 0.0]
     car = record["missed"][0]
     assert car["misses"]["unseen"] == car["objects"] > 0
+
+
+def test_an_image_detectors_results_have_no_numbers_in_space(folders, tmp_path, capsys):
+    for path in (folders / "pred" / "data").glob("*.txt"):
+        rows = [line.split() for line in path.read_text().splitlines()]
+        nowhere = "-1 -1 -1 -1000 -1000 -1000 -10"
+        lines = (f"{' '.join(row[:8])} {nowhere} {row[15]}\n" for row in rows)
+        (tmp_path / path.name).write_text("".join(lines))
+    command = ["eval", "kitti", "--gt", str(folders), "--pred", str(tmp_path)]
+    assert cli.main([*command, "--out", str(tmp_path / "out")]) == 0
+    record = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert record["ap"]["Car"]["bbox"]["R40"][1] > 0
+    assert {group["ap"] for group in record["groups"]} == {None}
+    assert record["missed"] == []
+    assert "no detection has a box in space" in " ".join(capsys.readouterr().out.split())
+    assert cli.main([*command, "--by", "bbox", "--out", str(tmp_path / "out")]) == 0
+    assert "What was missed" in capsys.readouterr().out

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from lidistill.bench.kitti.evaluator import made_up
+from lidistill.evaluation.kitti._match import COUNTS, IGNORED
 from lidistill.evaluation.kitti.ap import kitti_ap
 from lidistill.evaluation.kitti.breakdown import (
     FAULTS,
@@ -52,6 +53,38 @@ def test_distances_are_the_objects_alone():
     assert whole[0].ap == pytest.approx(columns[2].ap["Car"]["3d"]["R40"][2])
 
 
+def without_boxes(labels):
+    """As an image detector writes its detections."""
+    nowhere = {"size": np.full_like(labels.size, -1.0)}
+    nowhere["location"] = np.full_like(labels.location, -1000.0)
+    return replace(labels, **nowhere, rotation_y=np.full_like(labels.rotation_y, -10.0))
+
+
+def test_detections_without_a_place_count_at_every_distance():
+    """False ones were all put beyond the last limit, as if they stood 1,400 m away."""
+    truth, found = made_up(60, seed=3)
+    columns = scored(truth, list(map(without_boxes, found)))
+    groups = by_distance(*columns, "bbox", limits=(0, 30, math.inf))
+    for group, inside in zip(groups, (lambda d: d < 30, lambda d: d >= 30), strict=True):
+        table = columns[2].tables["Car"]
+        reach = np.hypot(columns[0].boxes[:, 0], columns[0].boxes[:, 2])[table.truth_rows]
+        roles = table.truth_roles[2].copy()
+        roles[(roles == COUNTS) & ~inside(reach)] = IGNORED
+        expected = table.curve("bbox", roles, table.found_roles[2]).precision[1:].mean()
+        assert 0 < group.ap == pytest.approx(100 * expected)
+
+
+def test_what_cannot_be_scored_has_no_groups_and_no_reasons():
+    truth, found = made_up(20, seed=3)
+    columns = scored(truth, list(map(without_boxes, found)))
+    assert math.isnan(columns[2].ap["Car"]["3d"]["R40"][2])
+    groups = by_distance(*columns) + by_occlusion(columns[0], columns[2])
+    assert sum(group.objects for group in groups) > 0
+    assert all(math.isnan(group.ap) for group in groups)
+    assert what_was_missed(*columns) == []
+    assert what_was_missed(*columns, "bbox")[0].hits > 0
+
+
 def test_occlusions_add_up():
     truth, found = made_up(60, seed=4)
     columns = scored(truth, found)
@@ -66,6 +99,17 @@ def test_empty_groups_have_no_ap():
     assert [g.objects for g in groups] == [0, 1, 0, 0]
     assert math.isnan(groups[0].ap)
     assert groups[1].ap == pytest.approx(0.0)  # R40 leaves the first of 41 recalls out
+
+
+@pytest.mark.parametrize("count", [1, 5, 41, 60])
+def test_a_perfect_result_misses_nothing(count):
+    """Of few objects the sampled recalls are not 0, 1/40, ..: the last one found counts, too."""
+    truth = plain(["Car"] * count)
+    truth.location[:, 0] = 10.0 * np.arange(count)
+    found = replace(truth, score=np.linspace(0.9, 0.5, count))
+    (one,) = what_was_missed(*scored([truth], [found]))
+    assert (one.objects, one.hits) == (count, count)
+    assert one.score == found.score[-1]
 
 
 def test_each_reason_once():

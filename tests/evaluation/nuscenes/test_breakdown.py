@@ -132,6 +132,20 @@ def test_everything_as_one_group_is_the_devkits_ap(seed):
         assert 0 < group.ap == pytest.approx(expected, abs=1e-12)
 
 
+def test_detections_come_in_any_order_of_keyframes():
+    """A results file has an order of its own, which says nothing of where its boxes belong."""
+    truth, found = made_up(6)
+    other = EvalBoxes()
+    for token in reversed(found.sample_tokens):
+        other.add_boxes(token, found[token])
+    groups, same = (
+        by_range(Boxes.of(truth, CLASSES), Boxes.of(part, CLASSES), CLASSES)
+        for part in (found, other)
+    )
+    assert [group.ap for group in same] == pytest.approx([group.ap for group in groups])
+    assert min(group.ap for group in groups) > 0
+
+
 def test_nothing_there_and_nothing_found():
     truth, found = made_up(4, frames=2)
     nothing = EvalBoxes()

@@ -106,13 +106,16 @@ def test_version_of_ones_own_and_nothing_found(converted_world, infos, tmp_path)
     assert "found nothing" in empty.protocol
     boxes, labels = truth_of(frames[0])
     entries = to_global(frames[0], boxes, np.ones(len(boxes)), labels, NUSCENES_CLASSES)
-    some = evaluate_nuscenes(
-        tmp_path, "v1.0-own", "own_val", {**nothing, frames[0]["token"]: entries}
-    )
+    some_of = {frames[0]["token"]: entries}
+    some = evaluate_nuscenes(tmp_path, "v1.0-own", "own_val", {**nothing, **some_of})
     assert some.map > 0
     assert some.boxes == empty.boxes
+    others = {frame["token"]: [] for frame in infos.frames if frame not in frames}
+    more = evaluate_nuscenes(tmp_path, "v1.0-own", "own_val", {**others, **nothing, **some_of})
+    assert others
+    assert (more.frames, more.map) == (len(frames), some.map)  # the devkit takes its split's alone
     with pytest.raises(ValueError, match="own_val"):
-        evaluate_nuscenes(tmp_path, "v1.0-own", "own_val", {frames[0]["token"]: entries})
+        evaluate_nuscenes(tmp_path, "v1.0-own", "own_val", some_of)
 
 
 def test_entries_are_the_tables_annotations(converted_world, infos):
