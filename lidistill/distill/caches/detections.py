@@ -27,6 +27,7 @@ from torch import Tensor
 from lidistill import io
 from lidistill.distill.caches.augmentation import LIVE, Augmentation
 from lidistill.distill.caches.images import fingerprint
+from lidistill.distill.caches.settings import settings_of
 from lidistill.distill.caches.store import TOOL, FeatureStore
 from lidistill.distill.detectors.places import Range, point_range
 from lidistill.distill.outputs import FeatureMap, SparseVoxels
@@ -60,6 +61,7 @@ class ReplayCache:
         if self.store is None:
             parameters = {
                 "teacher": fingerprint(teacher.model),
+                "settings": settings_of(teacher.model),
                 "taps": {name: tap.path for name, tap in teacher.taps.taps.items()},
                 "autocast": teacher.autocast,
                 "frame": "as in the file",
