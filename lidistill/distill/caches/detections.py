@@ -122,15 +122,18 @@ _RECORDS = (("boxes",), ("cells", "shape", "counts", "features"), ("xyz", "featu
 
 
 def token_of(sample: Any) -> str:
-    """Name of a sample's point file.
+    """End of a sample's path: drives number their scans alike, and data roots move.
+
+    Args:
+        sample: of mmdet3d, or its metainfo.
 
     Raises:
         ValueError: the sample does not say which file it came from.
     """
-    path = sample.metainfo.get("lidar_path")
+    path = (sample if isinstance(sample, Mapping) else sample.metainfo).get("lidar_path")
     if not path:
         raise ValueError("a teacher cache needs lidar_path among the meta_keys of Pack3DDetInputs")
-    return PurePath(path).name
+    return "/".join(PurePath(path).parts[-4:])
 
 
 def grid_of(model: Any) -> tuple[int, ...]:

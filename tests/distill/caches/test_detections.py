@@ -266,3 +266,16 @@ def test_a_threshold_of_the_teacher_is_another_cache(tmp_path):
             ReplayCache(tmp_path).outputs(teacher, plain)
         owner[name] = before
     ReplayCache(tmp_path).outputs(teacher, plain)
+
+
+def test_scans_of_two_drives_with_one_file_name_are_two(tmp_path):
+    teacher = teacher_of({"boxes": ""})
+    cache, live = ReplayCache(tmp_path), outputs_of(teacher)
+    names = ("drive_1/lidar/000000", "drive_2/lidar/000000")
+    cache.keep(teacher, batch_of(*map(sample_of, names)), live)
+    found = cache.outputs(teacher, batch_of(*map(sample_of, names))).boxes
+    assert [len(one.pred_instances_3d) for one in found] == [5, 0]
+    elsewhere = sample_of(names[0], lidar_path=f"/another/root/b/{names[0]}.bin")
+    assert len(cache.outputs(teacher, batch_of(elsewhere)).boxes[0].pred_instances_3d) == 5
+    with pytest.raises(io.DataError, match="1 samples of this batch are not"):
+        cache.outputs(teacher, batch_of(sample_of("drive_3/lidar/000000")))
