@@ -45,6 +45,16 @@ def test_unreached_tap_is_an_error():
         net["used"](torch.randn(1, 2))
 
 
+def test_module_that_runs_twice_is_an_error():
+    """A student's head on every level: the last one would have been compared with any other."""
+    net = nn.ModuleDict({"head": nn.Conv2d(2, 3, 1), "other": nn.Identity()})
+    taps = TapSet(net, {"x": "head", "y": "other"})
+    with pytest.raises(RuntimeError, match=r"'x'.*'head' runs several times"), taps.capture(net):
+        for cells in (8, 4):
+            net["head"](torch.randn(1, 2, cells, cells))
+    assert not net["head"]._forward_hooks
+
+
 def test_index_and_clone():
     class Pair(nn.Module):
         def forward(self, x):
