@@ -229,3 +229,15 @@ def test_seconds_add_up_over_all_starts_of_a_run(tmp_path, monkeypatch):
     again = read_json(tmp_path / "run.json")
     assert again["checkpoint"] == final.name
     assert (again["process_s"], again["wall_s"]) >= (500, 700)
+
+
+def test_schedules_run_where_a_config_has_hooks_of_its_own(tmp_path, monkeypatch):
+    """A list in a config takes the place of the base's: a ramp stayed at its start."""
+    seen, original = [], ToyMethod.distill_losses
+    monkeypatch.setattr(
+        ToyMethod,
+        "distill_losses",
+        lambda self, *given: seen.append(self.progress) or original(self, *given),
+    )
+    train(CONFIG, tmp_path, options={"iters": 4, "custom_hooks": []})
+    assert seen == [0.0, 0.25, 0.5, 0.75]
