@@ -184,6 +184,13 @@ class Distiller(BaseModel):
             )
         return losses
 
+    def parse_losses(self, losses: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+        """mmengine's sum of what has ``loss`` in its name, without what is only logged."""
+        terms = [name.removeprefix("loss_") for name in losses if name.startswith("loss_")]
+        logged = {*self.observations, *(f"raw_{term}" for term in terms)}
+        total, logs = super().parse_losses({n: v for n, v in losses.items() if n not in logged})
+        return total, {n: losses[n] if n in logged else logs[n] for n in ("loss", *losses)}
+
     def val_step(self, data: Any) -> Any:
         """Straight to the student."""
         batch = self.data_preprocessor(data, False)
