@@ -153,7 +153,7 @@ class Distiller(BaseModel):
         }
         seen = self.student_batch(batch, teachers)
         labelled = labelled_rows(seen)
-        if not all(labelled):
+        if not all(labelled) or "labelled_frames" in self.observations:
             self.observe("labelled_frames", sum(labelled))
         with (
             self.student_taps.capture(self.student) as student,
