@@ -76,7 +76,8 @@ def _set_iterations(cfg: Any, iters: int) -> None:
         return
     ratio = iters / cfg.train_cfg.max_iters
     cfg.train_cfg.max_iters = iters
-    schedulers, given = [], cfg.get("param_scheduler") or []
+    schedulers = []
+    given: Any = cfg.get("param_scheduler") or []
     for scheduler in [given] if "type" in given else given:
         for name in ("begin", "end", "T_max"):
             if name in scheduler:
