@@ -153,7 +153,7 @@ class Distiller(BaseModel):
         }
         seen = self.student_batch(batch, teachers)
         labelled = labelled_rows(seen)
-        if not all(labelled):
+        if not all(labelled) or "labelled_frames" in self.observations:
             self.observe("labelled_frames", sum(labelled))
         with (
             self.student_taps.capture(self.student) as student,
@@ -183,6 +183,13 @@ class Distiller(BaseModel):
                 f"have; its terms are {sorted(result.terms)}"
             )
         return losses
+
+    def parse_losses(self, losses: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
+        """mmengine's sum of what has ``loss`` in its name, without what is only logged."""
+        terms = [name.removeprefix("loss_") for name in losses if name.startswith("loss_")]
+        logged = {*self.observations, *(f"raw_{term}" for term in terms)}
+        total, logs = super().parse_losses({n: v for n, v in losses.items() if n not in logged})
+        return total, {n: losses[n] if n in logged else logs[n] for n in ("loss", *losses)}
 
     def val_step(self, data: Any) -> Any:
         """Straight to the student."""

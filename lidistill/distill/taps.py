@@ -105,6 +105,9 @@ class TapSet:
         Args:
             model: the model the taps were made for (or a copy of it).
             stop_early: leave the forward pass once every tap has been read (frozen teachers).
+
+        Raises:
+            RuntimeError: a tapped module did not run, or ran again: which call is meant?
         """
         outputs = self.outputs_type()
         missing = set(self.taps)
@@ -113,6 +116,12 @@ class TapSet:
 
         def hook_for(name: str, tap: Tap) -> Any:
             def hook(_module: nn.Module, inputs: Any, output: Any) -> None:
+                if name not in missing:
+                    raise RuntimeError(
+                        f"tap {name!r} of {type(model).__name__}: {tap.path!r} runs several times "
+                        "in one forward pass (a head on every level, a network on every moment), "
+                        "and its outputs are not one; tap a module that runs once"
+                    )
                 setattr(outputs, name, tap.read(output, inputs, voxel_shape))
                 missing.discard(name)
                 if stop_early and not missing:

@@ -245,7 +245,7 @@ def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
     from mmengine.visualization import Visualizer
 
     from lidistill.engine.quiet import QuietRunner
-    from lidistill.hooks import FiniteLossHook, ProgressBarHook
+    from lidistill.hooks import FiniteLossHook, ProgressBarHook, ScheduleHook
 
     # mmengine names one by the second: another of the same second would write into its folder
     Visualizer._instance_dict.clear()
@@ -257,8 +257,9 @@ def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
         refuse_untrained(runner, cfg.model)
     if is_main_process():
         note_written(work_dir, runner.timestamp, there=True)
-    if not any(isinstance(hook, FiniteLossHook) for hook in runner.hooks):
-        runner.register_hook(FiniteLossHook())
+    for needed in (FiniteLossHook, ScheduleHook):  # a config's own hooks may have replaced them
+        if not any(isinstance(hook, needed) for hook in runner.hooks):
+            runner.register_hook(needed())
     runner.register_hook(StopHook(request))
     underway = Underway()
     shield_workers(runner, underway)

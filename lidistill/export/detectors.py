@@ -137,7 +137,7 @@ def _test_data(config: Mapping[str, Any], path: str | Path) -> tuple[dict[str, A
         "it has no evaluator: ours (lidistill test) are not in mmdet3d",
         *(f"left out of the test pipeline, for mmdet3d has no such step: {name}" for name in ours),
     ]
-    if "LoadPointsFromMultiSweeps" in str(pipeline):
+    if "LoadPointsFromMultiSweeps" in str(dataset["pipeline"]):
         remarks.append(
             "mmdet3d 1.x places the sweeps of a turning vehicle elsewhere (its issue 3054), by up to "
             "a metre: expect lower scores there than here"

@@ -49,6 +49,22 @@ def test_weights_are_logged_before_and_after():
     torch.testing.assert_close(total, losses["loss_mse"])
 
 
+def test_only_weighted_terms_are_summed_whatever_they_are_called():
+    """mmengine adds whatever has "loss" in its name."""
+
+    class Named(ToyMethod):
+        def distill_losses(self, student, teachers, batch):
+            self.observe("places_of_the_loss", 1000)
+            return {"feature_loss": super().distill_losses(student, teachers, batch)["mse"]}
+
+    method = Named(weights={"feature_loss": 3.0})
+    losses = method(toy_batch(), mode="loss")
+    total, logs = method.parse_losses(losses)
+    torch.testing.assert_close(total, losses["loss_feature_loss"])
+    assert {"raw_feature_loss", "places_of_the_loss", "loss"} <= logs.keys()
+    assert logs["places_of_the_loss"] == 1000
+
+
 def test_weight_of_an_unknown_term_is_an_error():
     with pytest.raises(ValueError, match=r"\['typo'\].*its terms are \['mse'\]"):
         ToyMethod(weights={"typo": 1.0})(toy_batch(), mode="loss")

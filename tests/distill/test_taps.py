@@ -45,6 +45,16 @@ def test_unreached_tap_is_an_error():
         net["used"](torch.randn(1, 2))
 
 
+def test_module_that_runs_twice_is_an_error():
+    """A student's head on every level: the last one would have been compared with any other."""
+    head = nn.Conv2d(2, 3, 1)
+    levels = nn.Sequential(head, nn.Conv2d(3, 2, 1, stride=2), head)
+    taps = TapSet(levels, {"x": "0", "y": "1"})
+    with pytest.raises(RuntimeError, match=r"'x'.*'0' runs several times"), taps.capture(levels):
+        levels(torch.randn(1, 2, 8, 8))
+    assert not head._forward_hooks
+
+
 def test_index_and_clone():
     class Pair(nn.Module):
         def forward(self, x):

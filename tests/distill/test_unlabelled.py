@@ -121,6 +121,8 @@ def test_the_teacher_alone_trains_where_there_are_no_labels():
     of_term = torch.autograd.grad(result.terms["neck"], weights, allow_unused=True)
     assert all(g is None or not g.any() for g in of_own)
     assert any(g is not None and g.abs().sum() > 0 for g in of_term)
+    model.forward_terms(marked("second", [True, True]))
+    assert model.observations["labelled_frames"] == 2  # not the number of a batch before
 
 
 def test_terms_see_all_frames_and_the_own_loss_the_labelled_ones():

@@ -206,8 +206,18 @@ def test_fingerprint_ignores_where_it_runs():
     first, second = load_config(CONFIG), load_config(CONFIG)
     second.work_dir, second.resume = "/tmp/x", True
     assert fingerprint(first) == fingerprint(second)
+    second.load_from = None
+    assert fingerprint(first) == fingerprint(second)
     second.max_iters = 41
     assert fingerprint(first) != fingerprint(second)
+
+
+def test_a_run_from_other_weights_is_another_run(undisturbed, tmp_path):
+    """It was taken for finished, whatever the weights that it was to begin from."""
+    start = {"iters": 2, "load_from": str(undisturbed)}
+    assert train(CONFIG, tmp_path, options=start) == train(CONFIG, tmp_path, options=start)
+    with pytest.raises(ValueError, match=r"another config.*load_from is .*iter_40.*, not set here"):
+        train(CONFIG, tmp_path, options={"iters": 2})
 
 
 def test_seconds_add_up_over_all_starts_of_a_run(tmp_path, monkeypatch):
@@ -229,3 +239,15 @@ def test_seconds_add_up_over_all_starts_of_a_run(tmp_path, monkeypatch):
     again = read_json(tmp_path / "run.json")
     assert again["checkpoint"] == final.name
     assert (again["process_s"], again["wall_s"]) >= (500, 700)
+
+
+def test_schedules_run_where_a_config_has_hooks_of_its_own(tmp_path, monkeypatch):
+    """A list in a config takes the place of the base's: a ramp stayed at its start."""
+    seen, original = [], ToyMethod.distill_losses
+    monkeypatch.setattr(
+        ToyMethod,
+        "distill_losses",
+        lambda self, *given: seen.append(self.progress) or original(self, *given),
+    )
+    train(CONFIG, tmp_path, options={"iters": 4, "custom_hooks": []})
+    assert seen == [0.0, 0.25, 0.5, 0.75]

@@ -27,6 +27,7 @@ from torch import Tensor
 from lidistill import io
 from lidistill.distill.caches.augmentation import LIVE, Augmentation
 from lidistill.distill.caches.images import fingerprint
+from lidistill.distill.caches.settings import settings_of
 from lidistill.distill.caches.store import TOOL, FeatureStore
 from lidistill.distill.detectors.places import Range, point_range
 from lidistill.distill.outputs import FeatureMap, SparseVoxels
@@ -60,6 +61,7 @@ class ReplayCache:
         if self.store is None:
             parameters = {
                 "teacher": fingerprint(teacher.model),
+                "settings": settings_of(teacher.model),
                 "taps": {name: tap.path for name, tap in teacher.taps.taps.items()},
                 "autocast": teacher.autocast,
                 "frame": "as in the file",
@@ -120,15 +122,18 @@ _RECORDS = (("boxes",), ("cells", "shape", "counts", "features"), ("xyz", "featu
 
 
 def token_of(sample: Any) -> str:
-    """Name of a sample's point file.
+    """End of a sample's path: drives number their scans alike, and data roots move.
+
+    Args:
+        sample: of mmdet3d, or its metainfo.
 
     Raises:
         ValueError: the sample does not say which file it came from.
     """
-    path = sample.metainfo.get("lidar_path")
+    path = (sample if isinstance(sample, Mapping) else sample.metainfo).get("lidar_path")
     if not path:
         raise ValueError("a teacher cache needs lidar_path among the meta_keys of Pack3DDetInputs")
-    return PurePath(path).name
+    return "/".join(PurePath(path).parts[-4:])
 
 
 def grid_of(model: Any) -> tuple[int, ...]:

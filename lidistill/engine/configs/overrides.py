@@ -77,10 +77,17 @@ def _set_iterations(cfg: Any, iters: int) -> None:
     ratio = iters / cfg.train_cfg.max_iters
     cfg.train_cfg.max_iters = iters
     schedulers = []
-    for scheduler in cfg.get("param_scheduler") or []:
+    given: Any = cfg.get("param_scheduler") or []
+    for scheduler in [given] if "type" in given else given:
         for name in ("begin", "end", "T_max"):
             if name in scheduler:
                 scheduler[name] = round(scheduler[name] * ratio)
+        for name in ("step_size", "total_steps"):
+            if scheduler.get(name):
+                scheduler[name] = max(1, round(scheduler[name] * ratio))
+        for name in ("milestones", "periods"):
+            if name in scheduler:
+                scheduler[name] = [max(1, round(value * ratio)) for value in scheduler[name]]
         if scheduler.get("end", 1) > scheduler.get("begin", 0):  # a warm-up may shrink to nothing
             schedulers.append(scheduler)
     cfg.param_scheduler = schedulers

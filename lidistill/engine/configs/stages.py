@@ -29,7 +29,7 @@ from lidistill.engine.configs.shipped import find_config
 from lidistill.hooks.run_folder import flat_values
 
 STAGE_PREFIX = "stage://"
-_VOLATILE = ("work_dir", "resume", "load_from", "launcher", "monitor")
+_VOLATILE = ("work_dir", "resume", "launcher", "monitor")
 
 
 def load_stage(
@@ -103,7 +103,7 @@ def trained_values(cfg: Config) -> dict[str, str]:
 
 def _trained(cfg: Config) -> Config:
     kept = copy.deepcopy(cfg)
-    for key in _VOLATILE:
+    for key in (*_VOLATILE, *(["load_from"] if kept.get("load_from") is None else [])):
         kept.pop(key, None)
     return kept
 

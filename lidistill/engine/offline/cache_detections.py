@@ -6,7 +6,6 @@ from __future__ import annotations
 import argparse
 import copy
 import time
-from pathlib import PurePath
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from lidistill import compat
 from lidistill.converters.superpixels.cli import shard_of
 from lidistill.datasets.detections import SeededDetections
 from lidistill.distill.caches.augmentation import without_augmentation
-from lidistill.distill.caches.detections import ReplayCache
+from lidistill.distill.caches.detections import ReplayCache, token_of
 from lidistill.engine.configs.read import load_config
 from lidistill.progress import track
 from lidistill.registry import MODELS
@@ -110,8 +109,7 @@ def _same(sample: Any) -> Any:
 
 
 def _token(frames: SeededDetections, row: int) -> str:
-    info = frames.dataset.get_data_info(frames.indices[row])
-    return PurePath(info["lidar_points"]["lidar_path"]).name
+    return token_of(frames.dataset.get_data_info(frames.indices[row]))
 
 
 def _run(method: Any, teacher: Any, samples: list[Any]) -> tuple[Any, Any]:

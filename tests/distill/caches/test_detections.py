@@ -155,6 +155,9 @@ class Detector(torch.nn.Module):
         self.encoder, self.points = torch.nn.Linear(1, 1), torch.nn.Identity()
         layer = SimpleNamespace(point_cloud_range=SQUARE, grid_shape=SHAPE[::-1])
         self.data_preprocessor = SimpleNamespace(voxel_layer=layer)
+        self.head = torch.nn.Identity()
+        self.head.test_cfg, self.head.train_cfg = {"score_thr": 0.1, "nms": [0.2]}, {"weight": 1}
+        self.head.bbox_coder = SimpleNamespace(max_num=500, pc_range=torch.tensor([0.0, 1.0]))
 
 
 def teacher_of(taps: dict) -> SimpleNamespace:
@@ -243,3 +246,36 @@ def test_what_cannot_be_cached(tmp_path):
     strided = SparseVoxels(torch.zeros(1, 2), torch.zeros(1, 4).int(), (2, 8, 8), 1)
     with pytest.raises(ValueError, match=r"\[2, 8, 8\].*\[4, 16, 16\].*before the first stride"):
         records_of(strided, "conv2", 1, SHAPE)
+
+
+def test_a_threshold_of_the_teacher_is_another_cache(tmp_path):
+    """No layer and no weight shows it, and the boxes are others."""
+    teacher, plain = teacher_of({"boxes": ""}), batch_of(sample_of("0"), sample_of("1"))
+    ReplayCache(tmp_path).keep(teacher, plain, outputs_of(teacher))
+    head = teacher.model.head
+    head.train_cfg["weight"] = 2  # of no matter to a frozen teacher
+    ReplayCache(tmp_path).outputs(teacher, plain)
+    for owner, name, value in (
+        (head.test_cfg, "score_thr", 0.3),
+        (head.test_cfg, "nms", [0.1]),
+        (vars(head.bbox_coder), "max_num", 83),
+        (vars(head.bbox_coder), "pc_range", torch.tensor([0.0, 2.0])),
+    ):
+        before, owner[name] = owner[name], value
+        with pytest.raises(io.DataError, match=r"another teacher.*settings"):
+            ReplayCache(tmp_path).outputs(teacher, plain)
+        owner[name] = before
+    ReplayCache(tmp_path).outputs(teacher, plain)
+
+
+def test_scans_of_two_drives_with_one_file_name_are_two(tmp_path):
+    teacher = teacher_of({"boxes": ""})
+    cache, live = ReplayCache(tmp_path), outputs_of(teacher)
+    names = ("drive_1/lidar/000000", "drive_2/lidar/000000")
+    cache.keep(teacher, batch_of(*map(sample_of, names)), live)
+    found = cache.outputs(teacher, batch_of(*map(sample_of, names))).boxes
+    assert [len(one.pred_instances_3d) for one in found] == [5, 0]
+    elsewhere = sample_of(names[0], lidar_path=f"/another/root/b/{names[0]}.bin")
+    assert len(cache.outputs(teacher, batch_of(elsewhere)).boxes[0].pred_instances_3d) == 5
+    with pytest.raises(io.DataError, match="1 samples of this batch are not"):
+        cache.outputs(teacher, batch_of(sample_of("drive_3/lidar/000000")))
