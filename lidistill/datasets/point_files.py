@@ -120,7 +120,7 @@ class LoadCheckedSweeps:
         compat: "" or "mmdet3d", whose points in bends a network trained there may be used to.
     """
 
-    def __init__(  # noqa: PLR0913 -- mmdet3d's own signature, and two
+    def __init__(
         self,
         sweeps_num: int = 10,
         load_dim: int = 5,

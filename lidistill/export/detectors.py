@@ -139,8 +139,8 @@ def _test_data(config: Mapping[str, Any], path: str | Path) -> tuple[dict[str, A
     ]
     if "LoadPointsFromMultiSweeps" in str(dataset["pipeline"]):
         remarks.append(
-            "mmdet3d 1.x places the sweeps of a turning vehicle elsewhere (its issue 3054), by up to "
-            "a metre: expect lower scores there than here"
+            "mmdet3d 1.x places the sweeps of a turning vehicle up to a metre off (its issue 3054): "
+            "expect lower scores there than here"
         )
     return {
         "default_scope": "mmdet3d",
