@@ -139,7 +139,7 @@ def _test_data(config: Mapping[str, Any], path: str | Path) -> tuple[dict[str, A
     ]
     if "LoadPointsFromMultiSweeps" in str(dataset["pipeline"]):
         remarks.append(
-            "mmdet3d 1.x places the sweeps of a turning vehicle up to a metre off (its issue 3054): "
+            "mmdet3d 1.x puts the sweeps of a turning vehicle up to a metre off (its issue 3054): "
             "expect lower scores there than here"
         )
     return {
