@@ -117,6 +117,30 @@ def test_a_worker_that_the_system_ends_is_one_message():
     assert "--jobs than 2" in done.stderr
 
 
+def test_workers_that_are_ended_are_no_error_of_the_one_that_ends_them():
+    """torch's data loader raises at once, wherever its process is, when a worker is gone."""
+    code = """
+import signal, subprocess, time
+from lidistill.interrupts import end_children
+
+def torchs(*_):
+    raise RuntimeError("DataLoader worker is killed by signal: Killed.")
+
+signal.signal(signal.SIGCHLD, torchs)
+child = subprocess.Popen(["sleep", "600"])
+end_children()
+assert child.wait() == -9
+print("went on")
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "went on\n", done.stderr
+
+
 def test_handlers_are_put_back():
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     with pytest.raises(Interrupted) as caught, orderly_end():
