@@ -9,7 +9,7 @@ from lidistill.evidence.worlds import KITTI_MORE
 
 FILE = "configs/evidence/monotakd.py"
 ITERS, TEACHER_ITERS = 300, 800  # of a student at 1x
-DOUBLINGS = (1, 2)
+DOUBLINGS, ALONE = (1, 2), (1, 2, 4)  # alone as long as a taught one takes
 TEACHER, ASSISTANT, STUDENT = "teacher, LiDAR", "assistant, true depth", "one camera"
 WITH_LIDAR = {"test_dataloader.dataset.pipeline": f"{CONFIG}test_with_lidar"}
 PARTS = {  # weights in place of the config's
@@ -45,7 +45,7 @@ def table() -> Table:
         lines=[
             privileged(TEACHER, "teacher"),
             privileged(ASSISTANT, "assistant"),
-            Line(STUDENT, FILE, {"model": f"{CONFIG}models.student"}, curve=DOUBLINGS),
+            Line(STUDENT, FILE, {"model": f"{CONFIG}models.student"}, curve=ALONE),
             Line(
                 f"{STUDENT}, MonoTAKD's modules, no teacher",
                 FILE,
