@@ -78,7 +78,8 @@ def frame_token(info: Mapping[str, Any]) -> str:
 
 def point_stem(info: Mapping[str, Any]) -> str:
     """Name of a frame's point file without suffix; empty where it names none."""
-    path = str(info.get("lidar_points", {}).get("lidar_path") or "")
+    record = info.get("lidar_points")
+    path = str(record.get("lidar_path") or "") if isinstance(record, Mapping) else ""
     return path.replace("\\", "/").rpartition("/")[2].partition(".")[0]
 
 

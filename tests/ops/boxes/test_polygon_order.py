@@ -7,7 +7,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from lidistill.ops.boxes.polygon_order import polygon_order
@@ -73,6 +73,8 @@ def box():
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(box(), box()), min_size=1, max_size=6))
 def test_mmcvs_differentiable_overlap_is_right(pairs) -> None:
+    """But for boxes turned alike: of sides on one line mmcv's own Python makes crossings anywhere."""
+    assume(all(abs(math.sin(2 * (a[4] - b[4]))) > 1e-3 for a, b in pairs))
     from mmcv.ops import diff_iou_rotated_2d
 
     first, second = (torch.tensor(side, dtype=torch.float32) for side in zip(*pairs, strict=True))
