@@ -73,7 +73,7 @@ def box():
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(box(), box()), min_size=1, max_size=6))
 def test_mmcvs_differentiable_overlap_is_right(pairs) -> None:
-    """But for boxes turned alike: of sides on one line mmcv's own Python makes crossings anywhere."""
+    """But for boxes turned alike: crossings of sides on one line lie anywhere in mmcv's Python."""
     assume(all(abs(math.sin(2 * (a[4] - b[4]))) > 1e-3 for a, b in pairs))
     from mmcv.ops import diff_iou_rotated_2d
 
