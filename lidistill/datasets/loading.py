@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,7 +49,8 @@ class LoadPointLabels:
     def __call__(self, frame: Frame) -> Frame:
         """Fill ``point_labels`` (N,) uint8."""
         path = frame.labels_path
-        if path is None or not path.is_file():
+        # Path.is_file raises for a name longer than disks hold
+        if path is None or not os.path.isfile(path):
             raise io.DataError(
                 "No LiDAR segmentation labels for this frame"
                 + (": the info file names none." if path is None else ": file not found."),

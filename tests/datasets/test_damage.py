@@ -8,6 +8,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -100,6 +101,14 @@ def test_info_files_with_values_of_another_type(mini: Path, data: st.DataObject)
             load(mini)
     finally:  # or a fault found is followed by one of the test's own
         dump_pickle(mini / "infos.pkl", before)
+
+
+def test_a_version_longer_than_a_file_name(mini: Path) -> None:
+    content = load_pickle(mini / "infos.pkl")
+    content["metainfo"]["version"] = 10**400
+    dump_pickle(mini / "infos.pkl", content)
+    with pytest.raises(DataError, match="No LiDAR segmentation labels"):
+        load(mini)
 
 
 def test_the_undamaged_copy_still_loads(mini: Path) -> None:
