@@ -15,6 +15,7 @@ import torch
 from lidistill import cli, compat
 from lidistill.compat import spconv_choice
 from lidistill.engine.configs.read import load_config
+from lidistill.export.detectors import _test_data
 from lidistill.export.exporting import export_student
 from lidistill.models.detectors.compress import detector_config
 from lidistill.registry import MODELS
@@ -101,6 +102,21 @@ def test_report(exported):
     assert "lidistill." not in written
     assert "LoadPointsFromFile" in written
     assert "LoadChecked" not in text + written
+
+
+def test_sweeps_become_mmdet3ds_and_the_report_says_what_that_means():
+    config = load_config(config_of("detection/centerpoint_voxel_nuscenes"))
+    steps = config.test_dataloader.dataset.pipeline
+    (step,) = [step for step in steps if getattr(step.type, "__name__", "") == "LoadCheckedSweeps"]
+    step.compat = "mmdet3d"
+    written, remarks = _test_data(config, "mine.py")
+    (kept,) = [
+        step
+        for step in written["test_dataloader"]["dataset"]["pipeline"]
+        if step["type"] == "LoadPointsFromMultiSweeps"
+    ]
+    assert not {"compat", "nonfinite"} & set(kept)
+    assert any("issue 3054" in remark for remark in remarks)
 
 
 def test_same_predictions_through_mmdet3ds_own_loading(exported):
