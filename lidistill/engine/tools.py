@@ -8,6 +8,7 @@ of what it made, which ``"stage://name"`` stands for in later stages, and facts 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,31 +19,34 @@ FOLDER = "made"
 """Of what a tool makes, in the folder of its stage."""
 
 
-def run_tool(cfg: Any, work_dir: Path, restart: bool = False) -> Path:
+def run_tool(
+    cfg: Any, work_dir: Path, restart: bool = False, sources: Mapping[str, str] | None = None
+) -> Path:
     """Run the tool of a config, or take what it made when it ran before.
 
     Args:
         cfg: its content; ``tool`` in it.
         work_dir: folder of the stage.
         restart: remove first what it made.
+        sources: fingerprints of the stages that it takes checkpoints from, by their names.
 
     Raises:
-        ValueError: ``work_dir`` holds what another config made.
+        ValueError: ``work_dir`` holds what another config made, or made from other stages.
     """
     key, values = fingerprint(cfg), trained_values(cfg)
     if restart:
         clear(work_dir)
-    done = finished_output(work_dir, key, values)
+    done = finished_output(work_dir, key, values, sources)
     if done is not None:
         return done
-    note_run(work_dir, key, values, wall_s=0.0, process_s=0.0)
+    note_run(work_dir, key, values, sources, wall_s=0.0, process_s=0.0)
     note_written(work_dir, FOLDER)  # before: a killed tool leaves what --restart may remove
     (work_dir / FOLDER).mkdir(exist_ok=True)
     begin, used = time.perf_counter(), time.process_time()
     options = dict(cfg.tool)
     made, facts = options.pop("type")(cfg, work_dir / FOLDER, **options)
     note_run(
-        work_dir, key, made=str(Path(made).relative_to(work_dir)), facts=facts,
+        work_dir, key, sources=sources, made=str(Path(made).relative_to(work_dir)), facts=facts,
         wall_s=round(time.perf_counter() - begin, 1),
         process_s=round(time.process_time() - used, 1),
     )  # fmt: skip

@@ -185,21 +185,23 @@ def train_one(
     told the same waits for the first and takes its result. In a
     distributed training rank 0 alone looks at the folder and writes to it.
     """
-    fill_stage_checkpoints(cfg, checkpoints)
+    sources = fill_stage_checkpoints(cfg, checkpoints)
     if restart and is_main_process():
         refuse_foreign(work_dir)  # before a lock is put there
     with exclusive(work_dir, "trains") if is_main_process() else nullcontext():
         if cfg.get("tool") is not None:
-            return from_rank_0(lambda: run_tool(cfg, work_dir, restart))
-        return _train_alone(cfg, work_dir, restart, launcher, quiet)
+            return from_rank_0(lambda: run_tool(cfg, work_dir, restart, sources))
+        return _train_alone(cfg, work_dir, sources, restart, launcher, quiet)
 
 
-def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: bool) -> Path:
+def _train_alone(
+    cfg: Any, work_dir: Path, sources: dict[str, str], restart: bool, launcher: str, quiet: bool
+) -> Path:
     from lidistill.models.detectors.ranges import check_ranges
 
     check_ranges(cfg)
     key, values = fingerprint(cfg), trained_values(cfg)
-    done, latest, before = from_rank_0(lambda: _begin(cfg, work_dir, key, values, restart))
+    done, latest, before = from_rank_0(lambda: _begin(cfg, work_dir, key, values, sources, restart))
     if done is not None:
         return done
     cfg.work_dir = str(work_dir)
@@ -223,7 +225,7 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
             runner = _run(cfg, work_dir, request)
     except BaseException:
         if is_main_process():
-            note_run(work_dir, key, **spent())
+            note_run(work_dir, key, sources=sources, **spent())
         raise
     final = from_rank_0(lambda: latest_checkpoint(work_dir))
     if final is None:
@@ -232,8 +234,9 @@ def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: 
         )
     if is_main_process():
         note_run(
-            work_dir, key, checkpoint=final.name, iterations=runner.iter, seed=runner.seed,
-            resumed_from=latest.name if latest else None, processes=runner.world_size, **spent(),
+            work_dir, key, sources=sources, checkpoint=final.name, iterations=runner.iter,
+            seed=runner.seed, resumed_from=latest.name if latest else None,
+            processes=runner.world_size, **spent(),
         )  # fmt: skip
     if request.signal:  # it came in the last iteration
         raise Stopped(f"the training is finished: {final}", request.signal)
@@ -278,7 +281,12 @@ def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
 
 
 def _begin(
-    cfg: Any, work_dir: Path, key: str, values: dict[str, str], restart: bool
+    cfg: Any,
+    work_dir: Path,
+    key: str,
+    values: dict[str, str],
+    sources: dict[str, str],
+    restart: bool,
 ) -> tuple[Path | None, Path | None, dict[str, float]]:
     """Claim the folder.
 
@@ -288,7 +296,7 @@ def _begin(
     """
     if restart:
         clear(work_dir)
-    done = finished_checkpoint(work_dir, key, values)
+    done = finished_checkpoint(work_dir, key, values, sources)
     spent = {"wall_s": 0.0, "process_s": 0.0}
     if done is not None:
         return done, None, spent
@@ -304,7 +312,7 @@ def _begin(
     if latest is not None and (work_dir / NOTE).is_file():
         noted = read_run(work_dir)
         spent = {name: noted[name] for name in spent}
-    note_run(work_dir, key, values, **spent)
+    note_run(work_dir, key, values, sources, **spent)
     note_written(work_dir, "last_checkpoint", "console.log", *([own] if own else []))
     return None, latest, spent
 

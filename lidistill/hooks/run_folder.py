@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of one training: what runs there, which of its files are the run's, what may go.
 
-``run.json`` names what is trained (``config``, a hash), how it ended, and under ``wrote`` every
-file and folder that the run made. ``--restart`` removes these and nothing else.
+``run.json`` names what is trained (``config``, a hash), what the stages that it took checkpoints
+from trained (``sources``), how it ended, and under ``wrote`` every file and folder that the run
+made. ``--restart`` removes these and nothing else.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from lidistill.io.locks import LOCK_FILE
 NOTE = "run.json"
 VALUES = "run_config.json"
 WROTE = "wrote"
+SOURCES = "sources"
 SHOWN = 8  # names or keys in a message
 
 
@@ -64,6 +66,8 @@ def _wrong_in(note: Any) -> str:
     for name in ("config", "checkpoint", "made"):
         if not isinstance(note.get(name, ""), str):
             return f"its {name} is a {type(note[name]).__name__}, expected words"
+    if not isinstance(note.get(SOURCES, {}), dict):
+        return f"its {SOURCES} are a {type(note[SOURCES]).__name__}, expected an object"
     for name in ("wall_s", "process_s"):
         value = note.get(name, 0.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
@@ -90,7 +94,11 @@ def _check_plain(names: list[str], path: Path) -> None:
 
 
 def note_run(
-    work_dir: Path, key: str, values: Mapping[str, str] | None = None, **facts: Any
+    work_dir: Path,
+    key: str,
+    values: Mapping[str, str] | None = None,
+    sources: Mapping[str, str] | None = None,
+    **facts: Any,
 ) -> None:
     """Write ``run.json``: what runs (or ran) in this folder; what it wrote before stays noted.
 
@@ -98,12 +106,14 @@ def note_run(
         work_dir: made if it is missing.
         key: fingerprint of the config.
         values: the config's values by dotted key, for the message of a later start of another.
+        sources: fingerprints of the stages that it takes checkpoints from, by their names.
         facts: of the end of the run.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
     wrote = read_note(work_dir).get(WROTE, [])
     new = _not_there(work_dir, (NOTE, VALUES), wrote)
-    write_json(work_dir / NOTE, {"config": key, **facts, WROTE: [*wrote, *new]})
+    taken = {SOURCES: dict(sources)} if sources else {}
+    write_json(work_dir / NOTE, {"config": key, **taken, **facts, WROTE: [*wrote, *new]})
     if values is not None and VALUES in (*wrote, *new):
         write_json(work_dir / VALUES, dict(values))
 
@@ -174,13 +184,25 @@ def clear(work_dir: Path) -> list[str]:
     return removed
 
 
-def finished_checkpoint(work_dir: Path, key: str, values: Mapping[str, str]) -> Path | None:
+def finished_checkpoint(
+    work_dir: Path,
+    key: str,
+    values: Mapping[str, str],
+    sources: Mapping[str, str] | None = None,
+) -> Path | None:
     """Final checkpoint of a finished run of this very config, or None.
 
     A start that left no checkpoint blocks nothing: there is nothing to lose.
 
+    Args:
+        work_dir: of the run.
+        key: fingerprint of the config.
+        values: the config's values by dotted key.
+        sources: fingerprints of the stages that it takes checkpoints from, by their names.
+
     Raises:
-        ValueError: ``work_dir`` holds a run of another config.
+        ValueError: ``work_dir`` holds a run of another config, or one that took checkpoints of
+            stages that were trained otherwise than they are now.
     """
     note = read_note(work_dir)
     latest = latest_checkpoint(work_dir)
@@ -193,15 +215,28 @@ def finished_checkpoint(work_dir: Path, key: str, values: Mapping[str, str]) -> 
             "begin anew there. To train on from its weights with these settings: another "
             f"--work-dir and --cfg-options load_from={latest} (iterations count from 0)"
         )
+    _refuse_other_sources(work_dir, note, sources or {})
     checkpoint = note.get("checkpoint")
     return work_dir / checkpoint if checkpoint and (work_dir / checkpoint).is_file() else None
 
 
-def finished_output(work_dir: Path, key: str, values: Mapping[str, str]) -> Path | None:
+def finished_output(
+    work_dir: Path,
+    key: str,
+    values: Mapping[str, str],
+    sources: Mapping[str, str] | None = None,
+) -> Path | None:
     """What a tool of this very config made in the folder; None where it did not end.
 
+    Args:
+        work_dir: of the stage.
+        key: fingerprint of the config.
+        values: the config's values by dotted key.
+        sources: fingerprints of the stages that it takes checkpoints from, by their names.
+
     Raises:
-        ValueError: ``work_dir`` holds what another config made.
+        ValueError: ``work_dir`` holds what another config made, or what was made from other
+            stages than those of now.
     """
     note = read_note(work_dir)
     if note and note.get("config") != key:
@@ -210,8 +245,20 @@ def finished_output(work_dir: Path, key: str, values: Mapping[str, str]) -> Path
             f"{_differences(work_dir, values)}; choose another --work-dir, or add --restart to "
             "make it anew there"
         )
+    _refuse_other_sources(work_dir, note, sources or {})
     made = note.get("made")
     return work_dir / made if made and (work_dir / made).exists() else None
+
+
+def _refuse_other_sources(work_dir: Path, note: Mapping[str, Any], now: Mapping[str, str]) -> None:
+    """A stage goes with those that it was made from; a note that names none blocks nothing."""
+    before = note.get(SOURCES, {})
+    changed = [name for name in now if before.get(name, now[name]) != now[name]]
+    if changed:
+        raise ValueError(
+            f"{work_dir} was made from {' and '.join(changed)}, trained with other settings than "
+            "now; remove it, and the same command makes it anew, or choose another --work-dir"
+        )
 
 
 def latest_checkpoint(work_dir: str | Path) -> Path | None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,24 @@ def test_later_stages_name_what_it_made(tmp_path):
     staged.write_text(f"stages = {stages!r}\n")
     made = train(staged, tmp_path / "run")
     assert made.read_text() == str(tmp_path / "run" / "one" / "made" / "word.txt")
+
+
+def test_what_was_made_from_another_stage_is_not_taken(tmp_path):
+    """The folder of the first is removed, its options are others: the second is of the old one."""
+    staged, work = tmp_path / "staged.py", tmp_path / "run"
+    stages = [
+        dict(name="one", config=str(CONFIG)),
+        dict(name="two", config=str(CONFIG), options={"tool.word": "stage://one"}),
+    ]
+    staged.write_text(f"stages = {stages!r}\n")
+    train(staged, work)
+    shutil.rmtree(work / "one")
+    with pytest.raises(ValueError, match=r"two was made from one, trained with other settings"):
+        train(staged, work, options={"one.tool.word": "other"})
+    shutil.rmtree(work / "two")
+    train(staged, work, options={"one.tool.word": "other"})
+    shutil.rmtree(work / "one")
+    train(staged, work, options={"one.tool.word": "other"})  # the same again
 
 
 def test_another_config_and_restart(tmp_path):

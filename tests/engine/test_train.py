@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,7 +146,8 @@ def staged(tmp_path: Path, model: str) -> Path:
     (folder / "staged").mkdir()
     first = CONFIG.read_text().replace("from ...configs._base_", "from .._base_")
     (folder / "staged/first.py").write_text(first)
-    second = first.replace("model = dict(type=ToyMethod)", f"model = {model}")
+    second = first.replace("import ToyMethod", "import SelfTaught, ToyMethod")
+    second = second.replace("model = dict(type=ToyMethod)", f"model = {model}")
     (folder / "staged/second.py").write_text(second)
     return folder
 
@@ -154,9 +156,6 @@ def test_kill_inside_a_stage_and_continue(tmp_path):
     """The stage before is left alone, the broken one ends as if nothing had been."""
     model = 'dict(type=SelfTaught, checkpoint="stage://teacher")'
     folder = staged(tmp_path, model)
-    second = folder / "staged/second.py"
-    text = second.read_text()
-    second.write_text(text.replace("import ToyMethod", "import SelfTaught, ToyMethod"))
     config = folder / "staged/all.py"
     config.write_text(
         'stages = [dict(name="teacher", config="first.py"),'
@@ -185,6 +184,25 @@ def test_stages_hand_checkpoints_on(tmp_path):
         train(folder / "staged/all.py", work)
     assert (work / "small/iter_40.pth").is_file()
     assert train(folder / "staged/all.py", work, only=["none"]) == work / "none/iter_40.pth"
+
+
+def test_a_student_goes_with_its_teacher(tmp_path):
+    """Finished or broken, it does not go on with another stage's knowledge than it began with."""
+    folder = staged(tmp_path, 'dict(type=SelfTaught, checkpoint="stage://small")')
+    (folder / "staged/all.py").write_text(
+        'stages = [dict(name="small", config="first.py"), dict(name="big", config="second.py")]\n'
+    )
+    work, other = tmp_path / "work", {"small.randomness.seed": 5}
+    final = train(folder / "staged/all.py", work)
+    assert list(read_json(work / "big/run.json")["sources"]) == ["small"]
+    shutil.rmtree(work / "small")
+    with pytest.raises(ValueError, match="big was made from small, trained with other settings"):
+        train(folder / "staged/all.py", work, options=other)
+    final.unlink()
+    with pytest.raises(ValueError, match="big was made from small, trained with other settings"):
+        train(folder / "staged/all.py", work, options=other)
+    shutil.rmtree(work / "big")
+    assert train(folder / "staged/all.py", work, options=other) == final
 
 
 def test_unknown_stage_and_unknown_config(tmp_path):

@@ -26,7 +26,7 @@ from mmengine.config.lazy import LazyAttr, LazyObject
 
 from lidistill.engine.configs.read import load_config, map_strings
 from lidistill.engine.configs.shipped import find_config
-from lidistill.hooks.run_folder import flat_values
+from lidistill.hooks.run_folder import flat_values, read_note
 
 STAGE_PREFIX = "stage://"
 _VOLATILE = ("work_dir", "resume", "launcher", "monitor")
@@ -108,12 +108,16 @@ def _trained(cfg: Config) -> Config:
     return kept
 
 
-def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None:
+def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> dict[str, str]:
     """Replace every ``"stage://name"`` of a config by that stage's checkpoint path.
+
+    Returns:
+        Fingerprints of the stages that it names, by name, as their folders note them.
 
     Raises:
         ValueError: a stage is named that has not run before.
     """
+    sources: dict[str, str] = {}
 
     def fill(text: str) -> str:
         if not text.startswith(STAGE_PREFIX):
@@ -126,9 +130,13 @@ def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None
                 f"Train {_staged(cfg)}, or name a checkpoint: --cfg-options "
                 f"{' '.join(f'{key}=FILE' for key in keys)}"
             )
+        for folder in checkpoints[name].parents[:2]:  # what a tool made lies one deeper
+            if "config" in (note := read_note(folder)):
+                sources[name] = note["config"]
         return str(checkpoints[name])
 
     map_strings(cfg._cfg_dict, fill)
+    return sources
 
 
 def _staged(cfg: Config) -> str:
