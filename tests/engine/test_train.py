@@ -210,6 +210,9 @@ def test_unknown_stage_and_unknown_config(tmp_path):
     cfg.model.checkpoint = "stage://missing"
     with pytest.raises(ValueError, match=r"has not run.*--cfg-options model\.checkpoint=FILE"):
         fill_stage_checkpoints(cfg, {})
+    del cfg.model["checkpoint"]
+    cfg.helper = [{"checkpoint": "stage://missing"}]  # no training reads it
+    assert fill_stage_checkpoints(cfg, {}) == {}
     with pytest.raises(FileNotFoundError, match="found no"):
         load_config(tmp_path / "none.py")
 

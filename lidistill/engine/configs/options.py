@@ -79,13 +79,18 @@ def _check_new(node: Mapping[str, Any], part: str, key: str, place: str) -> None
         raise ValueError(f"option {key!r} is no key here; {place or 'the config'} has {shown}")
 
 
+def read_names() -> list[str]:
+    """Names on a config's first level that a training reads; others help to write the config."""
+    from mmengine.runner import Runner
+
+    own = ["monitor", "pretrained", "find_unused_parameters", "model_wrapper_cfg", "env_cfg"]
+    return [*inspect.signature(Runner.__init__).parameters, *own]
+
+
 def _arguments(node: Mapping[str, Any], place: str) -> tuple[list[str], bool]:
     """Arguments of what a dictionary configures, and whether there are no others."""
     if not place:
-        from mmengine.runner import Runner
-
-        own = ["monitor", "pretrained", "find_unused_parameters", "model_wrapper_cfg", "env_cfg"]
-        return [*inspect.signature(Runner.__init__).parameters, *own], True
+        return read_names(), True
     if "type" in node:
         kind = _resolve(node["type"])
         names, complete = _signature(kind) if kind is not None else ([], False)

@@ -24,6 +24,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
+from lidistill.engine.configs.options import read_names
 from lidistill.engine.configs.read import load_config, map_strings
 from lidistill.engine.configs.shipped import find_config
 from lidistill.hooks.run_folder import flat_values, read_note
@@ -111,6 +112,8 @@ def _trained(cfg: Config) -> Config:
 def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> dict[str, str]:
     """Replace every ``"stage://name"`` of a config by that stage's checkpoint path.
 
+    What nothing reads, such as a list that others of the config's were made from, may name any.
+
     Returns:
         Fingerprints of the stages that it names, by name, as their folders note them.
 
@@ -124,7 +127,11 @@ def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> dict
             return text
         name = text.removeprefix(STAGE_PREFIX)
         if name not in checkpoints:
-            keys = [key for key, value in flat_values(cfg).items() if value == text]
+            read = {"tool", *read_names()}
+            places = [key for key, value in flat_values(cfg).items() if value == text]
+            keys = [key for key in places if key.partition(".")[0] in read]
+            if not keys:
+                return text
             raise ValueError(
                 f"{text!r} names a stage that has not run; earlier stages: {sorted(checkpoints)}. "
                 f"Train {_staged(cfg)}, or name a checkpoint: --cfg-options "
