@@ -65,7 +65,7 @@ def test_mmdet3ds_centerpoint_fits_as_it_is(tmp_path):
 
 
 def test_of_a_student_and_the_teacher_that_follows_it_the_student_is_taken(tmp_path):
-    """A training checkpoint of Mean Teacher holds both, the teacher under a detector's own names."""
+    """Mean Teacher's checkpoints hold both, the teacher under a detector's own names."""
     state = lively(LIDAR).state_dict()
     content = {
         "state_dict": {f"student.{name}": value for name, value in state.items()},

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from lidistill import compat
 from lidistill.geometry.cameras import Cameras
+from lidistill.losses.depth import DepthGuess
 from lidistill.models.backbones.mmdet3d_encoders import build_part
 from lidistill.models.detectors.bev_fusers import ConvFuser
 from lidistill.models.detectors.bev_heads import build_head, init_heatmaps, named_parts
@@ -171,8 +172,8 @@ class BEVDetector(BaseModel):
                 f"expected images of {1 + self.history} moments of {count} cameras, got "
                 f"{images.shape[1]} images; set history of the data set and of LoadCameras"
             )
-        bev, depth = self._lift(images[:, :count], cameras, measured)
-        losses = self.view_transform.loss(depth, measured) if self.training else {}
+        bev, guess = self._lift(images[:, :count], cameras, measured)
+        losses = self.view_transform.loss(guess, measured) if self.training else {}
         if self.frame_fuser is None:
             return bev, losses
         maps = [bev]
@@ -185,7 +186,7 @@ class BEVDetector(BaseModel):
 
     def _lift(
         self, images: Tensor, cameras: Cameras, measured: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, DepthGuess]:
         batch, count = images.shape[:2]
         features = self.img_backbone(images.flatten(0, 1))
         if self.img_neck is not None:
@@ -193,7 +194,7 @@ class BEVDetector(BaseModel):
         if isinstance(features, list | tuple):
             features = features[0]
         size = (images.shape[3], images.shape[4])
-        lifted: tuple[Tensor, Tensor] = self.view_transform(
+        lifted: tuple[Tensor, DepthGuess] = self.view_transform(
             features.unflatten(0, (batch, count)), cameras, size, measured
         )
         return lifted
