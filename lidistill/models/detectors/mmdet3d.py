@@ -185,8 +185,11 @@ def merge(model: ModelConfig, changes: Mapping[str, Any]) -> ModelConfig:
     """
     for key, value in changes.items():
         old = model.get(key)
-        parts = isinstance(value, Mapping) and isinstance(old, dict)
-        if parts and type_name(value) in ("", type_name(old)):
+        if (
+            isinstance(value, Mapping)
+            and isinstance(old, dict)
+            and type_name(value) in ("", type_name(old))
+        ):
             merge(old, value)
         else:
             model[key] = _plain(value)
