@@ -193,6 +193,9 @@ class BEVDetector(BaseModel):
             features = self.img_neck(features)
         if isinstance(features, list | tuple):
             features = features[0]
+        _check_cells("image features", features, images)
+        if measured is not None:
+            _check_cells("measured depths", measured, images)
         size = (images.shape[3], images.shape[4])
         lifted: tuple[Tensor, DepthGuess] = self.view_transform(
             features.unflatten(0, (batch, count)), cameras, size, measured
@@ -246,6 +249,22 @@ class BEVDetector(BaseModel):
             sample.pred_instances_3d = boxes
             sample.pred_instances = InstanceData()
         return list(data_samples)
+
+
+def _check_cells(what: str, cells: Tensor, images: Tensor) -> None:
+    """Cells (..., h, w) cover whole pixels of images (..., H, W); others are not where they seem.
+
+    A network pads what its strides do not divide, and mmdet3d pads images behind their depths.
+    """
+    given, sides = cells.shape[-2:], images.shape[-2:]
+    if any(side % count for side, count in zip(sides, given, strict=True)):
+        raise ValueError(
+            f"{what} of {given[0]} x {given[1]} cells do not divide images of {sides[0]} x "
+            f"{sides[1]} pixels, so nobody knows which pixels a cell sees; set "
+            "changes=dict(data_preprocessor=dict(pad_size_divisor=...)) of the detector to the "
+            "stride of its image features (32 is mmdet's), and the size of AugmentImages to a "
+            "multiple of it"
+        )
 
 
 def _check(sensors: Sequence[str], camera: Any, fuser: Any, history: int) -> None:
