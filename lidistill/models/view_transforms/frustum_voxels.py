@@ -120,7 +120,7 @@ class FrustumVoxels(nn.Module):
         return self.collapse.finish(mixed.to(features.dtype)), guess
 
     def loss(self, guess: DepthGuess, measured: Tensor | None) -> dict[str, Tensor]:
-        """The weighted focal loss of measured cells; nothing where it is off or depth is true.
+        """The weighted focal loss of measured cells; nothing where it is off or nothing is guessed.
 
         Args:
             guess: (M, D + 1, h, w), of :meth:`forward`.
@@ -129,7 +129,7 @@ class FrustumVoxels(nn.Module):
         Raises:
             ValueError: there are no measured depths.
         """
-        if not self.depth_weight or self.true_depth:
+        if not self.depth_weight or self.true_depth == 1:
             return {}
         size = (guess.chance.shape[2], guess.chance.shape[3])
         target, known = self._targets(measured, size)

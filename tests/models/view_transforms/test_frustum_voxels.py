@@ -60,6 +60,9 @@ def test_true_depth_and_the_loss_of_a_guess():
     assert (depth[:, -1][:, [0, 2, 3]] == 1).all()  # nothing is known there
     assert assistant.loss(guess, measured) == {}
     assert torch.autograd.grad(bev.square().sum(), given)[0].abs().sum() > 0
+    half = made(depth_weight=3.0, true_depth=0.5)
+    assert half.loss(half(given, cameras, IMAGE, measured)[1], measured)["loss_depth"] > 0
+    assert made(depth_weight=3.0, true_depth=True).loss(guess, measured) == {}
     student = made(depth_weight=3.0)
     _, guess = student(given, cameras, IMAGE, measured)
     loss = student.loss(guess, measured)["loss_depth"]
