@@ -223,8 +223,10 @@ def set_grid(
 
 
 def _set_numbers(model: ModelConfig, grid: Grid) -> None:
-    x, y, z = grid.cells
-    found = _place(model, _Grid(list(grid.point_range), list(grid.voxel_size), x, y, z))
+    layer = (model.get("data_preprocessor") or {}).get("voxel_layer") or {}
+    before = list(layer.get("point_cloud_range") or grid.point_range)
+    ends, size = list(grid.point_range), list(grid.voxel_size)
+    found = _place(model, _Grid(before, ends, size, *grid.cells))
     if not found:
         raise ValueError(
             f"a {model.get('type')} names no range and no voxels: leave point_range and voxel_size "
@@ -234,6 +236,7 @@ def _set_numbers(model: ModelConfig, grid: Grid) -> None:
 
 @dataclass(frozen=True)
 class _Grid:
+    before: list[float]  # the range that the config had
     point_range: list[float]
     voxel_size: list[float]
     x: int
@@ -247,9 +250,12 @@ class _Grid:
         return [x0 - m, y0 - m, min(old[2], z0), x1 + m, y1 + m, max(old[5], z1)]
 
     def anchors(self, old: Sequence[Sequence[float]]) -> list[list[float]]:
-        """Ranges of anchor centres; heights stay."""
-        low, high = self.point_range[:2], self.point_range[3:5]
-        return [[*low, row[2], *high, row[5]] for row in old]
+        """Ranges of anchor centres, as far inside of the range as they were; heights stay."""
+        now, before = self.point_range, self.before
+        return [
+            [row[k] if k in (2, 5) else now[k] + (row[k] - before[k]) for k in range(6)]
+            for row in old
+        ]
 
 
 _PLACES: dict[str, Callable[[_Grid, Any], Any]] = {
@@ -260,7 +266,7 @@ _PLACES: dict[str, Callable[[_Grid, Any], Any]] = {
     "post_center_limit_range": _Grid.centres,
     "sparse_shape": lambda grid, _: [grid.z + 1, grid.y, grid.x],  # SECOND adds a slice of height
     "output_shape": lambda grid, _: [grid.y, grid.x],
-    "grid_size": lambda grid, _: [grid.x, grid.y, grid.z],
+    "grid_size": lambda grid, old: old if isinstance(old, int) else [grid.x, grid.y, grid.z],
     "ranges": _Grid.anchors,
 }
 

@@ -34,7 +34,11 @@ def same(first, second) -> bool:
     return first == second
 
 
-@pytest.mark.parametrize("config", [SECOND, PILLARS, CENTER, CENTER_PILLARS])
+INSET = SHIPPED + "pointpillars/pointpillars_hv_secfpn_sbn-all_8xb4-2x_nus-3d.py"
+TWO_STAGES = SHIPPED + "pv_rcnn/pv_rcnn_8xb2-80e_kitti-3d-3class.py"
+
+
+@pytest.mark.parametrize("config", [SECOND, PILLARS, CENTER, CENTER_PILLARS, INSET, TWO_STAGES])
 def test_own_grid_changes_nothing(config):
     """Every number that depends on the grid is computed back to what mmdet3d wrote by hand."""
     model = read_model_config(config)
@@ -50,6 +54,13 @@ def test_other_grid():
     ranges = model["bbox_head"]["anchor_generator"]["ranges"]
     assert ranges[2] == [0, -12.8, -1.78, 25.6, 12.8, -1.78]
     assert model["data_preprocessor"]["voxel_layer"]["voxel_size"] == [0.1, 0.2, 0.1]
+
+
+def test_anchors_stay_as_far_inside_of_the_range():
+    """nuScenes' end 0.4 m before it; weights learned there gave boxes up to 0.4 m off."""
+    model = adapt_model(read_model_config(INSET), (-40, -20, -5, 40, 20, 3), (0.25, 0.25, 8))
+    ranges = model["pts_bbox_head"]["anchor_generator"]["ranges"]
+    assert ranges[0] == pytest.approx([-39.6, -19.6, -1.80032795, 39.6, 19.6, -1.80032795])
 
 
 def test_boxes_anywhere_in_the_range_are_found():
