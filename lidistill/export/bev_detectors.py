@@ -117,8 +117,12 @@ def import_bev_detector(
     target = check_output(path, out)
     content = read_content(path)
     wanted, classes = _detector(config)
+    # one table of the file: beside the student's lies that of a teacher which follows it; of
+    # several that fit as well, the first is the student's
+    tables = [(place, project) for place in content.tables for project in PROJECTS]
     project, found, unfit = max(
-        (_taken(content, project, wanted) for project in PROJECTS), key=lambda one: len(one[1])
+        (_taken(content, place, project, wanted) for place, project in tables),
+        key=lambda one: len(one[1]),
     )
     if not found:
         raise ValueError(
@@ -161,24 +165,23 @@ def _detector(config: str | Path) -> tuple[dict[str, Tensor], list[str]]:
 
 
 def _taken(
-    content: Content, project: Project, wanted: Mapping[str, Tensor]
+    content: Content, place: str, project: Project, wanted: Mapping[str, Tensor]
 ) -> tuple[Project, Parts, dict[str, str]]:
-    """Tensors that fit by a project's names, and why others of these names do not."""
+    """Tensors of a table that fit by a project's names, and why others of these names do not."""
     found: Parts = {}
     unfit: dict[str, str] = {}
-    for place, table in content.tables.items():
-        for source, part in parts_of(table, place).items():
-            name = _our_name(source.removeprefix("model."), project, wanted)
-            if name is None or name in found:
-                continue
-            if project.rows_x and name.startswith(HEAD):
-                unfit[str(part.source)] = "a head on a map with x along rows is not carried over"
-                continue
-            fitted = _fitted(part, name, wanted[name], project)
-            if fitted is None:
-                unfit[str(part.source)] = f"{name} is {list(wanted[name].shape)}"
-            else:
-                found[name] = fitted
+    for source, part in parts_of(content.tables[place], place).items():
+        name = _our_name(source.removeprefix("model."), project, wanted)
+        if name is None or name in found:
+            continue
+        if project.rows_x and name.startswith(HEAD):
+            unfit[str(part.source)] = "a head on a map with x along rows is not carried over"
+            continue
+        fitted = _fitted(part, name, wanted[name], project)
+        if fitted is None:
+            unfit[str(part.source)] = f"{name} is {list(wanted[name].shape)}"
+        else:
+            found[name] = fitted
     return project, found, unfit
 
 

@@ -64,6 +64,21 @@ def test_mmdet3ds_centerpoint_fits_as_it_is(tmp_path):
     assert torch.equal(first[0][0]["heatmap"], second[0][0]["heatmap"])
 
 
+def test_of_a_student_and_the_teacher_that_follows_it_the_student_is_taken(tmp_path):
+    """Mean Teacher's checkpoints hold both, the teacher under a detector's own names."""
+    state = lively(LIDAR).state_dict()
+    content = {
+        "state_dict": {f"student.{name}": value for name, value in state.items()},
+        "teachers": {"teacher": {name: value + 1 for name, value in state.items()}},
+        "meta": NEW,
+    }
+    torch.save(content, tmp_path / "iter.pth")
+    report = import_bev_detector(tmp_path / "iter.pth", LIDAR, None)
+    assert "(a Distiller of lidistill)" in report.title
+    assert all(torch.equal(report.parts[name].tensor, value) for name, value in state.items())
+    assert {str(part.source).split(".")[0] for part in report.left} == {"teachers"}
+
+
 def test_heads_before_1_0_say_the_same_boxes(tmp_path):
     """An old head's yaw and sizes, read by the old rules, are the imported head's by the new."""
     model = lively(LIDAR)

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from lidistill import compat
 from lidistill.geometry.cameras import Cameras
+from lidistill.losses.depth import DepthGuess
 from lidistill.models.backbones.mmdet3d_encoders import build_part
 from lidistill.models.detectors.bev_fusers import ConvFuser
 from lidistill.models.detectors.bev_heads import build_head, init_heatmaps, named_parts
@@ -171,8 +172,8 @@ class BEVDetector(BaseModel):
                 f"expected images of {1 + self.history} moments of {count} cameras, got "
                 f"{images.shape[1]} images; set history of the data set and of LoadCameras"
             )
-        bev, depth = self._lift(images[:, :count], cameras, measured)
-        losses = self.view_transform.loss(depth, measured) if self.training else {}
+        bev, guess = self._lift(images[:, :count], cameras, measured)
+        losses = self.view_transform.loss(guess, measured) if self.training else {}
         if self.frame_fuser is None:
             return bev, losses
         maps = [bev]
@@ -185,15 +186,18 @@ class BEVDetector(BaseModel):
 
     def _lift(
         self, images: Tensor, cameras: Cameras, measured: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, DepthGuess]:
         batch, count = images.shape[:2]
         features = self.img_backbone(images.flatten(0, 1))
         if self.img_neck is not None:
             features = self.img_neck(features)
         if isinstance(features, list | tuple):
             features = features[0]
+        _check_cells("image features", features, images)
+        if measured is not None:
+            _check_cells("measured depths", measured, images)
         size = (images.shape[3], images.shape[4])
-        lifted: tuple[Tensor, Tensor] = self.view_transform(
+        lifted: tuple[Tensor, DepthGuess] = self.view_transform(
             features.unflatten(0, (batch, count)), cameras, size, measured
         )
         return lifted
@@ -245,6 +249,22 @@ class BEVDetector(BaseModel):
             sample.pred_instances_3d = boxes
             sample.pred_instances = InstanceData()
         return list(data_samples)
+
+
+def _check_cells(what: str, cells: Tensor, images: Tensor) -> None:
+    """Cells (..., h, w) cover whole pixels of images (..., H, W); others are not where they seem.
+
+    A network pads what its strides do not divide, and mmdet3d pads images behind their depths.
+    """
+    given, sides = cells.shape[-2:], images.shape[-2:]
+    if any(side % count for side, count in zip(sides, given, strict=True)):
+        raise ValueError(
+            f"{what} of {given[0]} x {given[1]} cells do not divide images of {sides[0]} x "
+            f"{sides[1]} pixels, so nobody knows which pixels a cell sees; set "
+            "changes=dict(data_preprocessor=dict(pad_size_divisor=...)) of the detector to the "
+            "stride of its image features (32 is mmdet's), and the size of AugmentImages to a "
+            "multiple of it"
+        )
 
 
 def _check(sensors: Sequence[str], camera: Any, fuser: Any, history: int) -> None:

@@ -23,6 +23,7 @@ from typing import Any
 
 from torch import nn
 
+from lidistill.models.detectors.grid_fit import type_name
 from lidistill.models.detectors.mmdet3d import (
     adapt_model,
     merge,
@@ -150,12 +151,12 @@ def _unknown(what: str) -> ValueError:
 
 def _encoder(voxel: dict[str, Any], middle: dict[str, Any], factor: float) -> float:
     """Scale the encoders in place; returns by how much the BEV map became narrower."""
-    if "Scatter" in middle["type"]:
+    if "Scatter" in type_name(middle):
         before = middle["in_channels"]
         voxel["feat_channels"] = _scaled(voxel["feat_channels"], factor)
         middle["in_channels"] = voxel["feat_channels"][-1]
         return float(middle["in_channels"] / before)
-    if "Sparse" not in middle["type"]:
+    if "Sparse" not in type_name(middle):
         raise _unknown(f"a {middle['type']} as middle encoder")
     sizes = {key: middle.get(key, value) for key, value in _SPARSE_DEFAULTS.items()}
     middle.update({key: _scaled(value, factor) for key, value in sizes.items()})

@@ -9,7 +9,7 @@ halvings gives maps of unequal size, an error deep inside torch, or anchors besi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -99,15 +99,21 @@ def fit_network(model: dict[str, Any], grid: Grid) -> None:
                 f"{(grid.point_range[5] - grid.point_range[2]) / least:.4g} m high"
             )
         trunk["in_channels"] = middle.get("output_channels", 128) * slices
-    elif "Scatter" in str(middle.get("type")) and grid.cells[2] != 1:
+    elif "Scatter" in type_name(middle) and grid.cells[2] != 1:
         height = grid.point_range[5] - grid.point_range[2]
         raise ValueError(
             f"expected pillars, one cell along z, got {grid.cells[2]}; set the third of voxel_size "
             f"to the height of the range, {height:g}"
         )
     neck = model.get(prefix + "neck")
-    if later and isinstance(neck, dict) and neck.get("type") == "SECONDFPN":
+    if later and isinstance(neck, dict) and type_name(neck) == "SECONDFPN":
         _set_everywhere(model, "out_size_factor", map_strides(model)[1])
+
+
+def type_name(part: Mapping[str, Any]) -> str:
+    """The class's name of a config that names it or holds it; empty where there is none."""
+    kind = part.get("type", "")
+    return str(getattr(kind, "__name__", kind)).rpartition(".")[2]
 
 
 def map_strides(model: dict[str, Any]) -> tuple[int, int]:
@@ -124,7 +130,7 @@ def map_strides(model: dict[str, Any]) -> tuple[int, int]:
 
 
 def _is_sparse(middle: dict[str, Any]) -> bool:
-    return "Sparse" in str(middle.get("type"))
+    return "Sparse" in type_name(middle)
 
 
 def _encoder_stride(middle: dict[str, Any]) -> int:
@@ -142,7 +148,7 @@ def height_left(middle: dict[str, Any], cells: int) -> int:
     channels = middle.get("encoder_channels", _ENCODER_CHANNELS)
     paddings = middle.get("encoder_paddings", _ENCODER_PADDINGS)
     residual = middle.get("block_type") == "basicblock"
-    halving = paddings[:-1] if residual else paddings[1 : len(channels)]
+    halving = paddings[: len(channels) - 1] if residual else paddings[1 : len(channels)]
     left = cells + 1
     for stage in halving:  # a residual stage ends with its halving, a plain one begins with it
         padding = stage[-1] if residual else stage[0]
@@ -153,7 +159,7 @@ def height_left(middle: dict[str, Any], cells: int) -> int:
 
 def _stage_strides(trunk: dict[str, Any]) -> list[int]:
     """By how much each stage of the BEV backbone has shrunk the map; nothing where not known."""
-    if trunk.get("type") != "SECOND":
+    if type_name(trunk) != "SECOND":
         return []
     strides = trunk.get("layer_strides", _BACKBONE_STRIDES)
     return [math.prod(strides[: stage + 1]) for stage in range(len(strides))]

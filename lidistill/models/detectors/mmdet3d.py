@@ -25,7 +25,7 @@ from torch import nn
 
 from lidistill import compat
 from lidistill.geometry.bev_grid import BEVGrid
-from lidistill.models.detectors.grid_fit import Grid, fit_network, grid_of
+from lidistill.models.detectors.grid_fit import Grid, fit_network, grid_of, type_name
 from lidistill.registry import MODELS
 
 SHIPPED = "mmdet3d::"
@@ -84,7 +84,9 @@ def detector_part(detector: Mapping[str, Any], part: str) -> nn.Module:
     arguments = {key: value for key, value in detector.items() if key != "type"}
     model = adapt_model(read_model_config(arguments.pop("config")), **arguments)
     if not isinstance(model.get(part), Mapping):
-        parts = [key for key, value in model.items() if value_type(value)]
+        parts = [
+            key for key, value in model.items() if isinstance(value, Mapping) and "type" in value
+        ]
         raise ValueError(f"{model['type']} has no part {part!r}; it has {', '.join(parts)}")
     with DefaultScope.overwrite_default_scope("mmdet3d"):
         module: nn.Module = MMDET3D_MODELS.build(ConfigDict(model[part]))
@@ -183,17 +185,15 @@ def merge(model: ModelConfig, changes: Mapping[str, Any]) -> ModelConfig:
     """
     for key, value in changes.items():
         old = model.get(key)
-        same_kind = isinstance(old, dict) and value_type(value) in (None, old.get("type"))
-        if isinstance(value, Mapping) and isinstance(old, dict) and same_kind:
+        if (
+            isinstance(value, Mapping)
+            and isinstance(old, dict)
+            and type_name(value) in ("", type_name(old))
+        ):
             merge(old, value)
         else:
             model[key] = _plain(value)
     return model
-
-
-def value_type(value: Any) -> Any:
-    """The ``type`` of a config dictionary, None for anything else."""
-    return value.get("type") if isinstance(value, Mapping) else None
 
 
 def set_grid(
@@ -223,8 +223,10 @@ def set_grid(
 
 
 def _set_numbers(model: ModelConfig, grid: Grid) -> None:
-    x, y, z = grid.cells
-    found = _place(model, _Grid(list(grid.point_range), list(grid.voxel_size), x, y, z))
+    layer = (model.get("data_preprocessor") or {}).get("voxel_layer") or {}
+    before = list(layer.get("point_cloud_range") or grid.point_range)
+    ends, size = list(grid.point_range), list(grid.voxel_size)
+    found = _place(model, _Grid(before, ends, size, *grid.cells))
     if not found:
         raise ValueError(
             f"a {model.get('type')} names no range and no voxels: leave point_range and voxel_size "
@@ -234,6 +236,7 @@ def _set_numbers(model: ModelConfig, grid: Grid) -> None:
 
 @dataclass(frozen=True)
 class _Grid:
+    before: list[float]  # the range that the config had
     point_range: list[float]
     voxel_size: list[float]
     x: int
@@ -241,15 +244,18 @@ class _Grid:
     z: int
 
     def centres(self, old: Sequence[float]) -> list[float]:
-        """Where box centres may lie; heights stay."""
-        x0, y0, _, x1, y1, _ = self.point_range
+        """Where box centres may lie; heights stay, or grow to hold the range."""
+        x0, y0, z0, x1, y1, z1 = self.point_range
         m = CENTRE_MARGIN
-        return [x0 - m, y0 - m, old[2], x1 + m, y1 + m, old[5]]
+        return [x0 - m, y0 - m, min(old[2], z0), x1 + m, y1 + m, max(old[5], z1)]
 
     def anchors(self, old: Sequence[Sequence[float]]) -> list[list[float]]:
-        """Ranges of anchor centres; heights stay."""
-        low, high = self.point_range[:2], self.point_range[3:5]
-        return [[*low, row[2], *high, row[5]] for row in old]
+        """Ranges of anchor centres, as far inside of the range as they were; heights stay."""
+        now, before = self.point_range, self.before
+        return [
+            [row[k] if k in (2, 5) else now[k] + (row[k] - before[k]) for k in range(6)]
+            for row in old
+        ]
 
 
 _PLACES: dict[str, Callable[[_Grid, Any], Any]] = {
@@ -260,7 +266,7 @@ _PLACES: dict[str, Callable[[_Grid, Any], Any]] = {
     "post_center_limit_range": _Grid.centres,
     "sparse_shape": lambda grid, _: [grid.z + 1, grid.y, grid.x],  # SECOND adds a slice of height
     "output_shape": lambda grid, _: [grid.y, grid.x],
-    "grid_size": lambda grid, _: [grid.x, grid.y, grid.z],
+    "grid_size": lambda grid, old: old if isinstance(old, int) else [grid.x, grid.y, grid.z],
     "ranges": _Grid.anchors,
 }
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from lidistill.models.detectors.grid_fit import type_name
 from lidistill.models.detectors.mmdet3d import adapt_model, read_model_config
 
 LOADERS = ("train_dataloader", "val_dataloader", "test_dataloader")
@@ -64,7 +65,7 @@ def student_grid(model: Any) -> tuple[list[float], list[float]] | None:
 def _detectors(node: Any) -> Iterator[Mapping[str, Any]]:
     """Arguments of mmdet3d_detector and its kin, wherever a model's config has them."""
     if isinstance(node, Mapping):
-        kind = _name(node) if "type" in node else None
+        kind = type_name(node)
         if kind in BUILDERS:
             yield node
         elif kind == "detector_part":
@@ -91,7 +92,7 @@ def _filters(loader: Any, path: str) -> list[tuple[str, Sequence[float]]]:
     return [
         (f"{key}.point_cloud_range", step["point_cloud_range"])
         for key, step in _steps(loader or {}, path)
-        if _name(step) in FILTERS and "point_cloud_range" in step
+        if type_name(step) in FILTERS and "point_cloud_range" in step
     ]
 
 
@@ -99,13 +100,8 @@ def _voxels(loader: Any, path: str) -> list[tuple[str, Sequence[float], Sequence
     return [
         (key, step["point_range"], step["size"])
         for key, step in _steps(loader or {}, path)
-        if _name(step) == "CartesianVoxels" and "point_range" in step and "size" in step
+        if type_name(step) == "CartesianVoxels" and "point_range" in step and "size" in step
     ]
-
-
-def _name(step: Mapping[str, Any]) -> str:
-    kind = step["type"]
-    return str(getattr(kind, "__name__", kind)).rsplit(".", 1)[-1]
 
 
 def _compare(

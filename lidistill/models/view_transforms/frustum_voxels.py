@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lidistill.geometry.bev_grid import BEVGrid
 from lidistill.geometry.cameras import Cameras
 from lidistill.geometry.depth_scale import DepthScale
 from lidistill.geometry.voxel_frustum import feature_places, frustum_places, voxel_centres
-from lidistill.losses.depth import coarser_depth
+from lidistill.losses.depth import DepthGuess, coarser_depth
 from lidistill.losses.monocular.depth_focal import depth_focal
 from lidistill.models.bev_blocks.collapse import HeightCollapse
 from lidistill.models.view_transforms.depth_nets import PlainDepthNet
@@ -27,6 +28,8 @@ from lidistill.registry import MODELS
 
 PLANS = 4
 """Geometries whose plan is kept; of use where calibration and augmentation repeat."""
+LEAST = 1e-9
+"""Smaller chances of the right class are taken from the logits, see ``DepthGuess``."""
 
 
 @MODELS.register_module()
@@ -90,7 +93,7 @@ class FrustumVoxels(nn.Module):
         cameras: Cameras,
         image_hw: tuple[int, int],
         measured: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, DepthGuess]:
         """Bird's-eye view of B samples with N cameras each.
 
         Args:
@@ -100,7 +103,7 @@ class FrustumVoxels(nn.Module):
             measured: (B, N, H', W') metres, 0 = none; for ``true_depth``.
 
         Returns:
-            (B, C, Y, X) and the depth distributions (B * N, D + 1, h, w).
+            (B, C, Y, X) and the guessed depths (B * N, D + 1, h, w).
 
         Raises:
             ValueError: ``true_depth`` without measured depths.
@@ -108,30 +111,35 @@ class FrustumVoxels(nn.Module):
         size = (features.shape[3], features.shape[4])
         numbers = torch.from_numpy(cameras.numbers()).to(features.device, features.dtype)
         logits, context = self.depth_net(features.flatten(0, 1), numbers.flatten(0, 1))
-        chance = logits.float().softmax(1)
-        if self.true_depth:
-            chance = self._true(chance, measured, size)
-        depth = self.depth(chance)
+        guess = DepthGuess.of(logits)
+        seen = self._true(guess.chance, measured, size) if self.true_depth else guess.chance
+        depth = self.depth(seen)
         plan = self.plan(cameras, image_hw, size, features.device)
         context = self.context(context)
         mixed = read_and_collapse(context, depth[:, :-1], self.collapse.conv.weight, plan)
-        return self.collapse.finish(mixed.to(features.dtype)), depth
+        return self.collapse.finish(mixed.to(features.dtype)), guess
 
-    def loss(self, depth: Tensor, measured: Tensor | None) -> dict[str, Tensor]:
-        """The weighted focal loss of measured cells; nothing where it is off or depth is true.
+    def loss(self, guess: DepthGuess, measured: Tensor | None) -> dict[str, Tensor]:
+        """The weighted focal loss of measured cells; nothing where it is off or nothing is guessed.
 
         Args:
-            depth: (M, D + 1, h, w), of :meth:`forward`.
+            guess: (M, D + 1, h, w), of :meth:`forward`.
             measured: as there.
 
         Raises:
             ValueError: there are no measured depths.
         """
-        if not self.depth_weight or self.true_depth:
+        if not self.depth_weight or self.true_depth == 1:
             return {}
-        target, known = self._targets(measured, (depth.shape[2], depth.shape[3]))
-        rows = depth.permute(0, 2, 3, 1)[known].clamp(min=1e-9).log()  # softmax of it is depth
-        value = depth_focal(rows[:, :, None, None], target[known][:, None, None])
+        size = (guess.chance.shape[2], guess.chance.shape[3])
+        target, known = self._targets(measured, size)
+        right = target[known]  # (K,)
+        chance = guess.chance.permute(0, 2, 3, 1)[known]
+        logits = guess.logits.permute(0, 2, 3, 1)[known]
+        missed = F.one_hot(right, chance.shape[1]).bool() & (chance < LEAST)
+        # softmax of these rows is the chance
+        rows = torch.where(missed, logits.log_softmax(1), chance.clamp(min=LEAST).log())
+        value = depth_focal(rows[:, :, None, None], right[:, None, None])
         return {"loss_depth": self.depth_weight * value}
 
     def plan(

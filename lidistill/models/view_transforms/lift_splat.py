@@ -14,7 +14,7 @@ from lidistill.geometry.bev_grid import BEVGrid
 from lidistill.geometry.cameras import Cameras
 from lidistill.geometry.depth_bins import DepthBins
 from lidistill.geometry.frustum import batch_cells, depth_centres, frustum_pixels
-from lidistill.losses.depth import coarser_depth, depth_loss
+from lidistill.losses.depth import DepthGuess, coarser_depth, depth_loss
 from lidistill.models.view_transforms.depth_nets import PlainDepthNet
 from lidistill.ops.bev.pool import PoolPlan, bev_pool, pool_plan
 from lidistill.registry import MODELS
@@ -77,7 +77,7 @@ class LiftSplat(nn.Module):
         cameras: Cameras,
         image_hw: tuple[int, int],
         measured: Tensor | None = None,
-    ) -> tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, DepthGuess]:
         """Bird's-eye view of B samples with N cameras each.
 
         Args:
@@ -88,28 +88,29 @@ class LiftSplat(nn.Module):
                 features' divides; 0 = none. For transforms that use it.
 
         Returns:
-            (B, C, Y, X), channels last in memory, and the depth distributions (B * N, D, h, w).
+            (B, C, Y, X), channels last in memory, and the guessed depths (B * N, D, h, w).
         """
         batch, _count = features.shape[:2]
         size = (features.shape[3], features.shape[4])
         numbers = torch.from_numpy(cameras.numbers()).to(features.device, features.dtype)
         logits, context = self.depth_net(features.flatten(0, 1), numbers.flatten(0, 1))
-        depth = self.depth(self.distribution(logits, self._targets(measured, size)))
+        guess = DepthGuess.of(logits)
+        depth = self.depth(self.distribution(guess.chance, self._targets(measured, size)))
         plan = self.plan(cameras, image_hw, size, features.device)
         pooled = bev_pool(depth, self.context(context), plan)
         rows, columns = self.grid.shape
         bev = pooled.view(batch, rows, columns, -1).permute(0, 3, 1, 2)
-        return bev.to(features.dtype), depth
+        return bev.to(features.dtype), guess
 
-    def distribution(self, logits: Tensor, _measured: Tensor | None) -> Tensor:
-        """Where along its ray a pixel's content is: (M, D, h, w) of logits of that shape."""
-        return logits.float().softmax(1)
+    def distribution(self, guessed: Tensor, _measured: Tensor | None) -> Tensor:
+        """Where along its ray a pixel's content is: (M, D, h, w), of a guess of that shape."""
+        return guessed
 
-    def loss(self, depth: Tensor, measured: Tensor | None) -> dict[str, Tensor]:
-        """The loss on depth, weighted; nothing where it is off.
+    def loss(self, guess: DepthGuess, measured: Tensor | None) -> dict[str, Tensor]:
+        """The loss on guessed depth, weighted; nothing where it is off.
 
         Args:
-            depth: (M, D, h, w), of :meth:`forward`.
+            guess: (M, D, h, w), of :meth:`forward`.
             measured: as in :meth:`forward`.
 
         Raises:
@@ -122,9 +123,9 @@ class LiftSplat(nn.Module):
                 "depth_weight is set, but the batch has no measured depths; put DepthTargets "
                 "between LoadCameras and PackBEV, or set depth_weight=0"
             )
-        size = (depth.shape[2], depth.shape[3])
+        size = (guess.chance.shape[2], guess.chance.shape[3])
         targets = coarser_depth(measured.flatten(0, 1), size)
-        value = depth_loss(depth, targets, self.bins, self.depth_kind)
+        value = depth_loss(guess, targets, self.bins, self.depth_kind)
         return {"loss_depth": self.depth_weight * value}
 
     def plan(
@@ -167,6 +168,8 @@ class LiftSplat(nn.Module):
 class TrueDepth(LiftSplat):
     """Lift with the depth that the LiDAR measured in place of a guess: for experts and assistants.
 
+    With ``depth_weight`` its guess is taught as any other's, for the cells without a measurement.
+
     Args:
         mix: share of the measured bin; the rest is predicted (VCD's variant: 0.7).
         blind: cells without a measurement: ``"predicted"``, or ``"nothing"``: they are left out.
@@ -183,7 +186,7 @@ class TrueDepth(LiftSplat):
             raise ValueError(f"blind: expected 'predicted' or 'nothing', got {blind!r}")
         self.mix, self.blind = mix, blind
 
-    def distribution(self, logits: Tensor, measured: Tensor | None) -> Tensor:
+    def distribution(self, guessed: Tensor, measured: Tensor | None) -> Tensor:
         """One at the measured bin.
 
         Raises:
@@ -194,10 +197,9 @@ class TrueDepth(LiftSplat):
                 "TrueDepth needs measured depths, and the batch has none; put DepthTargets between "
                 "LoadCameras and PackBEV of every pipeline of this model, the test's too"
             )
-        predicted = super().distribution(logits, measured)
         index = self.bins.index(measured)
         known = ((index >= 0) & (measured > 0)).unsqueeze(1)  # (M, 1, h, w)
-        true = torch.zeros_like(predicted).scatter_(1, index.clamp(min=0).unsqueeze(1), 1.0)
-        true = self.mix * true + (1 - self.mix) * predicted
-        unknown = predicted if self.blind == "predicted" else torch.zeros_like(predicted)
+        true = torch.zeros_like(guessed).scatter_(1, index.clamp(min=0).unsqueeze(1), 1.0)
+        true = self.mix * true + (1 - self.mix) * guessed
+        unknown = guessed if self.blind == "predicted" else torch.zeros_like(guessed)
         return torch.where(known, true, unknown)

@@ -163,6 +163,30 @@ def test_configs_that_make_no_detector(options, words):
         detector("fusion", **options)
 
 
+def with_images(model, rows, columns, stride):
+    """A batch of images of a size, and depths of their cells."""
+    given = batch(model)
+    shape = (6, 3, rows, columns)
+    given["inputs"]["img"] = [torch.zeros(shape, dtype=torch.uint8) for _ in range(2)]
+    given["inputs"]["depth"] = [torch.ones(6, rows // stride, columns // stride) for _ in range(2)]
+    return given
+
+
+def test_cells_that_are_no_whole_pixels_are_named():
+    """They were looked up beside their place, by padding or by the network's rounding."""
+    model = detector("camera").eval()
+    with torch.no_grad():
+        call_model(model, with_images(model, 64, 64, 2), None, "tensor", False)
+        # 3 rows of 24 were taken for 4 of the 32 that images padded to 64 rows have
+        with pytest.raises(ValueError, match=r"measured depths of 24 x 32 cells .* 64 x 64 pixels"):
+            call_model(model, with_images(model, 48, 64, 2), None, "tensor", False)
+        divisor = dict(data_preprocessor=dict(pad_size_divisor=4))
+        changes = {**copy.deepcopy(dict(config("camera").model["changes"])), **divisor}
+        model = detector("camera", changes=changes).eval()
+        with pytest.raises(ValueError, match=r"image features of 8 x 8 cells .* 60 x 64 pixels"):
+            call_model(model, with_images(model, 60, 64, 4), None, "tensor", False)
+
+
 def test_privileged_depth_has_no_history():
     camera = copy.deepcopy(dict(config("camera").model["camera"]))
     transform = dict(camera["view_transform"], type=TrueDepth, depth_weight=0.0)

@@ -168,6 +168,9 @@ def test_heights():
         set_grid(model, (0, -20.48, -1, 40.96, 20.48, 0), (0.32, 0.32, 0.2))
     with pytest.raises(ValueError, match=r"one cell along z, got 2; .*height of the range, 8"):
         set_grid(read_model_config(CENTER_PILLARS), (-16, -16, -5, 16, 16, 3), (0.5, 0.5, 4))
+    paddings = ((0, 0, 1), (0, 0, 1), (0, 0, [0, 1, 1]), (0, 0))  # more than there are stages
+    stages = dict(encoder_channels=((16, 16, 32), (32, 32, 64), (64, 64)), block_type="basicblock")
+    assert height_left(dict(stages, encoder_paddings=paddings), 40) == 5
     for cells, left in ((40, 2), (80, 4), (24, 1), (23, 0), (1, 0)):
         assert height_left(model["middle_encoder"], cells) == left
         assert height_left(read_model_config(CENTER)["pts_middle_encoder"], cells) == left

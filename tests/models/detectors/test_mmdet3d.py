@@ -6,6 +6,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lidistill.models.detectors.compress import compress
 from lidistill.models.detectors.mmdet3d import (
     SHIPPED,
     adapt_model,
@@ -33,7 +34,11 @@ def same(first, second) -> bool:
     return first == second
 
 
-@pytest.mark.parametrize("config", [SECOND, PILLARS, CENTER, CENTER_PILLARS])
+INSET = SHIPPED + "pointpillars/pointpillars_hv_secfpn_sbn-all_8xb4-2x_nus-3d.py"
+TWO_STAGES = SHIPPED + "pv_rcnn/pv_rcnn_8xb2-80e_kitti-3d-3class.py"
+
+
+@pytest.mark.parametrize("config", [SECOND, PILLARS, CENTER, CENTER_PILLARS, INSET, TWO_STAGES])
 def test_own_grid_changes_nothing(config):
     """Every number that depends on the grid is computed back to what mmdet3d wrote by hand."""
     model = read_model_config(config)
@@ -49,6 +54,44 @@ def test_other_grid():
     ranges = model["bbox_head"]["anchor_generator"]["ranges"]
     assert ranges[2] == [0, -12.8, -1.78, 25.6, 12.8, -1.78]
     assert model["data_preprocessor"]["voxel_layer"]["voxel_size"] == [0.1, 0.2, 0.1]
+
+
+def test_anchors_stay_as_far_inside_of_the_range():
+    """nuScenes' end 0.4 m before it; weights learned there gave boxes up to 0.4 m off."""
+    model = adapt_model(read_model_config(INSET), (-40, -20, -5, 40, 20, 3), (0.25, 0.25, 8))
+    ranges = model["pts_bbox_head"]["anchor_generator"]["ranges"]
+    assert ranges[0] == pytest.approx([-39.6, -19.6, -1.80032795, 39.6, 19.6, -1.80032795])
+
+
+def test_boxes_anywhere_in_the_range_are_found():
+    """mmdet3d's CenterPoint drops what it finds above 10 m, whatever the range."""
+    for high, wanted in ((3.0, 10.0), (15.0, 15.0)):
+        box = (-25.6, -25.6, -5.0, 25.6, 25.6, high)
+        model = adapt_model(read_model_config(CENTER), box, (0.1, 0.1, 0.2))
+        for name in ("post_center_range", "post_center_limit_range"):
+            head, test = model["pts_bbox_head"]["bbox_coder"], model["test_cfg"]["pts"]
+            limits = head.get(name) or test.get(name)
+            assert limits == [-35.6, -35.6, -10.0, 35.6, 35.6, wanted]
+
+
+def test_types_are_names_or_classes():
+    """A config in mmengine's pure Python has classes; its strides were not followed, in silence."""
+    from mmdet3d.models import SECOND as Backbone
+    from mmdet3d.models import SECONDFPN, PointPillarsScatter
+
+    model = read_model_config(CENTER_PILLARS)
+    model["pts_backbone"]["type"], model["pts_neck"]["type"] = Backbone, SECONDFPN
+    model["pts_middle_encoder"]["type"] = PointPillarsScatter
+    box, voxel = (-25.6, -25.6, -5.0, 25.6, 25.6, 3.0), (0.2, 0.2, 8.0)
+    changes = {"pts_neck": {"type": "mmdet3d.SECONDFPN", "upsample_strides": [1, 2, 4]}}
+    adapted = adapt_model(model, box, voxel, changes)
+    assert adapted["pts_neck"]["in_channels"] == [64, 128, 256]
+    assert adapted["pts_bbox_head"]["bbox_coder"]["out_size_factor"] == 2
+    with pytest.raises(ValueError, match="one cell along z, got 2"):
+        adapt_model(model, box, (0.2, 0.2, 4.0))
+    with pytest.raises(ValueError, match="stride of 8"):
+        adapt_model(model, (-25.6, -25.6, -5.0, 25.8, 25.6, 3.0), voxel)
+    assert compress(model, encoder=0.5)["pts_middle_encoder"]["in_channels"] == 32
 
 
 def test_bad_grids():

@@ -49,7 +49,7 @@ def loop(depth, context, cameras):
     return bev
 
 
-def parts(transform, given, cameras):
+def parts(transform, given, cameras, measured=None):
     taken = {}
     handles = [
         getattr(transform, name).register_forward_hook(
@@ -57,11 +57,11 @@ def parts(transform, given, cameras):
         )
         for name in ("depth", "context")
     ]
-    bev, depth = transform(given, cameras, IMAGE)
+    bev, guess = transform(given, cameras, IMAGE, measured)
     for handle in handles:
         handle.remove()
-    assert torch.equal(depth, taken["depth"])
-    return bev, depth, taken["context"]
+    assert measured is not None or guess.chance is taken["depth"]
+    return bev, taken["depth"], taken["context"]
 
 
 def test_equals_loop():
@@ -130,15 +130,29 @@ def test_true_depth_puts_all_at_the_measured_bin():
     transform = made(TrueDepth, blind="nothing")
     measured = torch.zeros(2, 2, *FEATURES)
     measured[1, 0, 2, 3] = 4.2
-    bev, depth = transform(given, cameras, IMAGE, measured)
+    bev, depth, _ = parts(transform, given, cameras, measured)
     assert int((depth > 0).sum()) == 1
     assert depth[2, 3, 2, 3] == 1
     assert not bev[0].any()
-    _, mixed = made(TrueDepth, mix=0.7)(given, cameras, IMAGE, measured)
-    _, guessed = made()(given, cameras, IMAGE)
+    _, mixed, _ = parts(made(TrueDepth, mix=0.7), given, cameras, measured)
+    _, guessed, _ = parts(made(), given, cameras)
     torch.testing.assert_close(mixed[0], guessed[0])
     assert mixed[2, 3, 2, 3] >= 0.7
     torch.testing.assert_close(mixed.sum(1), torch.ones_like(mixed.sum(1)))
+
+
+def test_the_guess_beside_true_depth_is_taught_as_any_other():
+    """Of what is measured it was sure, and there was nothing to learn for the cells without."""
+    measured = torch.zeros(2, 2, *FEATURES)
+    measured[1, 0, 2, 3] = 4.2
+    grads = []
+    for kind in (LiftSplat, TrueDepth):
+        transform = made(kind, depth_weight=3.0)
+        _, guess = transform(features(), rig(2), IMAGE, measured)
+        transform.loss(guess, measured)["loss_depth"].backward()
+        grads.append(transform.depth_net.conv.weight.grad)
+    assert torch.equal(*grads)
+    assert grads[0].any()
 
 
 def test_true_depth_without_a_measurement_says_so():
@@ -147,25 +161,25 @@ def test_true_depth_without_a_measurement_says_so():
 
 
 def test_depth_loss_is_off_or_needs_measurements():
-    _, depth = made()(features(), rig(2), IMAGE)
-    assert made().loss(depth, None) == {}
+    _, guess = made()(features(), rig(2), IMAGE)
+    assert made().loss(guess, None) == {}
     supervised = made(depth_weight=2.0)
     with pytest.raises(ValueError, match="depth_weight"):
-        supervised.loss(depth, None)
+        supervised.loss(guess, None)
     finer = torch.zeros(2, 2, 8, 12)
-    assert supervised.loss(depth, finer)["loss_depth"] == 0
+    assert supervised.loss(guess, finer)["loss_depth"] == 0
     finer[0, 0, 5, 7] = 3.0
-    assert supervised.loss(depth, finer)["loss_depth"] > 0
+    assert supervised.loss(guess, finer)["loss_depth"] > 0
 
 
 def test_camera_aware_depth_follows_the_camera():
     settings = {"type": CameraAwareDepthNet, "mid_channels": 8, "blocks": 1, "dilations": (1, 2)}
     transform = made(depth_net=settings).eval()
     given, cameras = features(), rig(2)
-    _, first = transform(given, cameras, IMAGE)
+    _, first, _ = parts(transform, given, cameras)
     longer = cameras.intrinsics.copy()
     longer[..., :2, :2] *= 2
-    _, second = transform(given, replace(cameras, intrinsics=longer), IMAGE)
+    _, second, _ = parts(transform, given, replace(cameras, intrinsics=longer))
     assert (first - second).abs().max() > 1e-6
     transform.train()
     bev, _ = transform(given, cameras, IMAGE)
