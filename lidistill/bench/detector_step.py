@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bench of a detector's own training step: with the bridges that make it shorter, and without them.
 
-Here the *reference* is the very same detector on the same batch with mmdet3d's own pillar layers in
-place of :mod:`lidistill.compat.pillars`. Detectors without pillars have no reference: their rows
-say what a step takes. Points are noise with boxes of points in it; weights are random.
+Here the *reference* is the very same detector on the same batch with mmdet3d's own pillar layers
+and CenterPoint targets in place of :mod:`lidistill.compat.pillars` and
+:mod:`lidistill.compat.center_targets`. Detectors without either have no reference: their rows say
+what a step takes. Points are noise with boxes of points in it; weights are random.
 """
 
 from __future__ import annotations
@@ -59,8 +60,8 @@ def _case(name: str, config: str, points: int) -> Case:
         return model.train_step(batch, optimizer)
 
     words = f"{config}, 2 samples x {points:,} points"
-    bridged = any(type(module).__name__ == "PFNLayer" for module in model.modules())
-    reference = _with(without_pillars, step) if bridged else None
+    layers = {type(module).__name__ for module in model.modules()}
+    reference = _with(without_bridges, step) if layers & {"PFNLayer", "CenterHead"} else None
     return Case(f"detector_step, {name}", words, reference, step)
 
 
@@ -73,14 +74,20 @@ def _with(setting: Callable[[], Any], work: Callable[[], Any]) -> Callable[[], A
 
 
 @contextmanager
-def without_pillars() -> Iterator[None]:
-    """mmdet3d's own pillar layers, for as long as this lasts."""
+def without_bridges() -> Iterator[None]:
+    """mmdet3d's own pillar layers and CenterPoint targets, for as long as this lasts."""
+    from mmdet3d.models.dense_heads import CenterHead
     from mmdet3d.models.voxel_encoders import utils
 
-    layer: Any = utils.PFNLayer
-    bridge = layer.forward
-    layer.forward = bridge.__wrapped__
+    places: list[tuple[Any, str]] = [
+        (utils.PFNLayer, "forward"),
+        (CenterHead, "get_targets_single"),
+    ]
+    bridges = [getattr(owner, name) for owner, name in places]
+    for (owner, name), bridge in zip(places, bridges, strict=True):
+        setattr(owner, name, bridge.__wrapped__)
     try:
         yield
     finally:
-        layer.forward = bridge
+        for (owner, name), bridge in zip(places, bridges, strict=True):
+            setattr(owner, name, bridge)

@@ -34,6 +34,6 @@ def test_setting_is_put_back_after_an_error():
     from mmdet3d.models.voxel_encoders.utils import PFNLayer
 
     before = PFNLayer.forward
-    with pytest.raises(KeyError, match="x"), detector_step.without_pillars():
+    with pytest.raises(KeyError, match="x"), detector_step.without_bridges():
         raise KeyError("x")
     assert PFNLayer.forward is before
