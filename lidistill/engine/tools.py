@@ -8,42 +8,65 @@ of what it made, which ``"stage://name"`` stands for in later stages, and facts 
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lidistill.engine.configs.stages import fingerprint, trained_values
-from lidistill.hooks.run_folder import clear, finished_output, note_run, note_written
+from lidistill.hooks.run_folder import (
+    clear,
+    finished_output,
+    note_run,
+    note_written,
+    read_note,
+)
 
 FOLDER = "made"
 """Of what a tool makes, in the folder of its stage."""
 
 
-def run_tool(cfg: Any, work_dir: Path, restart: bool = False) -> Path:
+def run_tool(
+    cfg: Any, work_dir: Path, restart: bool = False, stages: Mapping[str, str] | None = None
+) -> Path:
     """Run the tool of a config, or take what it made when it ran before.
 
     Args:
         cfg: its content; ``tool`` in it.
         work_dir: folder of the stage.
         restart: remove first what it made.
+        stages: that the config names, and what made them.
 
     Raises:
-        ValueError: ``work_dir`` holds what another config made.
+        ValueError: ``work_dir`` holds what another config made, or what began from other stages.
     """
     key, values = fingerprint(cfg), trained_values(cfg)
     if restart:
         clear(work_dir)
-    done = finished_output(work_dir, key, values)
+    stages = stages or {}
+    done = finished_output(work_dir, key, values, stages)
     if done is not None:
         return done
-    note_run(work_dir, key, values, wall_s=0.0, process_s=0.0)
+    noted = read_note(work_dir)
+    before = {name: noted.get(name, 0.0) for name in ("wall_s", "process_s")}
+    note_run(work_dir, key, values, stages, **before)
     note_written(work_dir, FOLDER)  # before: a killed tool leaves what --restart may remove
     (work_dir / FOLDER).mkdir(exist_ok=True)
     begin, used = time.perf_counter(), time.process_time()
+
+    def spent() -> dict[str, float]:
+        """Seconds over all starts: a tool goes on with what an interrupted one left."""
+        return {
+            "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 1),
+            "process_s": round(before["process_s"] + time.process_time() - used, 1),
+        }
+
     options = dict(cfg.tool)
-    made, facts = options.pop("type")(cfg, work_dir / FOLDER, **options)
+    try:
+        made, facts = options.pop("type")(cfg, work_dir / FOLDER, **options)
+    except BaseException:
+        note_run(work_dir, key, **spent())
+        raise
     note_run(
-        work_dir, key, made=str(Path(made).relative_to(work_dir)), facts=facts,
-        wall_s=round(time.perf_counter() - begin, 1),
-        process_s=round(time.process_time() - used, 1),
+        work_dir, key, made=str(Path(made).relative_to(work_dir)), facts=facts, **spent()
     )  # fmt: skip
     return Path(made)

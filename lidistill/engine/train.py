@@ -43,6 +43,7 @@ from lidistill.hooks.run_folder import (
     clear,
     finished_checkpoint,
     latest_checkpoint,
+    made_by,
     note_run,
     note_written,
     read_run,
@@ -185,21 +186,29 @@ def train_one(
     told the same waits for the first and takes its result. In a
     distributed training rank 0 alone looks at the folder and writes to it.
     """
-    fill_stage_checkpoints(cfg, checkpoints)
+    named = fill_stage_checkpoints(cfg, checkpoints)
+    stages = {name: made_by(checkpoints[name]) for name in named}
     if restart and is_main_process():
         refuse_foreign(work_dir)  # before a lock is put there
     with exclusive(work_dir, "trains") if is_main_process() else nullcontext():
         if cfg.get("tool") is not None:
-            return from_rank_0(lambda: run_tool(cfg, work_dir, restart))
-        return _train_alone(cfg, work_dir, restart, launcher, quiet)
+            return from_rank_0(lambda: run_tool(cfg, work_dir, restart, stages))
+        return _train_alone(cfg, work_dir, restart, launcher, quiet, stages)
 
 
-def _train_alone(cfg: Any, work_dir: Path, restart: bool, launcher: str, quiet: bool) -> Path:
+def _train_alone(
+    cfg: Any,
+    work_dir: Path,
+    restart: bool,
+    launcher: str,
+    quiet: bool,
+    stages: dict[str, str],
+) -> Path:
     from lidistill.models.detectors.ranges import check_ranges
 
     check_ranges(cfg)
     key, values = fingerprint(cfg), trained_values(cfg)
-    done, latest, before = from_rank_0(lambda: _begin(cfg, work_dir, key, values, restart))
+    done, latest, before = from_rank_0(lambda: _begin(cfg, work_dir, key, values, restart, stages))
     if done is not None:
         return done
     cfg.work_dir = str(work_dir)
@@ -280,7 +289,12 @@ def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
 
 
 def _begin(
-    cfg: Any, work_dir: Path, key: str, values: dict[str, str], restart: bool
+    cfg: Any,
+    work_dir: Path,
+    key: str,
+    values: dict[str, str],
+    restart: bool,
+    stages: dict[str, str],
 ) -> tuple[Path | None, Path | None, dict[str, float]]:
     """Claim the folder.
 
@@ -290,7 +304,7 @@ def _begin(
     """
     if restart:
         clear(work_dir)
-    done = finished_checkpoint(work_dir, key, values)
+    done = finished_checkpoint(work_dir, key, values, stages)
     spent = {"wall_s": 0.0, "process_s": 0.0}
     if done is not None:
         return done, None, spent
@@ -306,7 +320,7 @@ def _begin(
     if latest is not None and (work_dir / NOTE).is_file():
         noted = read_run(work_dir)
         spent = {name: noted[name] for name in spent}
-    note_run(work_dir, key, values, **spent)
+    note_run(work_dir, key, values, stages, **spent)
     note_written(work_dir, "last_checkpoint", "console.log", *([own] if own else []))
     return None, latest, spent
 

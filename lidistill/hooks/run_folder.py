@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The folder of one training: what runs there, which of its files are the run's, what may go.
 
-``run.json`` names what is trained (``config``, a hash), how it ended, and under ``wrote`` every
-file and folder that the run made. ``--restart`` removes these and nothing else.
+``run.json`` names what is trained (``config``, a hash), the hashes of the stages that it began from
+(``stages``), how it ended, and under ``wrote`` every file and folder that the run made.
+``--restart`` removes these and nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import FunctionType
+from types import FunctionType, MappingProxyType
 from typing import Any
 
 from lidistill.io import DataError, read_json, write_json
@@ -22,6 +23,7 @@ from lidistill.io.locks import LOCK_FILE
 NOTE = "run.json"
 VALUES = "run_config.json"
 WROTE = "wrote"
+STAGES = "stages"
 SHOWN = 8  # names or keys in a message
 
 
@@ -68,6 +70,8 @@ def _wrong_in(note: Any) -> str:
         value = note.get(name, 0.0)
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e12:
             return f"its {name} is no number of seconds"
+    if not isinstance(note.get(STAGES, {}), dict):
+        return f"{STAGES!r} is no object"
     names = note.get(WROTE, [])
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return f"{WROTE!r} is no list of names"
@@ -90,7 +94,11 @@ def _check_plain(names: list[str], path: Path) -> None:
 
 
 def note_run(
-    work_dir: Path, key: str, values: Mapping[str, str] | None = None, **facts: Any
+    work_dir: Path,
+    key: str,
+    values: Mapping[str, str] | None = None,
+    stages: Mapping[str, str] | None = None,
+    **facts: Any,
 ) -> None:
     """Write ``run.json``: what runs (or ran) in this folder; what it wrote before stays noted.
 
@@ -98,12 +106,15 @@ def note_run(
         work_dir: made if it is missing.
         key: fingerprint of the config.
         values: the config's values by dotted key, for the message of a later start of another.
+        stages: see :func:`made_by`; None leaves what is noted.
         facts: of the end of the run.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
-    wrote = read_note(work_dir).get(WROTE, [])
+    note = read_note(work_dir)
+    wrote, begun = note.get(WROTE, []), note.get(STAGES, {}) if stages is None else dict(stages)
     new = _not_there(work_dir, (NOTE, VALUES), wrote)
-    write_json(work_dir / NOTE, {"config": key, **facts, WROTE: [*wrote, *new]})
+    kept = {STAGES: begun} if begun else {}
+    write_json(work_dir / NOTE, {"config": key, **facts, **kept, WROTE: [*wrote, *new]})
     if values is not None and VALUES in (*wrote, *new):
         write_json(work_dir / VALUES, dict(values))
 
@@ -174,7 +185,18 @@ def clear(work_dir: Path) -> list[str]:
     return removed
 
 
-def finished_checkpoint(work_dir: Path, key: str, values: Mapping[str, str]) -> Path | None:
+def made_by(product: Path) -> str:
+    """Fingerprint of the config that a stage's checkpoint, or what its tool made, is of."""
+    folder = next((path for path in product.parents if (path / NOTE).is_file()), None)
+    return "" if folder is None else str(read_note(folder).get("config", ""))
+
+
+def finished_checkpoint(
+    work_dir: Path,
+    key: str,
+    values: Mapping[str, str],
+    stages: Mapping[str, str] = MappingProxyType({}),
+) -> Path | None:
     """Final checkpoint of a finished run of this very config, or None.
 
     A start that left no checkpoint blocks nothing: there is nothing to lose.
@@ -193,11 +215,17 @@ def finished_checkpoint(work_dir: Path, key: str, values: Mapping[str, str]) -> 
             "begin anew there. To train on from its weights with these settings: another "
             f"--work-dir and --cfg-options load_from={latest} (iterations count from 0)"
         )
+    _refuse_other_stages(work_dir, note, stages)
     checkpoint = note.get("checkpoint")
     return work_dir / checkpoint if checkpoint and (work_dir / checkpoint).is_file() else None
 
 
-def finished_output(work_dir: Path, key: str, values: Mapping[str, str]) -> Path | None:
+def finished_output(
+    work_dir: Path,
+    key: str,
+    values: Mapping[str, str],
+    stages: Mapping[str, str] = MappingProxyType({}),
+) -> Path | None:
     """What a tool of this very config made in the folder; None where it did not end.
 
     Raises:
@@ -210,6 +238,7 @@ def finished_output(work_dir: Path, key: str, values: Mapping[str, str]) -> Path
             f"{_differences(work_dir, values)}; choose another --work-dir, or add --restart to "
             "make it anew there"
         )
+    _refuse_other_stages(work_dir, note, stages)
     made = note.get("made")
     return work_dir / made if made and (work_dir / made).exists() else None
 
@@ -259,6 +288,20 @@ def flat_values(node: Any, key: str = "") -> dict[str, str]:
     for name, value in items:
         flat |= flat_values(value, f"{key}.{name}" if key else str(name))
     return flat
+
+
+def _refuse_other_stages(
+    work_dir: Path, note: Mapping[str, Any], stages: Mapping[str, str]
+) -> None:
+    """What a stage hands on keeps its name when the stage is trained anew."""
+    before = note.get(STAGES, {})
+    other = [name for name, made in stages.items() if before.get(name, made) != made]
+    if other:
+        raise ValueError(
+            f"{work_dir} holds what began from another {', '.join(other)}: that stage has been "
+            "made anew since, with other settings; add --restart to make all stages anew, or "
+            "choose another --work-dir"
+        )
 
 
 def _differences(work_dir: Path, values: Mapping[str, str]) -> str:

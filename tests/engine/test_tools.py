@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,26 @@ def test_later_stages_name_what_it_made(tmp_path):
     assert made.read_text() == str(tmp_path / "run" / "one" / "made" / "word.txt")
 
 
+def test_a_stage_made_anew_is_not_what_a_later_one_began_from(tmp_path):
+    """Its product has the name that it had before."""
+    staged = tmp_path / "staged.py"
+    stages = [
+        dict(name="one", config=str(CONFIG)),
+        dict(name="two", config=str(CONFIG), options={"tool.word": "stage://one"}),
+    ]
+    staged.write_text(f"stages = {stages!r}\n")
+    train(staged, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "one")
+    train(staged, tmp_path / "run")  # made anew, and the same
+    shutil.rmtree(tmp_path / "run" / "one")
+    other = {"one.tool.word": "another"}
+    with pytest.raises(ValueError, match="began from another one: that stage has been made anew"):
+        train(staged, tmp_path / "run", options=other)
+    train(staged, tmp_path / "run", options=other, restart=True)
+    train(staged, tmp_path / "run", options=other)
+    assert len(read_json(tmp_path / "run" / "two" / "run.json")["stages"]) == 1
+
+
 def test_another_config_and_restart(tmp_path):
     made = train(CONFIG, tmp_path / "run")
     with pytest.raises(ValueError, match=r"tool\.word is first there, second here"):
@@ -45,6 +66,27 @@ def test_another_config_and_restart(tmp_path):
     assert again.read_text() == "second"
     assert len((again.parent / "log.txt").read_text().splitlines()) == 1
     assert (tmp_path / "run" / "mine.txt").is_file()
+
+
+def test_seconds_are_those_of_all_starts(tmp_path, monkeypatch):
+    """The cost of a method counts what an interrupted tool did; the next start goes on with it."""
+    clock = [100.0]
+    monkeypatch.setattr("lidistill.engine.tools.time.process_time", lambda: clock[0])
+    written = Path.write_text
+
+    def killed(path, text, **options):
+        if path.name != "word.txt":
+            return written(path, text, **options)
+        clock[0] += 50
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(CONFIG, tmp_path / "run")
+    assert read_json(tmp_path / "run" / "run.json")["process_s"] == 50
+    train(CONFIG, tmp_path / "run")
+    assert read_json(tmp_path / "run" / "run.json")["process_s"] == 50
 
 
 def test_one_that_did_not_end_runs_again(tmp_path):

@@ -108,12 +108,16 @@ def _trained(cfg: Config) -> Config:
     return kept
 
 
-def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None:
+def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> list[str]:
     """Replace every ``"stage://name"`` of a config by that stage's checkpoint path.
+
+    Returns:
+        The stages that are named.
 
     Raises:
         ValueError: a stage is named that has not run before.
     """
+    named: dict[str, None] = {}
 
     def fill(text: str) -> str:
         if not text.startswith(STAGE_PREFIX):
@@ -126,9 +130,11 @@ def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> None
                 f"Train {_staged(cfg)}, or name a checkpoint: --cfg-options "
                 f"{' '.join(f'{key}=FILE' for key in keys)}"
             )
+        named[name] = None
         return str(checkpoints[name])
 
     map_strings(cfg._cfg_dict, fill)
+    return list(named)
 
 
 def _staged(cfg: Config) -> str:
