@@ -53,7 +53,7 @@ def run_tool(
     (work_dir / FOLDER).mkdir(exist_ok=True)
     begin, used = time.perf_counter(), time.process_time()
 
-    def spent() -> dict[str, float]:
+    def spent() -> dict[str, Any]:
         """Seconds over all starts: a tool goes on with what an interrupted one left."""
         return {
             "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 1),
@@ -66,7 +66,5 @@ def run_tool(
     except BaseException:
         note_run(work_dir, key, **spent())
         raise
-    note_run(
-        work_dir, key, made=str(Path(made).relative_to(work_dir)), facts=facts, **spent()
-    )  # fmt: skip
+    note_run(work_dir, key, made=str(Path(made).relative_to(work_dir)), facts=facts, **spent())
     return Path(made)
