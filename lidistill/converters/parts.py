@@ -36,12 +36,13 @@ class PartStore:
 
     Args:
         folder: The hidden folder.
-        fingerprint: Everything that the parts depend on; JSON values.
+        fingerprint: Everything that the parts depend on, but for the version of lidistill; JSON
+            values.
     """
 
     def __init__(self, folder: Path, fingerprint: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.fingerprint = dict(fingerprint)
+        self.fingerprint = {"lidistill_version": __version__, **fingerprint}
         self._lock: int | None = None
 
     def __enter__(self) -> PartStore:

@@ -39,6 +39,11 @@ class Tap:
     grid: Any = None
     clone: bool = False
 
+    def __str__(self) -> str:
+        """As a config writes it: what of which module is read, and how."""
+        item = "" if self.index is None else f"[{self.index}]"
+        return f"{self.path}{item}{' cloned' if self.clone else ''}"
+
     @classmethod
     def parse(cls, spec: str | Tap) -> Tap:
         """Read ``"path"`` or ``"path[index]"``."""

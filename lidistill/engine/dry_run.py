@@ -95,6 +95,7 @@ def dry_run(
     """
     from lidistill import compat
     from lidistill.distill.distiller import Distiller
+    from lidistill.engine.configs.caches import note_inputs
     from lidistill.engine.configs.stages import choose_stage
     from lidistill.models.detectors.ranges import check_ranges
     from lidistill.registry import MODELS
@@ -105,6 +106,7 @@ def dry_run(
     merge_options(cfg, parse_options(options or ()))
     needs(cfg, path, "model")
     check_ranges(cfg)
+    note_inputs(cfg)
     notes = _teachers_as_built(cfg.model, random_teachers)
     torch.manual_seed(cfg.get("randomness", {}).get("seed") or 0)
     with _quiet():

@@ -13,7 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from lidistill.engine.configs.stages import fingerprint, trained_values
-from lidistill.hooks.run_folder import clear, finished_output, note_run, note_written
+from lidistill.hooks.run_folder import (
+    clear,
+    finished_output,
+    note_run,
+    note_written,
+    read_note,
+)
 
 FOLDER = "made"
 """Of what a tool makes, in the folder of its stage."""
@@ -39,15 +45,26 @@ def run_tool(
     done = finished_output(work_dir, key, values, sources)
     if done is not None:
         return done
-    note_run(work_dir, key, values, sources, wall_s=0.0, process_s=0.0)
+    noted = read_note(work_dir)
+    before = {name: noted.get(name, 0.0) for name in ("wall_s", "process_s")}
+    note_run(work_dir, key, values, sources, **before)
     note_written(work_dir, FOLDER)  # before: a killed tool leaves what --restart may remove
     (work_dir / FOLDER).mkdir(exist_ok=True)
     begin, used = time.perf_counter(), time.process_time()
+
+    def spent() -> dict[str, Any]:
+        """Seconds over all starts: a tool goes on with what an interrupted one left."""
+        return {
+            "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 1),
+            "process_s": round(before["process_s"] + time.process_time() - used, 1),
+        }
+
     options = dict(cfg.tool)
-    made, facts = options.pop("type")(cfg, work_dir / FOLDER, **options)
-    note_run(
-        work_dir, key, sources=sources, made=str(Path(made).relative_to(work_dir)), facts=facts,
-        wall_s=round(time.perf_counter() - begin, 1),
-        process_s=round(time.process_time() - used, 1),
-    )  # fmt: skip
+    try:
+        made, facts = options.pop("type")(cfg, work_dir / FOLDER, **options)
+    except BaseException:
+        note_run(work_dir, key, sources=sources, **spent())
+        raise
+    name = str(Path(made).relative_to(work_dir))
+    note_run(work_dir, key, sources=sources, made=name, facts=facts, **spent())
     return Path(made)

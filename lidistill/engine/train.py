@@ -247,11 +247,13 @@ def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
     """Build mmengine's runner, guard it and let it train; the runner."""
     from mmengine.visualization import Visualizer
 
+    from lidistill.engine.configs.caches import note_inputs
     from lidistill.engine.quiet import QuietRunner
     from lidistill.hooks import FiniteLossHook, ProgressBarHook, ScheduleHook
 
     # mmengine names one by the second: another of the same second would write into its folder
     Visualizer._instance_dict.clear()
+    note_inputs(cfg)
     runner = QuietRunner.from_cfg(cfg)
     refuse_without_teacher(
         getattr(runner.model, "module", runner.model), cfg.train_dataloader.dataset

@@ -48,13 +48,16 @@ class Band:
             raise ValueError(f"curve {self.name!r}: a logarithmic axis needs x > 0, got {self.x}")
 
 
-def curve_chart(bands: Sequence[Band], x_label: str, y_label: str) -> str:
+def curve_chart(
+    bands: Sequence[Band], x_label: str, y_label: str, lowest: float = -math.inf
+) -> str:
     """Draw curves over common axes: x logarithmic, the spread as a band, a legend below.
 
     Args:
         bands: at least one with a point; curves without one are left out.
         x_label: of the axis, with its unit.
         y_label: likewise.
+        lowest: value that y can have; bands end and axes begin there at the lowest.
 
     Returns:
         An ``<svg>`` element on one line, so that Markdown takes it as it is.
@@ -63,10 +66,14 @@ def curve_chart(bands: Sequence[Band], x_label: str, y_label: str) -> str:
     if not bands:
         return "No process time was recorded, so there is no curve to draw."
     xs = [value for band in bands for value in band.x]
-    ys = [v for b in bands for y, s in zip(b.y, b.spread, strict=True) for v in _ends(y, s)]
+    ends = [v for b in bands for y, s in zip(b.y, b.spread, strict=True) for v in _ends(y, s)]
+    ys = [max(value, lowest) for value in ends]
     ticks = log_ticks(min(xs), max(xs))
     frame = Frame(
-        [math.log2(tick) for tick in ticks], nice_ticks(min(ys), max(ys), 5), _WIDTH, _HEIGHT
+        [math.log2(tick) for tick in ticks],
+        [tick for tick in nice_ticks(min(ys), max(ys), 5) if tick >= lowest],
+        _WIDTH,
+        _HEIGHT,
     )
     label = f"{y_label} over {x_label}: {', '.join(band.name for band in bands)}"
     parts = [
@@ -76,7 +83,7 @@ def curve_chart(bands: Sequence[Band], x_label: str, y_label: str) -> str:
     ]
     for number, band in enumerate(bands):
         parts += _drawn(
-            band, COLOURS[number % len(COLOURS)], frame, _HEIGHT + _ROW * (number + 0.6)
+            band, COLOURS[number % len(COLOURS)], frame, _HEIGHT + _ROW * (number + 0.6), lowest
         )
     return "".join([*parts, "</svg>"])
 
@@ -102,10 +109,11 @@ def _ends(y: float, spread: float) -> tuple[float, float]:
     return y - reach, y + reach
 
 
-def _drawn(band: Band, colour: str, frame: Frame, row: float) -> list[str]:
+def _drawn(band: Band, colour: str, frame: Frame, row: float, lowest: float) -> list[str]:
     """Band, line, points and the row of the legend."""
     xs = [math.log2(value) for value in band.x]
-    ends = [_ends(y, spread) for y, spread in zip(band.y, band.spread, strict=True)]
+    both = [_ends(y, spread) for y, spread in zip(band.y, band.spread, strict=True)]
+    ends = [(max(low, lowest), high) for low, high in both]
     around = [(x, low) for x, (low, _) in zip(xs, ends, strict=True)]
     around += [(x, high) for x, (_, high) in reversed(list(zip(xs, ends, strict=True)))]
     outline = "L".join(f"{frame.x(x):.1f} {frame.y(y):.1f}" for x, y in around)

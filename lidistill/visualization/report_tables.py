@@ -31,17 +31,19 @@ def verdict(data: ReportData) -> str:
 
 def bars(rows: Sequence[ResultRow], method: str) -> str:
     """One bar a run: its mean, and a dot for each seed where there are several."""
-    top = max((value for row in rows for value in row.values), default=0.0)
+    known = (value for row in rows for value in row.values if math.isfinite(value))
+    top = max(known, default=0.0)
     scale = 100 / max(top * 1.12, 1e-9)
     lines = []
     for row in rows:
         mean = summarise(row, rows).mean
-        seeds = row.values if len(row.values) > 1 else []
+        seeds = [v for v in row.values if math.isfinite(v)] if len(row.values) > 1 else []
+        length = mean * scale if math.isfinite(mean) else 0.0
         dots = "".join(f'<i style="left:{value * scale:.2f}%"></i>' for value in seeds)
         chosen = " chosen" if row.name == method else ""
         lines.append(
             f'<div class="bar{chosen}"><span class="name">{escape(row.name)}</span>'
-            f'<span class="track"><b style="width:{mean * scale:.2f}%"></b>{dots}</span>'
+            f'<span class="track"><b style="width:{length:.2f}%"></b>{dots}</span>'
             f'<span class="value">{mean:.3f}</span></div>'
         )
     return f'<div class="bars">{"".join(lines)}</div>'

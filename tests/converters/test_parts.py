@@ -31,6 +31,16 @@ def test_another_job_starts_afresh(tmp_path: Path) -> None:
         assert store.missing(["x"]) == ["x"]
 
 
+def test_parts_of_another_version_are_thrown_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with PartStore(tmp_path / ".work", {"a": 1}) as store:
+        store.save("x", 1)
+    monkeypatch.setattr("lidistill.converters.parts.__version__", "0.0.next")
+    with PartStore(tmp_path / ".work", {"a": 1}) as store:
+        assert store.missing(["x"]) == ["x"]
+
+
 def test_half_written_key_starts_afresh(tmp_path: Path) -> None:
     with PartStore(tmp_path / ".work", {"a": 1}) as store:
         store.save("x", 1)

@@ -66,6 +66,27 @@ def test_another_config_and_restart(tmp_path):
     assert (tmp_path / "run" / "mine.txt").is_file()
 
 
+def test_seconds_are_those_of_all_starts(tmp_path, monkeypatch):
+    """The cost of a method counts what an interrupted tool did; the next start goes on with it."""
+    clock = [100.0]
+    monkeypatch.setattr("lidistill.engine.tools.time.process_time", lambda: clock[0])
+    written = Path.write_text
+
+    def killed(path, text, **options):
+        if path.name != "word.txt":
+            return written(path, text, **options)
+        clock[0] += 50
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_text", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(CONFIG, tmp_path / "run")
+    assert read_json(tmp_path / "run" / "run.json")["process_s"] == 50
+    train(CONFIG, tmp_path / "run")
+    assert read_json(tmp_path / "run" / "run.json")["process_s"] == 50
+
+
 def test_one_that_did_not_end_runs_again(tmp_path):
     with pytest.raises(TypeError):
         train(CONFIG, tmp_path / "run", options={"tool.word": 3})

@@ -37,6 +37,19 @@ def test_doublings_stand_at_equal_distances():
     assert ys == sorted(ys, reverse=True)
 
 
+@pytest.mark.parametrize("values", [[0.01, 0.3], [0.0, 0.0]])
+def test_neither_bands_nor_axis_go_below_the_lowest_value(values):
+    """The spread of a score near 0 reaches below it, and the score never does."""
+    band = Band("a", [10, 20], values, [0.05, 0.0])
+    below, within = (curve_chart([band], "s", "AP", low) for low in (-math.inf, 0.0))
+    assert 'class="end">-' in below
+    assert 'class="end">-' not in within
+    floor = float(re.findall(r'class="grid" d="M\d+ ([\d.]+)H', within)[0])
+    outline = re.search(r'class="band" fill="[^"]+" d="M([^Z]+)Z', within)[1]
+    heights = [float(point.split()[1]) for point in outline.split("L")]
+    assert max(heights) == pytest.approx(floor if min(values) < 0.05 else max(heights), abs=0.11)
+
+
 def test_the_drawing_is_one_line_of_xml_with_a_legend():
     bands = [
         Band("student & alone", [10, 20], [0.1, 0.2], [math.nan, 0.01]),

@@ -296,6 +296,11 @@ def test_bars_are_as_long_as_the_means():
     assert html.count("<i ") == 2  # a single seed has no dot
     assert html.count("chosen") == 1
     check(bars([row("zero", [0.0], None)], ""))
+    scores = [math.nan, 0.4], [0.1, 0.2]  # NaN: nothing to score
+    html = bars([row(name, values, None) for name, values in zip("ab", scores, strict=True)], "")
+    assert "nan%" not in html
+    assert [float(w) for w in re.findall(r"width:([\d.]+)%", html)] == [0, 33.48]
+    assert html.count("<i ") == 3
 
 
 def test_tables(data):

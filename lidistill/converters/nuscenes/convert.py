@@ -101,9 +101,8 @@ def convert_nuscenes(
         "splits": {split.name: [split.devkit_name, *split.scenes] for split in splits},
     }
     with PartStore(target / WORK_FOLDER, fingerprint) as store:
+        options = SceneOptions(root, version, max_sweeps, columns)
         for split in splits:
-            annotated = split.name != "test"
-            options = SceneOptions(root, version, max_sweeps, annotated, columns)
             _convert_scenes(tables, split, options, store, skip_incomplete, jobs, engine)
         written = {}
         for split in splits:
@@ -144,6 +143,9 @@ def _convert_scenes(
 ) -> None:
     scenes = _scenes_of(split, tables)
     missing = set(store.missing(scene["token"] for scene in scenes))
+    if skip_incomplete:  # the missing files may be there by now
+        done = {scene["token"] for scene in scenes} - missing
+        missing |= {token for token in done if store.load(token)["skipped"] is not None}
     items = [tables.scene_records(scene) for scene in scenes if scene["token"] in missing]
     if len(items) < len(scenes):
         LOGGER.info(

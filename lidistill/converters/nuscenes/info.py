@@ -49,14 +49,12 @@ class SceneOptions:
         root: The data root.
         version: The tables' folder in it.
         max_sweeps: LiDAR sweeps before each keyframe to list.
-        annotated: False for a test split: no instances.
         columns: Values a point.
     """
 
     root: Path
     version: str
     max_sweeps: int = 10
-    annotated: bool = True
     columns: int = COLUMNS
 
     @property
@@ -112,7 +110,7 @@ class _Keyframe:
         self.global_from_lidar = self._global_from_sensor(self.lidar)
 
     def info(self) -> Info:
-        annotations = self.records.annotations[self.token] if self.options.annotated else []
+        annotations = self.records.annotations[self.token]
         info: Info = {
             "token": self.token,
             "scene_token": self.records.scene["token"],

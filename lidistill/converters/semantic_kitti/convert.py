@@ -19,7 +19,7 @@ from lidistill.converters.contents import Contents
 from lidistill.converters.infos import INFO_VERSION, write_infos
 from lidistill.converters.kitti.camera import SequenceCamera, image_files, odometry_camera
 from lidistill.converters.kitti.files import MissingFileError, missing
-from lidistill.converters.parts import PartStore
+from lidistill.converters.parts import PartStore, stamp
 from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES, STORED_LABELS
 from lidistill.converters.semantic_kitti.poses import lidar_poses
 from lidistill.converters.semantic_kitti.splits import (
@@ -93,7 +93,7 @@ def convert_semantic_kitti(
         "columns": columns,
     }
     stamps = {
-        part_name(sequence): [path.stat().st_mtime_ns for path in sorted(sequence.folder.iterdir())]
+        part_name(sequence): {path.name: stamp(path) for path in sequence.folder.iterdir()}
         for sequence in sequences
     }
     fingerprint = {**parameters, "root": str(root.resolve()), "sequences": stamps}

@@ -102,12 +102,19 @@ class MaskSource:
                 f"{many if renumber else labels.max()}.",
                 path=job.image,
                 token=job.token,
-                fix="a store holds no more: drop the small ones with --min-pixels N, or export "
-                "fewer."
-                if renumber
-                else "pass --renumber: regions are then numbered from 0 in each image.",
+                fix=_remedy(renumber, int(labels.max())),
             )
         return np.where(labels < 0, NO_REGION, labels).astype(np.uint16)
+
+
+def _remedy(renumber: bool, highest: int) -> str:
+    """For labels beyond 16 bits; 65535 alone is what many tools, and a store, call nothing."""
+    if renumber:
+        return "a store holds no more: drop the small ones with --min-pixels N, or export fewer."
+    pass_it = "pass --renumber: regions are then numbered from 0 in each image."
+    if highest > NO_REGION:
+        return pass_it
+    return f"where {NO_REGION} is no region, pass --no-region {NO_REGION}; else {pass_it}"
 
 
 def tidy(labels: NDArray[np.integer], min_pixels: int, renumber: bool) -> NDArray[np.integer]:

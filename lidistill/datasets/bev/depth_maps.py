@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from lidistill import io
 from lidistill.converters.info_paths import frame_token
@@ -20,6 +20,7 @@ from lidistill.registry import TRANSFORMS
 STEPS = 256.0
 """Of a metre, in KITTI's PNG of 16 bits; 0 is unknown."""
 MAX_DEPTH = 65535 / STEPS
+_MADE_OF = "made of"
 FIX = "make the maps with: lidistill depth_maps INFO_FILE --root DATA_ROOT --out FOLDER"
 _FAR = 300.0  # metres, beyond all depths: near ones become large, so that dilation keeps them
 _DIAMOND = np.array(
@@ -73,11 +74,22 @@ def dense_depth(sparse: NDArray[np.float32], large: int = 31) -> NDArray[np.floa
     return np.where(known, sparse, filled)
 
 
-def write_depth(path: Path, depth: NDArray[np.float32]) -> None:
-    """Writes a map as a PNG of 16 bits, 1/256 m a step, atomically."""
+def write_depth(path: Path, depth: NDArray[np.float32], made_of: str = "") -> None:
+    """Writes a map as a PNG of 16 bits, 1/256 m a step, atomically; `made_of` into its header."""
     steps = np.rint(np.clip(depth, 0, MAX_DEPTH) * STEPS).astype(np.uint16)
+    header = PngImagePlugin.PngInfo()
+    header.add_text(_MADE_OF, made_of)
     with io.atomic_write(path) as temporary:
-        Image.fromarray(steps).save(temporary)
+        Image.fromarray(steps).save(temporary, pnginfo=header)
+
+
+def made_of(path: Path) -> str | None:
+    """What a map says that it was made of; None where there is none, or one that says nothing."""
+    try:
+        with Image.open(path) as image:
+            return image.info.get(_MADE_OF)
+    except (OSError, SyntaxError, ValueError):  # damaged: to be made again
+        return None
 
 
 def read_depth(path: Path, token: str | None = None) -> NDArray[np.float32]:

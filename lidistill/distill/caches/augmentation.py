@@ -19,6 +19,10 @@ HARMLESS = (
     "LoadAnnotations3D", "KeepPointsInImage", "DropEmptyBoxes", "PointsRangeFilter",
     "ObjectRangeFilter", "ObjectNameFilter", "PointShuffle", "PointSample", "Pack3DDetInputs",
 )  # fmt: skip
+OF_LABELS = (
+    "LoadAnnotations3D", "DropEmptyBoxes", "ObjectRangeFilter", "ObjectNameFilter",
+    "Pack3DDetInputs",
+)  # fmt: skip
 LIVE = "or leave the teacher's cache out of the config, so that the teacher runs on every batch"
 
 
@@ -141,8 +145,7 @@ def without_augmentation(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[
     Raises:
         ValueError: a step that changes the scene and leaves no record in the sample.
     """
-    names = [getattr(step["type"], "__name__", str(step["type"])) for step in pipeline]
-    names = [name.rpartition(".")[2] for name in names]
+    names = [_name(step) for step in pipeline]
     foreign = [name for name in names if name not in RECORDED + HARMLESS]
     if foreign:
         raise ValueError(
@@ -154,3 +157,20 @@ def without_augmentation(pipeline: Sequence[Mapping[str, Any]]) -> list[Mapping[
         step for step, name in zip(pipeline, names, strict=True)
         if name not in (*RECORDED, "PointShuffle")
     ]  # fmt: skip
+
+
+def point_steps(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """The steps that decide the points of a sample as it is in the file, in words.
+
+    Raises:
+        ValueError: see :func:`without_augmentation`.
+    """
+    return [
+        {key: _name(step) if key == "type" else str(value) for key, value in step.items()}
+        for step in without_augmentation(pipeline)
+        if _name(step) not in OF_LABELS
+    ]
+
+
+def _name(step: Mapping[str, Any]) -> str:
+    return getattr(step["type"], "__name__", str(step["type"])).rpartition(".")[2]

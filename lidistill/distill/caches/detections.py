@@ -43,17 +43,20 @@ class ReplayCache:
     Args:
         folder: of the store.
         budget_gib: disk space to fill.
+        inputs: JSON values: what the samples go through, see
+            :func:`lidistill.engine.configs.caches.note_inputs`; None says nothing of it.
     """
 
-    def __init__(self, folder: str | Path, budget_gib: float = 100.0) -> None:
-        self.folder, self.budget_gib = Path(folder), budget_gib
+    def __init__(self, folder: str | Path, budget_gib: float = 100.0, inputs: Any = None) -> None:
+        self.folder, self.budget_gib, self.inputs = Path(folder), budget_gib, inputs
         self.store: FeatureStore | None = None
 
     def open(self, teacher: TappedModel, create: bool = False) -> FeatureStore:
         """The store of a teacher; checked once.
 
         Raises:
-            DataError: It holds outputs of another teacher or other taps, or there is none.
+            DataError: It holds outputs of another teacher, other taps or other samples, or there
+                is none.
             ValueError: The teacher changes during training.
         """
         if getattr(teacher, "follows_student", False):
@@ -62,10 +65,12 @@ class ReplayCache:
             parameters = {
                 "teacher": fingerprint(teacher.model),
                 "settings": settings_of(teacher.model),
-                "taps": {name: tap.path for name, tap in teacher.taps.taps.items()},
+                "taps": {name: str(tap) for name, tap in teacher.taps.taps.items()},
                 "autocast": teacher.autocast,
                 "frame": "as in the file",
             }
+            if self.inputs is not None:
+                parameters["inputs"] = self.inputs
             self.store = FeatureStore(self.folder, parameters, self.budget_gib, create)
         return self.store
 

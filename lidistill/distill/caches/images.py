@@ -44,6 +44,8 @@ class TeacherCache:
         budget_gib: Disk space that ``exact`` may fill.
         missing: With ``replay``, for images without a map: ``error``, or ``live`` to run the
             teacher on the augmented image.
+        inputs: JSON values: how the images are normalised, see
+            :func:`lidistill.engine.configs.caches.note_inputs`; None says nothing of it.
     """
 
     def __init__(
@@ -53,6 +55,7 @@ class TeacherCache:
         mode: str = "replay",
         budget_gib: float = 100.0,
         missing: str = "error",
+        inputs: Any = None,
     ) -> None:
         if mode not in MODES or missing not in ("error", "live"):
             raise ValueError(
@@ -60,7 +63,7 @@ class TeacherCache:
                 f"or live, got {missing!r}"
             )
         self.folder, self.size, self.mode = Path(folder), (int(size[0]), int(size[1])), mode
-        self.budget_gib, self.missing = budget_gib, missing
+        self.budget_gib, self.missing, self.inputs = budget_gib, missing, inputs
         self.store: FeatureStore | None = None
 
     def open(self, teacher: TappedModel, create: bool = True) -> FeatureStore:
@@ -76,7 +79,7 @@ class TeacherCache:
                     f"only teachers of images alone can be cached, inputs=('images',); got "
                     f"inputs={teacher.inputs}"
                 )
-            parameters = parameters_of(teacher, self.size)
+            parameters = parameters_of(teacher, self.size, self.inputs)
             self.store = FeatureStore(self.folder, parameters, self.budget_gib, create)
         return self.store
 
@@ -198,11 +201,15 @@ def keep(store: FeatureStore, token: str, maps: dict[str, Tensor], row: int) -> 
     return any(written)
 
 
-def parameters_of(teacher: TappedModel, size: tuple[int, int]) -> dict[str, Any]:
-    """What a cache must agree on with its reader."""
+def parameters_of(
+    teacher: TappedModel, size: tuple[int, int], inputs: Any = None
+) -> dict[str, Any]:
+    """What a cache must agree on with its reader; of inputs that are not known, on nothing."""
+    known = {} if inputs is None else {"inputs": inputs}
     return {
+        **known,
         "teacher": fingerprint(teacher.model),
-        "taps": {name: tap.path for name, tap in teacher.taps.taps.items()},
+        "taps": {name: str(tap) for name, tap in teacher.taps.taps.items()},
         "autocast": teacher.autocast,
         "size": list(size),
     }

@@ -16,6 +16,7 @@ from lidistill.converters.superpixels.cli import shard_of
 from lidistill.datasets.detections import SeededDetections
 from lidistill.distill.caches.augmentation import without_augmentation
 from lidistill.distill.caches.detections import ReplayCache, token_of
+from lidistill.engine.configs.caches import frames_of, note_inputs
 from lidistill.engine.configs.read import load_config
 from lidistill.progress import track
 from lidistill.registry import MODELS
@@ -87,6 +88,7 @@ def cache_detections(args: argparse.Namespace, name: str) -> int:
 def _open(args: argparse.Namespace, name: str) -> tuple[SeededDetections, Any]:
     """Scans as they are on disk, and the method whose teacher looks at them."""
     cfg = load_config(args.config, args.cfg_options, args.data_root)
+    note_inputs(cfg)
     model = copy.deepcopy(cfg.model)
     entry = _entries(model)[name]
     if args.checkpoint:
@@ -96,9 +98,7 @@ def _open(args: argparse.Namespace, name: str) -> tuple[SeededDetections, Any]:
     method = MODELS.build(model)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     method.to(device)
-    frames = copy.deepcopy(cfg.train_dataloader["dataset"])
-    if frames["type"] is SeededDetections:
-        frames = frames["dataset"]
+    frames = copy.deepcopy(frames_of(cfg.train_dataloader["dataset"]))
     frames["pipeline"] = without_augmentation(frames["pipeline"])
     frames["filter_empty_gt"] = False  # turned, a sample may have boxes in range
     return SeededDetections(frames), method

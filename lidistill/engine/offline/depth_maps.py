@@ -4,10 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import functools
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from lidistill import __version__
 
 HELP = "depth maps of images from LiDAR scans: sparse or filled up, PNG of 16 bits as KITTI's"
 TOOL = "lidistill depth_maps"
@@ -24,6 +27,7 @@ class Job:
         image: file; read only where a picture is drawn.
         image_hw: rows and columns.
         matrix: (4, 4) nested, pixels from LiDAR.
+        form: ``sparse`` or ``dense``.
         out: of the map.
         picture: file to draw it into, or None.
     """
@@ -34,8 +38,26 @@ class Job:
     image: Path
     image_hw: tuple[int, int]
     matrix: list[list[float]]
+    form: str
     out: Path
     picture: Path | None
+
+    @property
+    def made_of(self) -> str:
+        """Of everything that decides the map."""
+        from lidistill.converters.parts import stamp
+
+        scan = self.points.name, stamp(self.points)
+        words = repr((__version__, scan, self.columns, self.image_hw, self.matrix, self.form))
+        return hashlib.sha256(words.encode()).hexdigest()[:16]
+
+    @property
+    def done(self) -> bool:
+        """Whether the map is there, made of the same, and its picture."""
+        from lidistill.datasets.bev.depth_maps import made_of
+
+        drawn = self.picture is None or self.picture.is_file()
+        return drawn and made_of(self.out) == self.made_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make what is missing; a map that is there is kept."""
+    """Make what is missing; a map that is there is kept where it was made of the same."""
     from rich.console import Console
 
     from lidistill.converters.infos import load_infos
@@ -60,20 +82,19 @@ def run(args: argparse.Namespace) -> int:
 
     infos = load_infos(args.info, need=("lidar_points", "images"))
     jobs = plan(infos, args)
-    parameters = {"form": "sparse" if args.sparse else "dense"}
+    parameters = {"form": form_of(args), "camera": _camera(infos, args)}
     args.out.mkdir(parents=True, exist_ok=True)
     if manifest_path(args.out).is_file():
-        before = read_manifest(args.out)["parameters"]
+        before = {**parameters, **read_manifest(args.out)["parameters"]}
         if before != parameters:
             raise DataError(
-                f"The maps here are {before.get('form')}, {parameters['form']} ones are asked for.",
+                f"The maps here are {_words(before)}, {_words(parameters)} ones are asked for.",
                 path=args.out,
                 fix="name another folder with --out, or remove this one.",
             )
     write_manifest(args.out, TOOL, parameters, len(jobs), str(args.info))
-    todo = [j for j in jobs if not j.out.is_file() or (j.picture and not j.picture.is_file())]
-    work = functools.partial(make, sparse=args.sparse)
-    known = list(parallel(work, todo, args.jobs, "loky", "Depth maps"))
+    todo = [job for job in jobs if not job.done]
+    known = list(parallel(make, todo, args.jobs, "loky", "Depth maps"))
     share = f"; {100 * sum(known) / len(known):.1f} % of pixels known" if known else ""
     Console(soft_wrap=True).print(f"{len(jobs)} maps in {args.out}, {len(todo)} made now{share}")
     return 0
@@ -86,6 +107,7 @@ def plan(infos: Any, args: argparse.Namespace) -> list[Job]:
     from lidistill.io import plain_name
 
     locate = InfoPaths(args.root, infos.metainfo)
+    several = _camera(infos, args) is None
     jobs: list[Job] = []
     for frame in infos.frames:
         names = camera_names(frame, args.cameras)
@@ -101,14 +123,20 @@ def plan(infos: Any, args: argparse.Namespace) -> list[Job]:
                     image=locate(image["img_path"], name),
                     image_hw=(int(image["height"]), int(image["width"])),
                     matrix=_matrix(image),
-                    out=depth_path(args.out, token, name, len(names) > 1),
+                    form=form_of(args),
+                    out=depth_path(args.out, token, name, several),
                     picture=drawn if len(jobs) < args.pictures else None,
                 )
             )
     return jobs
 
 
-def make(job: Job, sparse: bool) -> float:
+def form_of(args: argparse.Namespace) -> str:
+    """Sparse or dense."""
+    return "sparse" if args.sparse else "dense"
+
+
+def make(job: Job) -> float:
     """Make one map; the share of pixels that are known."""
     import numpy as np
 
@@ -118,8 +146,8 @@ def make(job: Job, sparse: bool) -> float:
     points = read_points(job.points, job.columns, job.token, FILE_AGAIN)
     xyz = np.ascontiguousarray(finite_points(points, job.points, job.token)[:, :3], np.float32)
     depth = sparse_depth(xyz, np.array(job.matrix), job.image_hw)
-    depth = depth if sparse else dense_depth(depth)
-    write_depth(job.out, depth)
+    depth = depth if job.form == "sparse" else dense_depth(depth)
+    write_depth(job.out, depth, job.made_of)
     if job.picture is not None:
         from PIL import Image
 
@@ -129,6 +157,18 @@ def make(job: Job, sparse: bool) -> float:
         with atomic_write(job.picture) as temporary:
             Image.fromarray(picture).save(temporary, quality=90)
     return float((depth > 0).mean())
+
+
+def _camera(infos: Any, args: argparse.Namespace) -> str | None:
+    """The only camera that the maps are of; None for several, each with a folder of its own."""
+    from lidistill.converters.info_paths import camera_names
+
+    names = {name for frame in infos.frames for name in camera_names(frame, args.cameras)}
+    return names.pop() if len(names) == 1 else None
+
+
+def _words(parameters: Mapping[str, Any]) -> str:
+    return f"{parameters['form']} of {parameters['camera'] or 'several cameras'}"
 
 
 def _matrix(image: Any) -> list[list[float]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,8 @@ LOADERS = (
     "LoadPointsFromMultiSweeps",
     "LoadAnnotations3D",
 )
+CHOICES = ("scenes", "labelled")
+"""Which frames of a data set a training has labels of, see SeededDetections."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def make_database(dataset: Mapping[str, Any], out: Path, source: str) -> dict[str, int]:
-    """Write the database of a training set.
+    """Write the database of the frames that a training has labels of.
 
     A frame whose objects are all there is not read again, so an interrupted run goes on.
 
@@ -72,7 +75,7 @@ def make_database(dataset: Mapping[str, Any], out: Path, source: str) -> dict[st
         raise ValueError(f"expected --out FILE.pkl, got {out}")
     frames, classes = _open(dataset)
     folder = out.with_suffix("")
-    parameters = _same_as_before(folder, frames, _loading(dataset), source)
+    parameters = _same_as_before(folder, frames, dataset, source)
     objects: dict[str, list[dict[str, Any]]] = {name: [] for name in classes}
     for row in track(range(len(frames)), "Objects of frames"):
         part = folder / f"{row:06d}.pkl"
@@ -86,16 +89,22 @@ def make_database(dataset: Mapping[str, Any], out: Path, source: str) -> dict[st
     return counts
 
 
-def _same_as_before(folder: Path, frames: Any, steps: list[Any], source: str) -> dict[str, Any]:
+def _same_as_before(
+    folder: Path, frames: Any, dataset: Mapping[str, Any], source: str
+) -> dict[str, Any]:
     """What decides the objects, noted in their folder; objects of other data are not gone on with.
 
     Raises:
         DataError: the folder holds objects of another data set or pipeline.
     """
+    infos = Path(frames.dataset.ann_file)
+    settings = {key: value for key, value in _inner(dataset).items() if key != "pipeline"}
     parameters = {
-        "infos": str(frames.dataset.ann_file),
+        "infos": f"{infos} sha256:{hashlib.sha256(infos.read_bytes()).hexdigest()[:16]}",
         "classes": list(frames.metainfo["classes"]),
-        "steps": [{key: str(value) for key, value in step.items()} for step in steps],
+        "steps": [_words(step) for step in _loading(dataset)],
+        "dataset": _words(settings),
+        "frames": hashlib.sha256(repr(frames.indices).encode()).hexdigest()[:16],
     }
     if (folder / "manifest.json").is_file():
         before = io.read_manifest(folder)["parameters"]
@@ -113,8 +122,7 @@ def _same_as_before(folder: Path, frames: Any, steps: list[Any], source: str) ->
 
 
 def _loading(dataset: Mapping[str, Any]) -> list[Any]:
-    inner = dataset.get("dataset", dataset)
-    steps = [step for step in inner["pipeline"] if _name(step) in LOADERS]
+    steps = [step for step in _inner(dataset)["pipeline"] if _name(step) in LOADERS]
     names = {_name(step) for step in steps}
     if "LoadAnnotations3D" not in names or len(names) < 2:
         raise ValueError(
@@ -126,10 +134,30 @@ def _loading(dataset: Mapping[str, Any]) -> list[Any]:
 
 def _open(dataset: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
     compat.apply()
-    inner = copy.deepcopy(dict(dataset.get("dataset", dataset)))
+    inner = copy.deepcopy(_inner(dataset))
     inner["pipeline"] = _loading(dataset)
-    frames = SeededDetections(inner)
+    chosen = {key: dataset[key] for key in CHOICES if key in dataset}
+    frames = SeededDetections(inner, **chosen, keep_unlabelled=False)
     return frames, tuple(frames.metainfo["classes"])
+
+
+def _inner(dataset: Mapping[str, Any]) -> dict[str, Any]:
+    """Config of mmdet3d's data set, in ours or alone."""
+    return dict(dataset.get("dataset", dataset))
+
+
+def _words(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Values of a config as text; classes by their names."""
+    return {
+        key: value.__qualname__ if isinstance(value, type) else str(value)
+        for key, value in settings.items()
+    }
+
+
+def _difficulties(sample: Mapping[str, Any], count: int) -> list[int]:
+    """KITTI's, by which mmdet3d's ObjectSample filters: -1 is none of the three; else 0."""
+    given = sample.get("ann_info", {}).get("difficulty")
+    return [0] * count if given is None else [int(level) for level in given]
 
 
 def _cut(frames: Any, row: int, folder: Path, classes: tuple[str, ...]) -> list[dict[str, Any]]:
@@ -141,6 +169,7 @@ def _cut(frames: Any, row: int, folder: Path, classes: tuple[str, ...]) -> list[
     centred = np.concatenate([boxes.gravity_center.numpy(), rows[:, 3:7]], axis=1)
     points = sample["points"].tensor.numpy()
     inside = points_in_boxes(points, centred)  # (N, M)
+    difficulties = _difficulties(sample, len(rows))
     records = []
     for k, label in enumerate(labels):
         own = points[inside[:, k]].copy()
@@ -158,7 +187,7 @@ def _cut(frames: Any, row: int, folder: Path, classes: tuple[str, ...]) -> list[
                 "gt_idx": k,
                 "box3d_lidar": rows[k],
                 "num_points_in_gt": len(own),
-                "difficulty": 0,
+                "difficulty": difficulties[k],
                 "group_id": k,
             }
         )

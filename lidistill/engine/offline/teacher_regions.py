@@ -36,12 +36,12 @@ def run(args: argparse.Namespace) -> int:
 
     from lidistill.converters.superpixels.cli import shard_of
     from lidistill.converters.superpixels.store import Job, StoreWriter, missing_jobs
-    from lidistill.distill.caches.images import TeacherCache, fingerprint
+    from lidistill.distill.caches.images import parameters_of
     from lidistill.engine.offline.whole_images import open_config, read_frames
 
     part, parts = shard_of(args.shard)
     dataset, teacher = open_config(args)
-    size = teacher.cache.size if isinstance(teacher.cache, TeacherCache) else (0, 0)
+    seen: Any = teacher.cache
     teacher.cache = None
     frames = [dataset.describe(row) for row in range(len(dataset))]
     wanted = [Job(n, dataset.info_files[0], frame.token) for frame in frames for n in frame.names]
@@ -49,8 +49,7 @@ def run(args: argparse.Namespace) -> int:
     parameters = {
         "method": "clusters",
         **{name: getattr(args, name) for name in names},
-        "size": list(size),
-        "teacher": fingerprint(teacher.model),
+        **parameters_of(teacher, seen.size, seen.inputs),
     }
     writer = StoreWriter(args.out, parameters, dataset.info_files, TOOL)
     lacking = {job.name for job in missing_jobs(wanted, writer.folder)}

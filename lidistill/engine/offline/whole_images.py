@@ -19,6 +19,7 @@ from lidistill.datasets.loading import LoadImages, PackPairs
 from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.datasets.transforms import ResizeImages
 from lidistill.distill.teacher import Teacher
+from lidistill.engine.configs.caches import images_of
 from lidistill.engine.configs.read import add_config_arguments, load_config
 from lidistill.engine.untrained import check_trained, option_of
 from lidistill.progress import track
@@ -146,7 +147,8 @@ def open_config(args: argparse.Namespace) -> tuple[WholeImages, Teacher]:
             f"the teacher's weights are those of a stage, {checkpoint}; name the file that stage "
             "wrote: --checkpoint work_dirs/.../iter_N.pth"
         )
-    cache = {**(entry.pop("cache", None) or {}), "size": tuple(size)}
+    inputs = images_of(cfg.train_dataloader.dataset)
+    cache = {**(entry.pop("cache", None) or {}), "size": tuple(size), "inputs": inputs}
     if getattr(args, "out", None):
         cache["folder"] = args.out
     if "folder" not in cache:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import copy
 import math
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill import compat
-from lidistill.distill.weights import load_weights
+from lidistill.distill.weights import load_weights, read_state_dict
 from lidistill.engine.configs.options import merge_options
 from lidistill.engine.configs.read import load_config, needs
 from lidistill.engine.detection import Scores, evaluate_detector
@@ -97,7 +98,7 @@ def fill_report(
         method=last,
         beside="what the detectors beside it reach",
         facts={"commit": commit(), "hardware": hardware()},
-        commands=[_command(subject, work_dir, frames)],
+        commands=[_command(subject, work_dir, frames, score, options or {})],
     )
     for name, path in subject.checkpoints.items():
         begin = time.perf_counter()
@@ -157,7 +158,7 @@ class Picked:
     batch: Any
 
 
-def region_gaps(cfg: Any, checkpoint: Path, picked: list[Picked]) -> list[NDArray]:
+def region_gaps(cfg: Any, checkpoint: Path, picked: list[Picked]) -> list[NDArray] | None:
     """How far the student is from its teacher at each true box: the feature loss, box by box.
 
     Args:
@@ -166,12 +167,17 @@ def region_gaps(cfg: Any, checkpoint: Path, picked: list[Picked]) -> list[NDArra
         picked: frames.
 
     Returns:
-        Per frame (T,).
+        Per frame (T,); None where the maps meet behind adapters that the checkpoint does not have
+        (a student by itself, or an untaught one).
     """
     import torch
 
     method = MODELS.build(copy.deepcopy(cfg.model)).eval()
     load_weights(method.student, checkpoint)
+    if len(method.connectors):
+        if not any(name.startswith("connectors.") for name in read_state_dict(checkpoint)):
+            return None
+        load_weights(method.connectors, checkpoint)
     gaps = []
     for one in picked:
         boxes = [torch.from_numpy(one.frame.truth.boxes).float()]
@@ -188,8 +194,12 @@ def _add_pictures(data: ReportData, cfg: Any, subject: Subject, count: int, scor
     forward: Any = "y" if "nuscenes" in str(cfg.test_evaluator.type).lower() else "x"
     picked = list(pictured(cfg, subject.checkpoints, count))
     gaps: dict[str, list[NDArray]] = {}
-    if _has_teacher(cfg):
-        gaps = {name: region_gaps(cfg, path, picked) for name, path in subject.checkpoints.items()}
+    for name, path in subject.checkpoints.items() if _has_teacher(cfg) else ():
+        found = region_gaps(cfg, path, picked)
+        if found is None:
+            data.notes.append(f"{name}: no adapters in its checkpoint, so no map to its teacher.")
+        else:
+            gaps[name] = found
     for place, one in enumerate(picked):
         reach = _reach(one.frame)
         words = (
@@ -204,7 +214,7 @@ def _add_pictures(data: ReportData, cfg: Any, subject: Subject, count: int, scor
             title = f"Frame {one.row} in its cameras"
             data.add_picture(sheet, f"cameras_{one.row}", "detections", title, words, 3)
         if gaps:
-            values = {name: found[place] for name, found in gaps.items()}
+            values = {name: each[place] for name, each in gaps.items()}
             sheet = regions_from_above(one.frame, values, reach, forward=forward)
             words = "Mean absolute difference of the low maps at each box's nine points."
             title = f"Frame {one.row}, student to teacher"
@@ -293,11 +303,16 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _command(subject: Subject, work_dir: str | Path, frames: int) -> str:
+def _command(
+    subject: Subject, work_dir: str | Path, frames: int, score: float, options: Mapping[str, Any]
+) -> str:
     names = dict(subject.checkpoints)
     last = names.popitem()[1]
+    root = "" if subject.data_root is None else f" --data-root {subject.data_root}"
+    words = " ".join(shlex.quote(f"{key}={value}") for key, value in options.items())
+    changes = f" --cfg-options {words}" if words else ""
     baseline = "".join(f" --baseline {path}" for path in names.values())
     return (
         f"lidistill report {work_dir} --config {subject.config} --checkpoint {last}{baseline} "
-        f"--frames {frames}"
+        f"--frames {frames} --score {score:g}{root}{changes}"
     )

@@ -311,6 +311,38 @@ def test_kill_between_scenes(fake: Path, out: Path, tmp_path: Path, after: int) 
     _assert_same(tmp_path, out)
 
 
+def test_a_test_split_has_the_boxes_that_its_tables_have(copy: Path, tmp_path: Path) -> None:
+    """Its scenes may be in another split besides, which has them, too."""
+    splits = {"fake_test": [SCENES[0]], "all": SCENES[:2]}
+    (copy / VERSION / "splits.json").write_text(json.dumps(splits))
+    written = convert_nuscenes(copy, VERSION, tmp_path / "o")
+    test, every = (load_infos(written[name]).frames for name in ("test", "all"))
+    boxes, same = (
+        [[box["bbox_3d"] for box in frame["instances"]] for frame in frames]
+        for frames in (test, every[: len(test)])
+    )
+    assert boxes == same
+    assert sum(map(len, boxes)) > 0
+
+
+def test_a_scene_left_out_before_a_kill_is_looked_at_again(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*args: Any) -> None:
+        raise KeyboardInterrupt
+
+    victim = sorted(copy.glob("samples/LIDAR_TOP/scene-0_*"))[0]
+    victim.rename(tmp_path / "aside")
+    with monkeypatch.context() as patch:
+        patch.setattr("lidistill.converters.nuscenes.convert._merge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            convert_nuscenes(copy, VERSION, tmp_path / "o", skip_incomplete=True)
+    (tmp_path / "aside").rename(victim)
+    written = convert_nuscenes(copy, VERSION, tmp_path / "o", skip_incomplete=True)
+    names = {frame["scene_name"] for frame in load_infos(written["train"]).frames}
+    assert names == {SCENES[0], SCENES[2]}
+
+
 def test_kill_of_the_whole_group_at_any_time(fake: Path, out: Path, tmp_path: Path) -> None:
     code = (
         "import sys; from lidistill.converters.nuscenes.convert import convert_nuscenes;"

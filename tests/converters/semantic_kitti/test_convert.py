@@ -58,6 +58,23 @@ def test_frames_name_scans_and_labels_in_order(fake: Path, tmp_path: Path) -> No
     assert not (tmp_path / WORK_FOLDER).exists()
 
 
+def test_parts_of_other_files_are_thrown_away(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(semantic_kitti, "_merge", killed)
+        with pytest.raises(KeyboardInterrupt):
+            convert_semantic_kitti(copy, tmp_path / "o")
+    assert list((tmp_path / "o" / WORK_FOLDER).glob("*.pkl"))
+    labels = copy / "sequences" / "00" / "labels"
+    labels.rename(labels.with_name("labels_before"))  # which keeps the folder's time
+    with pytest.raises(DataError, match="Labels"):
+        convert_semantic_kitti(copy, tmp_path / "o")
+
+
 def test_poses_are_of_the_lidar(fake: Path) -> None:
     """Camera 0 moves one metre forward (its z) and 0.1 m to its right a scan."""
     poses = lidar_poses(fake / "sequences/00", 3)

@@ -341,6 +341,12 @@ def test_more_regions_than_a_store_holds_name_the_way_out(tmp_path):
     job = Job("a.png", tmp_path / "a.npy", "t1", (300, 300))
     with pytest.raises(DataError, match=r"got 89999\.(?s:.*)--renumber"):
         MaskSource(tmp_path).labels(job)
+    np.save(tmp_path / "a.npy", np.where(labels < 300, NO_REGION, labels % 7))
+    with pytest.raises(DataError, match=r"got 65535\.(?s:.*)--no-region 65535; else pass --renum"):
+        MaskSource(tmp_path).labels(job)
+    nothing = MaskSource(tmp_path, no_region=(NO_REGION,)).labels(job) == NO_REGION
+    np.testing.assert_array_equal(nothing, labels < 300)
+    np.save(tmp_path / "a.npy", labels)
     with pytest.raises(DataError, match=r"90000 regions in one image(?s:.*)--min-pixels"):
         MaskSource(tmp_path, renumber=True).labels(job)
     assert (MaskSource(tmp_path, renumber=True, min_pixels=2).labels(job) == NO_REGION).all()

@@ -77,8 +77,51 @@ def test_an_interrupted_run_goes_on(dataset, database):
 
 def test_objects_of_other_data_are_not_mixed(dataset, database):
     other = {"dataset": {**dataset["dataset"], "ann_file": "lidistill_infos_val.pkl"}}
-    with pytest.raises(io.DataError, match="infos differ"):
+    with pytest.raises(io.DataError, match=r"\(infos, dataset, frames differ\)"):
         make_database(other, database, "test")
+    with pytest.raises(io.DataError, match=r"\(dataset differ\)"):
+        make_database({"dataset": {**dataset["dataset"], "use_valid_flag": True}}, database, "test")
+
+
+def test_an_info_file_that_was_made_again_is_other_data(dataset, tmp_path):
+    """The objects of a frame are kept by its place in the file."""
+    inner = dataset["dataset"]
+    infos = io.load_pickle(f"{inner['data_root']}/{inner['ann_file']}")
+    infos["data_list"] = infos["data_list"][:2]
+    io.dump_pickle(tmp_path / "infos.pkl", infos)
+    few = {"dataset": {**inner, "ann_file": str(tmp_path / "infos.pkl")}}
+    make_database(few, tmp_path / "x.pkl", "test")
+    io.dump_pickle(tmp_path / "infos.pkl", {**infos, "data_list": infos["data_list"][::-1]})
+    with pytest.raises(io.DataError, match=r"\(infos differ\)"):
+        make_database(few, tmp_path / "x.pkl", "test")
+
+
+def test_objects_are_of_labelled_frames(dataset, tmp_path):
+    """Labels that a training must not see would reach it in pasted objects."""
+    few = {**dataset, "labelled": 0.1}
+    frames = SeededDetections(few["dataset"], labelled=0.1, keep_unlabelled=False)
+    counts = make_database(few, tmp_path / "x.pkl", "test")
+    assert 0 < len(frames) < len(SeededDetections(few["dataset"]))
+    held = sum(
+        int((sample["gt_labels_3d"] >= 0).sum())
+        for sample in (frame(dataset, row)[0] for row in frames.indices)
+    )
+    assert 0 < sum(counts.values()) <= held
+
+
+def test_objects_have_kittis_difficulty(converted_world, tmp_path):
+    config = load_config(
+        ROOT / "configs/detection/pointpillars_world.py", data_root=str(converted_world / "kitti")
+    )
+    make_database(config.train_dataloader["dataset"], tmp_path / "x.pkl", "test")
+    infos = io.load_pickle(converted_world / "kitti" / "kitti_infos_train.pkl")["data_list"]
+    found = [item for items in io.load_pickle(tmp_path / "x.pkl").values() for item in items]
+    for item in found:
+        known = [i for i in infos[item["image_idx"]]["instances"] if i["bbox_label_3d"] >= 0]
+        size = np.sort(item["box3d_lidar"][3:6])  # cameras' boxes have their sides in another order
+        same = [i for i in known if np.allclose(np.sort(i["bbox_3d"][3:6]), size, atol=1e-4)]
+        assert item["difficulty"] in {i["difficulty"] for i in same}
+    assert len({item["difficulty"] for item in found}) > 1
 
 
 def paste(database, classes, counts, **options):

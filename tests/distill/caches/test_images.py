@@ -191,6 +191,24 @@ def test_missing_maps_name_the_command_or_run_live(tmp_path):
     assert not gone.exists()
 
 
+def test_another_item_of_a_tapped_module_is_another_cache(tmp_path):
+    class Pyramid(nn.Conv2d):
+        def forward(self, images):
+            found = super().forward(images)
+            return found, 2 * found
+
+    torch.manual_seed(0)
+    model, batch = Pyramid(3, 4, 3, padding=1), in_files(make_batch())
+    cache = {"folder": tmp_path / "c", "size": SIZE, "mode": "exact"}
+    first, second = (
+        Teacher(model, taps={"map": f"[{k}]"}, inputs=("images",), cache=cache) for k in (0, 1)
+    )
+    first(batch)
+    first(batch)
+    with pytest.raises(DataError, match=r"'\[1\]'.*got .*'\[0\]'"):
+        second(batch)
+
+
 def test_another_teacher_size_or_precision_is_refused(tmp_path):
     batch = in_files(make_batch())
     make_teacher(tmp_path / "c", mode="exact")(batch)

@@ -7,14 +7,24 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from lidistill import cli
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.caches.augmentation import Augmentation, without_augmentation
+from lidistill.engine.configs.caches import note_inputs
 from lidistill.engine.configs.read import load_config
+from lidistill.io import DataError
 from lidistill.registry import DATASETS, MODELS
 
 CONFIG = Path(__file__).parents[1].joinpath("replay_config.py")
+
+
+def opened(config):
+    """The store of the config's teacher, as a training opens it."""
+    note_inputs(config)
+    teacher = MODELS.build(config.model).teachers["teacher"]
+    return teacher.cache.open(teacher)
 
 
 def checkpoint(path: Path) -> Path:
@@ -40,6 +50,24 @@ def test_boxes_follow_the_augmentation(converted_world, tmp_path, capsys):
     assert count >= 2
     assert cli.main(words) == 0
     assert "0 scans done now" in capsys.readouterr().out
+
+    def trained(**changes) -> Config:
+        config = load_config(CONFIG, data_root=root)
+        entry = config.model["teachers"]["teacher"]
+        entry["checkpoint"], entry["cache"]["folder"] = str(weights), str(tmp_path / "cache")
+        for step in config.train_dataloader.dataset["dataset"]["pipeline"]:
+            step.update(changes.get(step["type"].__name__, {}))
+        return config
+
+    opened(
+        trained(Pack3DDetInputs={"keys": ["points"]}, GlobalRotScaleTrans={"translation_std": 1})
+    )
+    for other in (
+        {"LoadCheckedPoints": {"use_dim": 3}},
+        {"PointsRangeFilter": {"point_cloud_range": [0.0, -20, -3, 40, 20, 1]}},
+    ):
+        with pytest.raises(DataError, match=r"from other images \(inputs: "):
+            opened(trained(**other))
 
     config = load_config(CONFIG, data_root=root)
     entry = config.model["teachers"]["teacher"]

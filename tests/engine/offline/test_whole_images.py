@@ -11,6 +11,7 @@ import torch
 
 from lidistill import cli
 from lidistill.converters.superpixels.store import SuperpixelStore
+from lidistill.datasets.loading import PackPairs
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.teacher import Teacher
 from lidistill.engine.configs.read import load_config
@@ -87,6 +88,28 @@ def test_cache_is_filled_in_shares_and_read_by_a_training(run, root, weights, tm
     losses = MODELS.build(config.model).train()(batch, mode="loss")
     assert torch.isfinite(losses["loss_infonce"])
     losses["loss_infonce"].backward()
+
+
+def test_what_was_made_of_other_images_or_taps_is_not_gone_on_with(root, weights, tmp_path, capsys):
+    """Nothing of a teacher's weights shows how its images are normalised, or what is tapped."""
+    begin = [CONFIG, "--infos", root / "infos.pkl", "--data-root", root, "--checkpoint", weights]
+    begin += ["--workers", 0, "--size", *SIZE]
+
+    def run(verb, *more):
+        code = cli.main([str(word) for word in [verb, *begin, "--out", tmp_path / verb, *more]])
+        return code, " ".join(capsys.readouterr().err.split())
+
+    steps = load_config(CONFIG).train_dataloader.dataset["pipeline"]
+    place = next(k for k, step in enumerate(steps) if step["type"] is PackPairs)
+    dim = f"train_dataloader.dataset.pipeline.{place}.std=(1.0, 1.0, 1.0)"
+    same = f"train_dataloader.dataset.pipeline.{place}.std=(0.229, 0.224, 0.225)"  # the default
+    for verb in ("cache_teacher", "teacher_regions"):
+        assert run(verb)[0] == 0
+        assert run(verb, "--cfg-options", same)[0] == 0
+        for option, word in ((dim, "1.0, 1.0, 1.0"), ("model.teacher.taps={'map':'stem'}", "stem")):
+            code, said = run(verb, "--cfg-options", option)
+            assert code == 1
+            assert word in said
 
 
 def test_budget_ends_the_work(run, tmp_path):

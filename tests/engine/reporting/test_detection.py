@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import torch
 from lidistill import compat
 from lidistill.cli import main
 from lidistill.engine.configs.read import load_config
+from lidistill.engine.reporting.detection import pictured, region_gaps
 from lidistill.engine.test import evaluate
 from lidistill.registry import MODELS
 from lidistill.visualization.report_data import ReportData
@@ -43,6 +46,27 @@ def weights(tmp_path_factory) -> dict[str, Path]:
 
 
 @pytest.mark.slow
+def test_maps_meet_behind_the_checkpoints_own_adapters(converted_world, tmp_path):
+    """Adapters as they are built would compare with noise; a student alone has none."""
+    compat.apply()
+    root = str(converted_world / "nuscenes")
+    cfg = load_config(CONFIG.with_name("camera_to_lidar_world.py"), data_root=root)
+    cfg.model.teacher.checkpoint = "random"
+    torch.manual_seed(0)
+    method = MODELS.build(copy.deepcopy(cfg.model))
+    files = {name: tmp_path / f"{name}.pth" for name in ("teacher", "taught", "alone")}
+    states = (method.teachers["teacher"].model, method, method.student)
+    for path, part in zip(files.values(), states, strict=True):
+        torch.save({"state_dict": part.state_dict()}, path)
+    cfg.model.teacher.checkpoint = str(files["teacher"])
+    picked = list(pictured(cfg, {"taught": files["taught"]}, 1))
+    assert len(picked[0].frame.truth.boxes) > 0
+    first, second = (region_gaps(cfg, files["taught"], picked) for _ in range(2))
+    np.testing.assert_array_equal(first[0], second[0])
+    assert region_gaps(cfg, files["alone"], picked) is None
+
+
+@pytest.mark.slow
 def test_report_of_a_taught_detector(weights, converted_world, tmp_path, capsys):
     root = converted_world / "nuscenes"
     common = ["--data-root", str(root), "--frames", "1", "--score", "0.1"]
@@ -52,6 +76,10 @@ def test_report_of_a_taught_detector(weights, converted_world, tmp_path, capsys)
     assert main(["report", str(work), "--config", str(CONFIG), *files, *common, *options]) == 0
     assert "report.html" in capsys.readouterr().out
     data = ReportData.load(work)
+    again = shlex.split(data.commands[0])  # makes the same page: nothing that was said is left out
+    assert again[again.index("--score") + 1] == "0.1"
+    assert again[again.index("--data-root") + 1] == str(root)
+    assert again[-2:] == options
     assert [(row.name, row.twin) for row in data.rows] == [
         ("baseline", None),
         ("detector", "baseline"),
