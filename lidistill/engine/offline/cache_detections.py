@@ -98,7 +98,7 @@ def _open(args: argparse.Namespace, name: str) -> tuple[SeededDetections, Any]:
     method = MODELS.build(model)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     method.to(device)
-    frames = copy.deepcopy(frames_of(cfg.train_dataloader["dataset"]))
+    frames: Any = copy.deepcopy(frames_of(cfg.train_dataloader["dataset"]))
     frames["pipeline"] = without_augmentation(frames["pipeline"])
     frames["filter_empty_gt"] = False  # turned, a sample may have boxes in range
     return SeededDetections(frames), method
