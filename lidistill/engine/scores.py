@@ -18,7 +18,7 @@ SHOWN_RECALLS = "R40"
 
 
 def tables(scores: Mapping[str, Any]) -> list[Table]:
-    """KITTI's scores as classes by metrics, all others one a line, grouped by what stands before /.
+    """KITTI's scores as classes by metrics, others one a line, grouped by what is before the last /.
 
     Args:
         scores: name -> number, as mmengine's evaluator returns them.
@@ -26,12 +26,13 @@ def tables(scores: Mapping[str, Any]) -> list[Table]:
     kitti: dict[str, dict[str, float]] = {}
     plain: dict[str, dict[str, Any]] = {}
     for key, value in scores.items():
-        group, slash, name = key.partition("/")
+        group, slash, name = key.rpartition("/")
         match = KITTI.fullmatch(name) if slash else None
         if match is None:
-            plain.setdefault(group if slash else "", {})[name or group] = value
+            plain.setdefault(group, {})[name] = value
         elif match["recalls"] == SHOWN_RECALLS:
-            kitti.setdefault(group, {})[f"{match['metric']} {match['level']}"] = value
+            row = kitti.setdefault(group.rpartition("/")[2], {})  # kitti/Car: Car
+            row[f"{match['metric']} {match['level']}"] = value
     found = [_kitti_table(kitti)] if kitti else []
     return found + [_plain_table(group, values) for group, values in plain.items()]
 

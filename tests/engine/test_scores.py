@@ -22,7 +22,7 @@ def text_of(scores) -> str:
 
 def test_kittis_numbers_are_classes_by_metrics():
     scores = {
-        f"{name}/{metric}_{recalls}_{level}": 10.0 + number
+        f"kitti/{name}/{metric}_{recalls}_{level}": 10.0 + number
         for number, name in enumerate(("mAP", "Car"))
         for metric in ("bbox", "bev", "3d")
         for recalls in ("R11", "R40")
@@ -34,11 +34,15 @@ def test_kittis_numbers_are_classes_by_metrics():
     ]  # fmt: skip
     assert len(table.columns) == 10
     assert table.row_count == 2
+    assert list(table.columns[0].cells) == ["mAP", "Car"]
     assert "11" in text_of(scores)
 
 
 def test_other_numbers_are_a_line_each():
-    text = text_of({"mAP": 0.25, "NDS": np.float32(0.5), "AP/car": 0.75, "AP/bus": float("nan")})
+    text = text_of(
+        {"mAP": 0.25, "n/NDS": np.float32(0.5), "n/AP/car": 0.75, "n/AP/bus": float("nan")}
+    )
+    assert "n/AP" in text
     lines = [line.split() for line in text.splitlines()]
     for name, value in (("mAP", "0.25"), ("NDS", "0.5"), ("car", "0.75"), ("bus", "nan")):
         assert ["│", name, "│", value, "│"] in lines
