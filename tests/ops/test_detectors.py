@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,14 @@ pytestmark = pytest.mark.slow
 # What of the others calls no op that compiled mmcv has for CUDA only.
 ON_CPU = ("second", "pointpillars", "centerpoint", "smoke", "fcos3d", "pgd", "imvoxelnet")
 LONG = ("second", "pointpillars", "fcos3d")
+# Of the others what compiled mmcv or mmdet3d stops at without CUDA.
+REFUSED = {
+    **dict.fromkeys(("pointrcnn", "pvrcnn", "votenet", "3dssd", "paconv"), "furthest_point_sample"),
+    "parta2": "points_in_boxes_part|roiaware_pool3d",
+    "cylinder3d": "dynamic_point_to_voxel_forward_impl: implementation for device cpu not found",
+    "minkunet": "Torch not compiled with CUDA enabled",  # mmdet3d's .cuda(); no op of mmcv
+    **dict.fromkeys(more_detectors.ON_TORCHSPARSE, "install Torchsparse"),
+}
 ITERATIONS = 50
 
 
@@ -63,49 +72,80 @@ def test_trains_and_predicts(trained) -> None:
     assert all(np.isfinite(value).all() for value in result.predictions.values())
 
 
-def test_equals_compiled_mmcv(trained, tmp_path: Path) -> None:
-    """Losses, predictions and, of some, the course of a training."""
-    name, result = trained
-    if name not in ON_CPU:
-        pytest.skip("compiled mmcv has some of its ops for CUDA only")
+def compiled(
+    name: str, result: Trained, folder: Path, iterations: int = 0
+) -> dict[str, np.ndarray]:
+    """What `detector_runs` stores over compiled mmcv."""
     oracle_python()
-    torch.save({"before": result.before, "after": result.after}, tmp_path / "weights.pth")
-    iterations = ITERATIONS if name in LONG else 0
-    arguments = (name, tmp_path / "weights.pth", iterations, tmp_path / "result.npz")
+    torch.save({"before": result.before, "after": result.after}, folder / "weights.pth")
+    arguments = (name, folder / "weights.pth", iterations, folder / "result.npz")
     run_in_oracle(detector_runs.__name__, *arguments)
-    with np.load(tmp_path / "result.npz") as stored:
-        expected = dict(stored)
+    with np.load(folder / "result.npz") as stored:
+        return dict(stored)
+
+
+@pytest.mark.parametrize("trained", ON_CPU, indirect=True)
+def test_equals_compiled_mmcv(trained, tmp_path: Path, record_property) -> None:
+    """Inputs, losses and predictions; ``--junitxml`` keeps how far they are apart."""
+    name, result = trained
+    expected = compiled(name, result, tmp_path)
+    assert not [str(value) for key, value in expected.items() if key.startswith("error/")]
+    for key, value in detector_runs.inputs(name).items():
+        np.testing.assert_array_equal(value, expected[f"input/{key}"])
     for key, value in result.losses.items():
-        assert value == pytest.approx(float(expected[f"loss/{key}"]), rel=1e-5, abs=1e-5), key
-    same_predictions(
-        result.predictions, {key: expected[f"pred/{key}"] for key in result.predictions}
-    )
-    if iterations:
-        same_course(name, result.before, expected["course"])
+        wanted = float(expected[f"loss/{key}"])
+        record_property(key, abs(value - wanted) / max(abs(wanted), 1e-12))
+        assert value == pytest.approx(wanted, rel=1e-5, abs=1e-7), key
+    wanted = {key: expected[f"pred/{key}"] for key in result.predictions}
+    for key, value in pairs_apart(result.predictions, wanted).items():
+        record_property(key, value)
+        assert value <= 1e-5, key
 
 
-def same_predictions(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> None:
-    """Scores that differ by rounding may change places: pair each box with its nearest."""
+@pytest.mark.parametrize("trained", LONG, indirect=True)
+def test_trains_as_over_compiled_mmcv(trained, tmp_path: Path, record_property) -> None:
+    """Fifty steps go the same way and end at the same weights.
+
+    In double precision: in single, a start that is off by its last bit ends somewhere else, too.
+    Apart are the losses, relative to the first, and the weights, relative to the way they went.
+    """
+    name, result = trained
+    expected = compiled(name, result, tmp_path, ITERATIONS)
+    assert not [str(value) for key, value in expected.items() if key.startswith("error/")]
+    ours = detector_runs.train(name, result.before, ITERATIONS)
+    start = detector_runs.trainable(detector_runs.cases_of(name).build(name), result.before)
+    way = np.linalg.norm(ours["end"] - start)
+    losses = np.abs(expected["train/course"] - ours["course"]) / ours["course"][0]
+    weights = np.linalg.norm(expected["train/end"] - ours["end"]) / way
+    record_property("course", float(losses.max()))
+    record_property("last", float(losses[-1]))
+    record_property("weights", float(weights))
+    assert ours["course"][-1] < ours["course"][0]
+    assert losses.max() <= 1e-6
+    assert weights <= 1e-6
+
+
+@pytest.mark.parametrize("trained", REFUSED, indirect=True)
+def test_compiled_mmcv_has_no_cpu_form(trained, tmp_path: Path) -> None:
+    """Why nothing stands beside the others: neither losses nor predictions there."""
+    name, result = trained
+    answers = compiled(name, result, tmp_path)
+    for part in ("loss", "pred"):
+        assert re.search(REFUSED[name], str(answers[f"error/{part}"]))
+
+
+def pairs_apart(found: dict[str, np.ndarray], wanted: dict[str, np.ndarray]) -> dict[str, float]:
+    """How far each box, score and label is from that of the other side, relative above one.
+
+    Scores that differ by rounding may change places: each box is paired with its nearest.
+    """
     assert len(wanted["boxes"]) == len(found["boxes"])
     rows, wanted_rows = (np.column_stack(list(each.values())) for each in (found, wanted))
     nearest = np.abs(rows[:, None] - wanted_rows[None]).max(-1).argmin(1)
     assert sorted(nearest) == list(range(len(rows)))
-    np.testing.assert_allclose(rows, wanted_rows[nearest], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(found["scores"], wanted["scores"], rtol=0, atol=1e-6)
-
-
-def same_course(name: str, before: detector_runs.State, wanted: np.ndarray) -> None:
-    """Fifty steps end no farther apart than those from weights that differ by rounding."""
-    course = detector_runs.train(name, before, len(wanted))
-    generator = torch.Generator().manual_seed(0)
-    noise = []
-    for _ in range(2):
-        nudged = {
-            key: value * (1 + 1e-7 * torch.randn(value.shape, generator=generator))
-            if value.is_floating_point()
-            else value
-            for key, value in before.items()
-        }
-        noise.append(np.abs(detector_runs.train(name, nudged, len(wanted)) - course).max())
-    assert course[-1] < course[0]
-    assert np.abs(course - wanted).max() <= 3 * max(noise) + 1e-5 * abs(course[0])
+    pairs = {key: (value, wanted[key][nearest]) for key, value in found.items()}
+    pairs["order"] = (found["scores"], wanted["scores"])
+    return {
+        key: float((np.abs(a - b) / np.maximum(np.abs(b), 1)).max())
+        for key, (a, b) in pairs.items()
+    }
