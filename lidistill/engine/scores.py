@@ -18,7 +18,7 @@ SHOWN_RECALLS = "R40"
 
 
 def tables(scores: Mapping[str, Any]) -> list[Table]:
-    """KITTI's scores as classes by metrics, others one a line, grouped by what is before the last /.
+    """KITTI's scores as classes by metrics, others one a line, grouped by what precedes the last /.
 
     Args:
         scores: name -> number, as mmengine's evaluator returns them.
