@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""UniDistill's paths to a student of LiDAR, from cameras and from both, as curves over steps."""
+"""UniDistill's path from LiDAR and cameras to LiDAR alone, as curves over steps."""
 
 from lidistill.evidence.table import CONFIG, ROW, Line, Table
 from lidistill.evidence.worlds import NUSCENES
@@ -11,10 +11,10 @@ TEACHER_ITERS = 800  # as many as a student at 4x
 NAMES = {"lidar": "LiDAR", "camera": "cameras", "fusion": "LiDAR and cameras"}
 
 
-def teacher(sensors: str) -> Line:
+def teacher(sensors: str, iters: int = TEACHER_ITERS) -> Line:
     """A detector that others learn from."""
     model = {"model": f"{CONFIG}detectors.{sensors}"}
-    return Line(f"teacher, {NAMES[sensors]}", FILE, model, iters=TEACHER_ITERS)
+    return Line(f"teacher, {NAMES[sensors]}", FILE, model, iters=iters)
 
 
 def alone(sensors: str) -> Line:
@@ -33,22 +33,22 @@ def taught(source: str, target: str) -> Line:
     return Line(name, FILE, changes, NAMES[target], curve=CURVE)
 
 
-def paths_to(target: str, sources: tuple[str, str]) -> Table:
-    """Two teachers, the student alone, and what it learns from each."""
+def paths_to(target: str, teachers: dict[str, Line], name: str | None = None) -> Table:
+    """Teachers by their sensors, the student alone, and what it learns from each."""
     return Table(
-        method=f"unidistill_{target}",
+        method=f"unidistill_{name or target}",
         world=NUSCENES,
         metric="mAP of nuScenes' detection benchmark within 29 m",
         score="detection",
         iters=ITERS,
         lines=[
-            *map(teacher, sources),
+            *teachers.values(),
             alone(target),
-            *(taught(source, target) for source in sources),
+            *(taught(source, target) for source in teachers),
         ],
     )
 
 
 def table() -> Table:
     """The student of LiDAR."""
-    return paths_to("lidar", ("fusion", "camera"))
+    return paths_to("lidar", {"fusion": teacher("fusion")})
