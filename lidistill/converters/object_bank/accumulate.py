@@ -21,6 +21,7 @@ from lidistill.converters.object_bank.motion import stands
 from lidistill.converters.object_bank.options import BankOptions
 from lidistill.converters.object_bank.tracks import (
     UNKNOWN,
+    Frame,
     SceneTracks,
     inverses,
     median_box,
@@ -30,6 +31,8 @@ from lidistill.geometry.frames import invert
 from lidistill.io import DataError
 from lidistill.ops.boxes.object_points import BoxPoints, points_by_box
 
+FEW, ABOVE = 20, 0.01
+"""Points of a frame that tell a scale; share of them that may lie above it."""
 CLOUD_ARRAYS = {
     "xyz": np.int16,
     "intensity": np.uint8,
@@ -213,6 +216,7 @@ def _compact(
         counts = np.bincount(box[fits], minlength=len(counts))
         values, xyz = values[fits], xyz[fits]
     level = values[:, 0] if values.shape[1] else np.zeros(len(xyz), dtype=np.float32)
+    _check_scale(level, frame)
     ring = values[:, 1] if values.shape[1] > 1 else values[:0].reshape(-1)
     flags = np.where(placed.standing[seen.instances], STANDING, 0) | (
         0 if frame.key else FROM_SWEEP
@@ -226,6 +230,27 @@ def _compact(
         "source": np.full(len(xyz), seen.frame, dtype=np.uint16),
         "flags": np.repeat(flags.astype(np.uint8), counts),
     }
+
+
+def _check_scale(level: NDArray, frame: Frame) -> None:
+    """Refuse intensities of another scale than the sensor is said to have: all would be 0, or full.
+
+    Raises:
+        DataError: many lie above it, or all of them are fractions of one where it is larger.
+    """
+    full = frame.intensity_max
+    if len(level) < FEW:
+        return
+    highest = float(level.max())
+    fractions = full > 1 and highest <= 1 and bool((level != np.rint(level)).any())
+    if fractions or (level > full).mean() > ABOVE:
+        raise DataError(
+            f"Intensities of {len(level)} points of objects go to {highest:g}, the sensor's full "
+            f"scale is taken to be {full:g}.",
+            path=frame.path,
+            token=frame.token,
+            fix="say the full scale with --intensity-max: 1 for 0..1, 255 for 0..255.",
+        )
 
 
 def _bytes(values: NDArray) -> NDArray[np.uint8]:

@@ -46,8 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scans.add_argument("--calib", metavar="TXT", help="calibration for --tracking-labels")
     semantic = _source(commands, "semantickitti", "SemanticKITTI's instance labels", 4)
     semantic.add_argument("--scenes", nargs="+", metavar="NN", help="all where left out")
-    arrays = _source(commands, "arrays", "plain arrays, boxes in the sensor's frame", 4)
-    arrays.add_argument("--intensity-max", type=float, default=1.0, help="the sensor's full scale")
+    _source(commands, "arrays", "plain arrays, boxes in the sensor's frame", 4)
     _export(commands)
     _follow(commands)
     text = "how well the views of each object lie on one another, by class"
@@ -86,6 +85,12 @@ def _source(
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the bank")
     parser.add_argument(
         "--columns", type=int, default=columns, help="float32 values a point in the files"
+    )
+    parser.add_argument(
+        "--intensity-max",
+        type=float,
+        metavar="LEVEL",
+        help="the sensor's full scale; 255 in nuScenes' layout, 1 in others, where left out",
     )
     how = parser.add_argument_group("how objects are put together")
     how.add_argument(
@@ -265,6 +270,13 @@ def options_of(args: argparse.Namespace) -> BankOptions:
 
 def source_of(args: argparse.Namespace) -> TrackSource:
     """The source that the arguments name."""
+    from lidistill.converters.object_bank.tracks import Scaled
+
+    source = _layout(args)
+    return source if args.intensity_max is None else Scaled(source, args.intensity_max)
+
+
+def _layout(args: argparse.Namespace) -> TrackSource:
     if args.command == "nuscenes":
         return _nuscenes(args)
     if args.command == "semantickitti":
@@ -274,7 +286,7 @@ def source_of(args: argparse.Namespace) -> TrackSource:
     if args.command == "arrays":
         from lidistill.converters.object_bank.sources.arrays import ArraySource
 
-        return ArraySource(args.root, args.columns, args.intensity_max)
+        return ArraySource(args.root, args.columns)
     from lidistill.converters.object_bank.sources import kitti
 
     if args.command == "kitti_tracking":

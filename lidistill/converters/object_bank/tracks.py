@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Protocol
@@ -107,6 +107,37 @@ class TrackSource(Protocol):
 
     def recorded(self) -> dict[str, object]:
         """Settings that change what is read, for the manifest; no folder of this machine."""
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """A source whose sensor has another full scale than its layout's.
+
+    Attributes:
+        source: of the scenes.
+        intensity_max: the sensor's full scale.
+    """
+
+    source: TrackSource
+    intensity_max: float
+
+    def __post_init__(self) -> None:
+        if not 0 < self.intensity_max < np.inf:
+            raise ValueError(f"--intensity-max: expected more than 0, got {self.intensity_max}")
+
+    def scenes(self) -> list[str]:
+        """Names, in the source's order."""
+        return self.source.scenes()
+
+    def read(self, scene: str) -> SceneTracks:
+        """One of them."""
+        found = self.source.read(scene)
+        frames = [replace(frame, intensity_max=self.intensity_max) for frame in found.frames]
+        return replace(found, frames=frames)
+
+    def recorded(self) -> dict[str, object]:
+        """What changes the content."""
+        return {**self.source.recorded(), "intensity_max": self.intensity_max}
 
 
 def upright_boxes(boxes: NDArray) -> NDArray[np.float64]:

@@ -19,7 +19,7 @@ from lidistill.converters.object_bank.bank import (
 from lidistill.converters.object_bank.build import BankReader, build_bank, plan_bank, scene_path
 from lidistill.converters.object_bank.finish import instances_of, kept_rows, make_bank, mirrored
 from lidistill.converters.object_bank.options import BankOptions
-from lidistill.converters.object_bank.tracks import Frame, scene_tracks, sweep_boxes
+from lidistill.converters.object_bank.tracks import Frame, Scaled, scene_tracks, sweep_boxes
 from lidistill.io import DataError
 from tests.converters.object_bank.scenes import ListSource, box_at, make_scene, pose_of
 
@@ -141,6 +141,27 @@ def test_what_cannot_be_is_refused(tracks):
         scene_tracks("twice", tracks.frames, rows)
     with pytest.raises(DataError, match="in time"):
         scene_tracks("back", tracks.frames[::-1], [])
+
+
+def test_intensities_of_another_scale_are_refused(tmp_path):
+    """0..1 where 255 is full would be 0 or 1 of 255; 0..255 where 1 is full would all be full."""
+    scene = make_scene(tmp_path)
+    source = ListSource(scene)
+    with pytest.raises(DataError, match=r"to be 1\.[\s\S]*--intensity-max: 1 for"):
+        make_bank(Scaled(source, 1.0).read("scene"), BankOptions())
+    for frame in scene.frames:
+        points = np.fromfile(frame.path, dtype=np.float32).reshape(-1, 5)
+        points[:, 3] /= 255
+        points.tofile(frame.path)
+    with pytest.raises(DataError, match=r"taken to be 255"):
+        make_bank(scene, BankOptions())
+    scaled = Scaled(source, 1.0)
+    bank = make_bank(scaled.read("scene"), BankOptions())
+    assert bank.intensity_max[0] == 1
+    assert bank.intensity.max() > 200
+    assert scaled.recorded() == {"layout": "test", "intensity_max": 1.0}
+    with pytest.raises(ValueError, match="more than 0"):
+        Scaled(source, 0.0)
 
 
 def test_a_ground_margin_leaves_the_bottom_out(tracks):
