@@ -9,6 +9,7 @@ import numpy as np
 
 from lidistill.datasets.bev.augment import move_scene
 from lidistill.datasets.bev.cameras import affine_matrix
+from lidistill.datasets.bev.pack import DEPTHS
 from lidistill.geometry.frames import mirror
 from lidistill.registry import TRANSFORMS
 
@@ -20,7 +21,7 @@ class FlipView:
     Of a forward camera: the images left and right, y of points and boxes (LiDAR frame x forward).
     P2 stays whole: the matrices of image and scene say what was done, and
     :class:`lidistill.geometry.cameras.Cameras` still takes each point to its pixel. Stands behind
-    LoadCameras and AugmentImages, before or after DepthTargets and LoadDepthMaps.
+    LoadCameras and AugmentImages, before or after the steps that make depths.
 
     Args:
         share: of samples that are mirrored.
@@ -50,6 +51,10 @@ class FlipView:
                 results["img"][place] = np.ascontiguousarray(results["img"][place][:, ::-1])
                 flip = affine_matrix(np.array([[-1.0, 0, width - 1], [0, 1, 0]]))
                 moment["img_aug_matrix"][k] = flip @ moment["img_aug_matrix"][k]
-        if "depth" in results:
-            results["depth"] = np.ascontiguousarray(results["depth"][..., ::-1])
+        for key in DEPTHS:  # (N, h, w)
+            if key in results:
+                results[key] = np.ascontiguousarray(results[key][..., ::-1])
+        if "depth_image" in results:  # each (H, W, 3)
+            made = results["depth_image"]
+            results["depth_image"] = [np.ascontiguousarray(image[:, ::-1]) for image in made]
         return results

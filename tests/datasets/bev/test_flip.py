@@ -11,6 +11,7 @@ from lidistill import compat
 from lidistill.datasets.bev.cameras import AugmentImages
 from lidistill.datasets.bev.depth_maps import sparse_depth
 from lidistill.datasets.bev.flip import FlipView
+from lidistill.datasets.bev.privileged import DepthImages, ObjectDepths
 from lidistill.geometry.cameras import Cameras
 
 compat.apply()
@@ -80,6 +81,16 @@ def test_depth_maps_are_mirrored_alike():
     assert same.mean() > 0.995  # a point on a pixel's edge may fall to either side
     with_depth = sample() | {"depth": maps[0][None]}
     np.testing.assert_array_equal(FlipView(1.0)(with_depth)["depth"][0], maps[0][:, ::-1])
+
+
+@pytest.mark.parametrize("step", [ObjectDepths(stride=4), DepthImages()])
+def test_a_teachers_maps_before_the_flip_are_those_behind_it(step):
+    """Of which the cells at a border of an object may fall to its other side."""
+    before, behind = FlipView(1.0)(step(sample())), step(FlipView(1.0)(sample()))
+    key = next(key for key in ("object_depth", "depth_image") if key in before)
+    same = np.isclose(np.stack(before[key]), np.stack(behind[key]), atol=1e-3)
+    assert np.stack(before[key]).any()
+    assert same.mean() > 0.97
 
 
 def test_flip_scale_and_crop_together():
