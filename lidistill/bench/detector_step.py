@@ -4,7 +4,8 @@
 Here the *reference* is the very same detector on the same batch with mmdet3d's own pillar layers
 and CenterPoint targets in place of :mod:`lidistill.compat.pillars` and
 :mod:`lidistill.compat.center_targets`. Detectors without either have no reference: their rows say
-what a step takes. Points are noise with boxes of points in it; weights are random.
+what a step takes. Points are noise with as many boxes of points in it as a frame of the world has;
+weights are random.
 """
 
 from __future__ import annotations
@@ -37,11 +38,11 @@ def cases(size: str) -> list[Case]:
     Returns:
         One training step each: forward, losses, backward, clipping and the optimizer.
     """
-    configs, points = (WORLD, 6000) if size == "full" else (QUICK, 600)
-    return [_case(name, config, points) for name, config in configs.items()]
+    configs, points, objects = (WORLD, 6000, 50) if size == "full" else (QUICK, 600, 6)
+    return [_case(name, config, points, objects) for name, config in configs.items()]
 
 
-def _case(name: str, config: str, points: int) -> Case:
+def _case(name: str, config: str, points: int, objects: int) -> Case:
     from mmengine.optim import build_optim_wrapper
 
     from lidistill import compat
@@ -53,13 +54,13 @@ def _case(name: str, config: str, points: int) -> Case:
     cfg = load_config(CONFIGS / f"{config}.py")
     torch.manual_seed(0)
     model: Any = MODELS.build(cfg.model).train()
-    batch = model.data_preprocessor(synthetic_batch(cfg, model, points), True)
+    batch = model.data_preprocessor(synthetic_batch(cfg, model, points, objects), True)
     optimizer = build_optim_wrapper(model, cfg.optim_wrapper)
 
     def step() -> Any:
         return model.train_step(batch, optimizer)
 
-    words = f"{config}, 2 samples x {points:,} points"
+    words = f"{config}, 2 samples x {points:,} points, {objects} objects"
     layers = {type(module).__name__ for module in model.modules()}
     reference = _with(without_bridges, step) if layers & {"PFNLayer", "CenterHead"} else None
     return Case(f"detector_step, {name}", words, reference, step)

@@ -49,7 +49,7 @@ def synthetic_crops(cfg: Any) -> Any:
     return loader.collate_fn["type"](views)
 
 
-def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
+def synthetic_batch(cfg: Any, model: nn.Module, points: int, objects: int = 6) -> dict[str, Any]:
     """Noise with a few boxes full of points, in the detector's range.
 
     Args:
@@ -57,6 +57,7 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
             detector's head does not.
         model: detector, or a Distiller around one.
         points: of each of the two samples.
+        objects: likewise; of 50 points each.
 
     Raises:
         ValueError: the detector has no voxel layer that says what it covers.
@@ -85,20 +86,22 @@ def synthetic_batch(cfg: Any, model: nn.Module, points: int) -> dict[str, Any]:
     clouds, samples = [], []
     for _ in range(2):
         xyz = low + (high - low) * torch.rand(points, 3, generator=made)
-        centres = low + (high - low) * (0.2 + 0.6 * torch.rand(6, 3, generator=made))
-        sizes = torch.tensor([3.9, 1.6, 1.5]).expand(6, 3)
-        near = centres[:, None] + (torch.rand(6, 50, 3, generator=made) - 0.5) * sizes[:, None]
+        centres = low + (high - low) * (0.2 + 0.6 * torch.rand(objects, 3, generator=made))
+        sizes = torch.tensor([3.9, 1.6, 1.5]).expand(objects, 3)
+        near = (
+            centres[:, None] + (torch.rand(objects, 50, 3, generator=made) - 0.5) * sizes[:, None]
+        )
         xyz[: len(near) * 50] = near.reshape(-1, 3)[:points]
         clouds.append(torch.cat([xyz, torch.rand(points, numbers - 3, generator=made)], 1))
-        boxes = torch.cat([centres, sizes, torch.rand(6, 1, generator=made)], 1)
+        boxes = torch.cat([centres, sizes, torch.rand(objects, 1, generator=made)], 1)
         boxes[:, 2] -= sizes[:, 2] / 2
         if with_velocity:
-            boxes = torch.cat([boxes, torch.zeros(6, 2)], 1)
+            boxes = torch.cat([boxes, torch.zeros(objects, 2)], 1)
         meta = {"box_type_3d": LiDARInstance3DBoxes, "box_mode_3d": 0}
         sample = Det3DDataSample(metainfo=meta)
         sample.gt_instances_3d = InstanceData(
             bboxes_3d=LiDARInstance3DBoxes(boxes, box_dim=boxes.shape[1]),
-            labels_3d=torch.arange(6) % classes,
+            labels_3d=torch.arange(objects) % classes,
         )
         samples.append(sample)
     inputs = {"points": clouds}
