@@ -10,8 +10,9 @@ import types
 
 import pytest
 
+from lidistill import progress
 from lidistill.io import DataError, parallel
-from lidistill.progress import track
+from lidistill.progress import Lines, track
 
 
 def _square(value: int) -> int:
@@ -33,6 +34,27 @@ def test_track_passes_items_and_closes_with_one_line(capsys: pytest.CaptureFixtu
     assert list(track((i for i in range(2)), "Generated", total=2)) == [0, 1]
     lines = capsys.readouterr().err.splitlines()
     assert [line.split(" done")[0] for line in lines] == ["Count: 5", "Generated: 2"]
+
+
+def test_long_work_says_where_it_is_where_no_bar_can_be_drawn(
+    capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    for _ in track(range(10), "Count"):
+        now[0] += 8.0
+    lines = Lines("Goes on", total=100, begin=80)
+    now[0] += 100.0
+    lines.update(80)  # nothing done yet: nobody knows how long it takes
+    lines.update(90)
+    Lines("Endless", None, every=0.0).update(3)
+    assert capsys.readouterr().err.splitlines() == [
+        "Count: 4 of 10, about 48 s left",
+        "Count: 8 of 10, about 16 s left",
+        "Count: 10 done in 80.0 s",
+        "Goes on: 90 of 100, about 100 s left",
+        "Endless: 3",
+    ]
 
 
 def test_inner_loop_is_silent(capsys: pytest.CaptureFixture) -> None:

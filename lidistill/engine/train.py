@@ -136,7 +136,7 @@ def train(
             that of iterations between two looks of the monitor; in a staged config without a
             stage's name, of each stage.
         only: stages to run, in the config's order; None runs all.
-        quiet: mmengine's log goes to files only; a progress bar stays.
+        quiet: mmengine's log goes to files only; a progress bar, or a line now and then, stays.
 
     Returns:
         The final checkpoint (of the last stage that ran).
@@ -222,7 +222,7 @@ def _train_alone(
 
     try:
         with console_log(work_dir) if quiet and is_main_process() else nullcontext():
-            runner = _run(cfg, work_dir, request)
+            runner = _run(cfg, work_dir, request, quiet)
     except BaseException:
         if is_main_process():
             note_run(work_dir, key, sources=sources, **spent())
@@ -243,7 +243,7 @@ def _train_alone(
     return final
 
 
-def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
+def _run(cfg: Any, work_dir: Path, request: StopRequest, quiet: bool) -> Any:
     """Build mmengine's runner, guard it and let it train; the runner."""
     from mmengine.visualization import Visualizer
 
@@ -266,6 +266,9 @@ def _run(cfg: Any, work_dir: Path, request: StopRequest) -> Any:
         if not any(isinstance(hook, needed) for hook in runner.hooks):
             runner.register_hook(needed())
     runner.register_hook(StopHook(request))
+    for hook in runner.hooks:
+        if isinstance(hook, ProgressBarHook):
+            hook.lines = quiet
     underway = Underway()
     shield_workers(runner, underway)
     try:
