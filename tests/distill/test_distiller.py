@@ -70,6 +70,15 @@ def test_weight_of_an_unknown_term_is_an_error():
         ToyMethod(weights={"typo": 1.0})(toy_batch(), mode="loss")
 
 
+def test_a_term_does_not_replace_a_loss_of_the_student():
+    """A detector's own ``loss_cls`` was not trained where a term was called "cls"."""
+    method = ToyMethod()
+    result = method.forward_terms(toy_batch())
+    result.student_losses = {"loss_cls": torch.ones(()), "loss_mse": torch.ones(())}
+    with pytest.raises(ValueError, match=r"^loss_mse of ToyMethod would replace .*'loss_cls'"):
+        method.weigh(result)
+
+
 def test_predict_goes_straight_to_the_student():
     method = ToyMethod().eval()
     out = method.val_step({"inputs": toy_batch()})
