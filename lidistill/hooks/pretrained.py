@@ -31,6 +31,8 @@ class PretrainedParts(Hook):
         parts: see :func:`lidistill.distill.parts.load_parts`.
     """
 
+    priority = "HIGH"  # before a teacher that follows the student begins as it does
+
     def __init__(self, checkpoint: str, parts: Mapping[str, str]) -> None:
         self.checkpoint, self.parts = checkpoint, dict(parts)
         self.report: PartsReport | None = None
