@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from lidistill.distill.detectors.bev_choices import Footprint
 from lidistill.distill.detectors.choices import (
     Foreground,
     Gaussian,
@@ -84,6 +85,14 @@ def test_a_tap_has_the_grid_of_its_map():
         match_places(wrong, wrong)
     right = FeatureMap(bev().features, twice.strided(2))
     assert match_places(right, right).xy[0].tolist() == [-1.5, 0.25]
+
+
+@pytest.mark.parametrize("choice", [Foreground(), Gaussian(), Occupied(), Footprint()])
+def test_maps_of_several_cameras_are_no_samples(choice):
+    """The first two of six images were taken for the samples' views from above."""
+    six = FeatureMap(torch.randn(6, 2, 6, 8))
+    with pytest.raises(ValueError, match="places of 2 samples, but the tapped maps are 6"):
+        choice(match_places(six, six, (RANGE, RANGE)), SCENE)
 
 
 def voxels(cells: list, shape: tuple, seed: int) -> SparseVoxels:
