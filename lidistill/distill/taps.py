@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -59,9 +59,17 @@ class Tap:
         """Pick, copy and wrap one module output; see :func:`wrap_output` for the rest."""
         if self.index is not None:
             output = output[self.index]
-        if self.clone and isinstance(output, torch.Tensor):
-            output = output.clone()
-        return wrap_output(output, self.grid, inputs, voxel_shape)
+        found = wrap_output(output, self.grid, inputs, voxel_shape)
+        features = features_of(found)
+        if not self.clone or features is None:
+            return found
+        return features.clone() if found is features else replace(found, features=features.clone())
+
+
+def features_of(output: Any) -> torch.Tensor | None:
+    """The tensor of a wrapped output; None of what is passed on as it is (lists, dictionaries)."""
+    features = getattr(output, "features", output)
+    return features if isinstance(features, torch.Tensor) else None
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
@@ -112,10 +120,12 @@ class TapSet:
             stop_early: leave the forward pass once every tap has been read (frozen teachers).
 
         Raises:
-            RuntimeError: a tapped module did not run, or ran again: which call is meant?
+            RuntimeError: a tapped module did not run, or ran again: which call is meant? Or a later
+                module wrote into its output.
         """
         outputs = self.outputs_type()
         missing = set(self.taps)
+        versions: dict[str, int] = {}
         layer = getattr(getattr(model, "data_preprocessor", None), "voxel_layer", None)
         voxel_shape = tuple(getattr(layer, "grid_shape", ()))[::-1]  # mmdet3d counts (x, y, z)
 
@@ -129,6 +139,9 @@ class TapSet:
                     )
                 setattr(outputs, name, tap.read(output, inputs, voxel_shape))
                 missing.discard(name)
+                features = features_of(getattr(outputs, name))
+                if features is not None and not features.is_inference():
+                    versions[name] = features._version
                 if stop_early and not missing:
                     raise _Complete
 
@@ -150,6 +163,14 @@ class TapSet:
                 f"taps {sorted(missing)} of {type(model).__name__} were not reached by its forward "
                 "pass; tap a module that runs in this mode"
             )
+        for name, version in versions.items():
+            if getattr(features_of(getattr(outputs, name)), "_version", version) != version:
+                raise RuntimeError(
+                    f"tap {name!r} of {type(model).__name__}: a later module wrote into what "
+                    f"{self.taps[name].path!r} gave (ReLU(inplace=True), mmdet3d's clip_sigmoid), "
+                    "and a teacher that stops there does not; take a copy, "
+                    f"Tap({self.taps[name].path!r}, clone=True), or tap the later module"
+                )
 
 
 class TappedModel(Protocol):

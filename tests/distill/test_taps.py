@@ -70,6 +70,24 @@ def test_index_and_clone():
     assert outputs.copy.features.tolist() == [[1, 1]]
 
 
+def test_an_output_that_is_written_into_is_an_error():
+    """The student's was behind its ReLU, the teacher's, which stops at the tap, before it."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(inplace=True))
+    rows, taps = torch.randn(9, 3), TapSet(net, {"norm": "1"})
+    words = r"'norm'.*wrote into what '1'.*clone=True"
+    with pytest.raises(RuntimeError, match=words), taps.capture(net):
+        net(rows)
+    with taps.capture(net, stop_early=True) as before:
+        net(rows)
+    with TapSet(net, {"norm": Tap("1", clone=True)}).capture(net) as copied:
+        net(rows)
+    torch.testing.assert_close(copied.norm.features, before.norm.features)
+    assert (copied.norm.features < 0).any()
+    with torch.inference_mode(), TapSet(net, {"out": "2"}).capture(net) as outputs:
+        net(rows)
+    assert outputs.out.features.shape == (9, 4)
+
+
 def test_malformed_spec():
     with pytest.raises(ValueError, match="not of the form"):
         Tap.parse("neck[a]")
