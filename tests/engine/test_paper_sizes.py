@@ -80,6 +80,16 @@ def test_whole_data_sets_are_seen_ten_times(path):
     assert cfg.train_cfg.max_iters * batch >= 10 * frames
 
 
+@each([*sorted(ROOT.glob("configs/detection/bev_*.py")), ROOT / "configs/monotakd/caddn_kitti.py"])
+def test_image_networks_of_random_weights_learn_whole(path):
+    """A stem of random weights was frozen, where the authors freeze ImageNet's."""
+    camera = load_config(path).model.get("camera")
+    if camera is None or "init_cfg" in camera.backbone:
+        return
+    assert camera.backbone.get("frozen_stages", -1) < 0
+    assert camera.backbone.norm_eval is False
+
+
 @pytest.mark.parametrize("name", ["second", "pointpillars"])
 def test_detectors_alone_train_as_their_students_do(name):
     """The twin of a distilled detector differs in nothing but the distillation."""
