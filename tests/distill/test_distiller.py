@@ -152,6 +152,16 @@ def test_audit_names_a_term_without_gradient():
         audit(ToyMethod(dead=True), toy_batch())
 
 
+def test_audit_names_a_connector_that_nothing_passes_through():
+    """An adapter under a name that the method does not read was trained by nothing."""
+    method = ToyMethod()
+    method.connectors["widn"] = nn.Linear(4, 6)
+    with pytest.raises(AuditError, match=r"^connectors\.widn: no term has a gradient there"):
+        audit(method, toy_batch())
+    method.connectors["widn"].requires_grad_(False)  # a frozen one has none to have
+    audit(method, toy_batch())
+
+
 def test_teacher_in_train_mode_with_gradient_or_inside_is_an_error():
     method = ToyMethod()
     method.teachers["big"].model.train()
