@@ -102,6 +102,11 @@ def test_hook_loads_once_and_not_into_a_run_that_continues(checkpoint, tmp_path)
     assert not torch.equal(runner.model.neck.bias, torch.ones(4))
 
 
+def test_without_parts_nothing_would_be_loaded(checkpoint):
+    with pytest.raises(ValueError, match=r"expected parts.*\{'student': ''\}"):
+        PretrainedParts(str(checkpoint), {})
+
+
 def test_config_gets_another_checkpoint_or_none():
     from mmengine.config import Config
 
