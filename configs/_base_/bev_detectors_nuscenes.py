@@ -4,7 +4,10 @@
 Sizes: UniDistill (2303.15083) and its release: 256 channels before the BEV network, 512 behind it,
 ResNet-50 to 512 channels at stride 16, 112 depth bins of 0.5 m from 2 m on, six tasks.
 Differs from the authors' release: CenterPoint's targets and head without the IoU branch, as mmdet3d
-has them; no depth supervision is UniDistill's, ``depth_weight`` switches BEVDepth's on.
+has them; no depth supervision is UniDistill's, ``depth_weight`` switches BEVDepth's on. The ResNet
+begins with random weights, so all of it is trained; theirs with ImageNet's, its stem frozen: local
+weights by ``init_cfg=dict(type="Pretrained", checkpoint=FILE)`` and ``frozen_stages=0`` of
+``camera["backbone"]`` (``--cfg-options model.student.camera.backbone.init_cfg=...``).
 """
 
 from mmdet3d.models.necks import SECONDFPN
@@ -20,7 +23,6 @@ camera = dict(
         depth=50,
         num_stages=4,
         out_indices=(0, 1, 2, 3),
-        frozen_stages=0,
         norm_cfg=dict(type="BN", requires_grad=True),
         norm_eval=False,
         with_cp=True,

@@ -2,7 +2,8 @@
 """CMKD's and MonoTAKD's detectors for KITTI: SECOND's network and anchors on a 188 x 140 map.
 
 Camera: ResNet-50 of stride 8, 120 depth bins, 140 x 188 x 10 voxels of 0.32 x 0.32 x 0.4 m. LiDAR:
-voxels of 0.04 x 0.04 x 0.1 m.
+voxels of 0.04 x 0.04 x 0.1 m. The ResNet begins with random weights; theirs were trained on COCO:
+``init_cfg=dict(type="Pretrained", checkpoint=FILE)`` of ``camera["backbone"]`` reads local ones.
 """
 
 from lidistill.models.bev_blocks.alignment import TwoBranches

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""SECOND as mmdet3d ships it, KITTI: 80 epochs of 3,712 frames."""
+"""SECOND as mmdet3d ships it, KITTI: 80 epochs of 3,712 frames; its rate and its clip, too."""
 
 from mmengine.config import read_base
 
@@ -17,3 +17,5 @@ model = dict(
 max_iters = 80 * 3712 // 6
 train_cfg.update(max_iters=max_iters)
 param_scheduler[1].update(end=max_iters, T_max=max_iters)
+optim_wrapper["optimizer"].update(lr=1.8e-3)
+optim_wrapper["clip_grad"].update(max_norm=10)

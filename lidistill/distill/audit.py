@@ -19,7 +19,7 @@ from lidistill.distill.trace import gradients_of_parts, without_trace
 
 
 class AuditError(ValueError):
-    """A term without gradient into the student, or a teacher that could change."""
+    """A term without gradient into the student, an idle connector, a teacher that could change."""
 
 
 class EmptyTermError(AuditError):
@@ -69,8 +69,8 @@ def audit(distiller: Distiller, batch: Any) -> AuditReport:
     Raises:
         AuditError: a term gives the student no gradient (a term of value 0 may, beside a teacher
             that follows the student: at first the two are one; else it is
-            :class:`EmptyTermError`); or a teacher has gradients enabled, is in train mode, or is
-            inside the checkpoint.
+            :class:`EmptyTermError`); no term reaches a connector; or a teacher has gradients
+            enabled, is in train mode, or is inside the checkpoint.
     """
     check_teachers(distiller)
     groups = {"student": list(distiller.student.parameters())}
@@ -109,6 +109,16 @@ def audit(distiller: Distiller, batch: Any) -> AuditReport:
                 f"{report.values[term]:.4g}); it would train nothing. Check its taps and weights\n"
                 f"{report}"
             )
+    idle = [
+        group
+        for group in groups
+        if group != "student" and not any(n[group] for n in report.gradient_norms.values())
+    ]
+    if idle and all(report.values.values()):
+        raise AuditError(
+            f"{', '.join(idle)}: no term has a gradient there, so nothing passes through it; name "
+            f"connectors as {type(distiller).__name__} reads them, or leave it out\n{report}"
+        )
     return report
 
 

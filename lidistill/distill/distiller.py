@@ -168,21 +168,33 @@ class Distiller(BaseModel):
         return ForwardTerms(output if self.student_inputs is None else {}, terms, student, teachers)
 
     def weigh(self, result: ForwardTerms) -> dict[str, Any]:
-        """Every term before (``raw_``) and after weighting (``loss_``, which alone is summed)."""
-        losses: dict[str, Any] = dict(result.student_losses)
+        """Every term before (``raw_``) and after weighting (``loss_``, which alone is summed).
+
+        Raises:
+            ValueError: weights of terms that there are not, or a term with the name of one of the
+                student's own losses, which it would replace.
+        """
+        added: dict[str, Any] = {}
         for name, value in result.terms.items():
             weight = self.schedules[name](self.progress) if name in self.schedules else 1.0
-            losses[f"loss_{name}"] = weight * value
-            losses[f"raw_{name}"] = value.detach()
+            added[f"loss_{name}"] = weight * value
+            added[f"raw_{name}"] = value.detach()
         for name, number in self.observations.items():
-            losses[name] = torch.tensor(number)
+            added[name] = torch.tensor(number)
         unknown = self.schedules.keys() - result.terms.keys()
         if unknown:
             raise ValueError(
                 f"weights name the terms {sorted(unknown)}, which {type(self).__name__} does not "
                 f"have; its terms are {sorted(result.terms)}"
             )
-        return losses
+        taken = sorted(added.keys() & result.student_losses.keys())
+        if taken:
+            raise ValueError(
+                f"{', '.join(taken)} of {type(self).__name__} would replace what the student logs "
+                f"under this name; give the term another one: {type(self.student).__name__} has "
+                f"{sorted(result.student_losses)}"
+            )
+        return {**result.student_losses, **added}
 
     def parse_losses(self, losses: dict[str, Any]) -> tuple[torch.Tensor, dict[str, Any]]:
         """mmengine's sum of what has ``loss`` in its name, without what is only logged."""

@@ -55,10 +55,12 @@ def load_parts(model: nn.Module, path: str | Path, parts: Mapping[str, str]) -> 
 
     Raises:
         ValueError: the model has no such module, or a part does not fit; the message counts what
-            matched and nothing is copied.
+            matched and nothing is copied. Or a part has a box head, and the file is of mmdet3d
+            before 1.0.
     """
-    state = read_state_dict(path)
     own = model.state_dict()
+    inside = tuple(f"{part}." for part in parts)
+    state = read_state_dict(path, [name for name in own if name.startswith(inside)])
     report = PartsReport(Path(path))
     for part, prefix in parts.items():
         source = f"{prefix}." if prefix else ""

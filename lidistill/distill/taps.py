@@ -11,7 +11,7 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass, make_dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -59,9 +59,17 @@ class Tap:
         """Pick, copy and wrap one module output; see :func:`wrap_output` for the rest."""
         if self.index is not None:
             output = output[self.index]
-        if self.clone and isinstance(output, torch.Tensor):
-            output = output.clone()
-        return wrap_output(output, self.grid, inputs, voxel_shape)
+        found = wrap_output(output, self.grid, inputs, voxel_shape)
+        features = features_of(found)
+        if not self.clone or features is None:
+            return found
+        return features.clone() if found is features else replace(found, features=features.clone())
+
+
+def features_of(output: Any) -> torch.Tensor | None:
+    """The tensor of a wrapped output; None of what is passed on as it is (lists, dictionaries)."""
+    features = getattr(output, "features", output)
+    return features if isinstance(features, torch.Tensor) else None
 
 
 def find_module(model: nn.Module, path: str) -> nn.Module:
@@ -112,10 +120,13 @@ class TapSet:
             stop_early: leave the forward pass once every tap has been read (frozen teachers).
 
         Raises:
-            RuntimeError: a tapped module did not run, or ran again: which call is meant?
+            RuntimeError: a tapped module did not run, or ran again: which call is meant? Or a later
+                module wrote into its output, or it ran without gradient where others have one.
         """
-        outputs = self.outputs_type()
+        outputs, with_gradient = self.outputs_type(), torch.is_grad_enabled()
         missing = set(self.taps)
+        versions: dict[str, int] = {}
+        blind: set[str] = set()
         layer = getattr(getattr(model, "data_preprocessor", None), "voxel_layer", None)
         voxel_shape = tuple(getattr(layer, "grid_shape", ()))[::-1]  # mmdet3d counts (x, y, z)
 
@@ -129,6 +140,11 @@ class TapSet:
                     )
                 setattr(outputs, name, tap.read(output, inputs, voxel_shape))
                 missing.discard(name)
+                if with_gradient and not torch.is_grad_enabled():
+                    blind.add(name)
+                features = features_of(getattr(outputs, name))
+                if features is not None and not features.is_inference():
+                    versions[name] = features._version
                 if stop_early and not missing:
                     raise _Complete
 
@@ -150,6 +166,28 @@ class TapSet:
                 f"taps {sorted(missing)} of {type(model).__name__} were not reached by its forward "
                 "pass; tap a module that runs in this mode"
             )
+        self._check_read(type(model).__name__, outputs, versions, blind)
+
+    def _check_read(
+        self, owner: str, outputs: Any, versions: Mapping[str, int], blind: set[str]
+    ) -> None:
+        """Refuse outputs that were written into since they were read, or that teach nothing."""
+        for name, version in versions.items():
+            features = features_of(getattr(outputs, name))
+            if name in blind and not getattr(features, "requires_grad", True):
+                raise RuntimeError(
+                    f"tap {name!r} of {owner}: {self.taps[name].path!r} runs "
+                    "without gradient, within an activation checkpoint (with_cp=True) or no_grad: "
+                    "what is compared there teaches nothing; tap the whole block, or set "
+                    "with_cp=False"
+                )
+            if getattr(features, "_version", version) != version:
+                raise RuntimeError(
+                    f"tap {name!r} of {owner}: a later module wrote into what "
+                    f"{self.taps[name].path!r} gave (ReLU(inplace=True), mmdet3d's clip_sigmoid), "
+                    "and a teacher that stops there does not; take a copy, "
+                    f"Tap({self.taps[name].path!r}, clone=True), or tap the later module"
+                )
 
 
 class TappedModel(Protocol):

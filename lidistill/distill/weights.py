@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +20,23 @@ _PREFERRED = ("", "student.", "encoder.")
 """Where a file holds several parts that fit: a student, and a teacher of the same kind."""
 
 
-def read_state_dict(path: str | Path) -> dict[str, torch.Tensor]:
+def read_state_dict(path: str | Path, wanted: Iterable[str] = ()) -> dict[str, torch.Tensor]:
     """Tensors of a ``.pth`` (mmengine's ``state_dict`` is unwrapped) or ``.safetensors`` file.
 
     Files are read with ``weights_only``: a pickle that tries to run code is refused.
 
+    Args:
+        path: local file.
+        wanted: names, in a model, of the tensors that are to be filled from it.
+
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file holds no dictionary of tensors, or is damaged.
+        ValueError: the file holds no dictionary of tensors, or is damaged; or a box head is wanted,
+            and it is of mmdet3d before 1.0.
     """
-    return _tensors(_content(path), path)
+    content = _content(path)
+    _refuse_old_heads(content, path, wanted)
+    return _tensors(content, path)
 
 
 def _content(path: str | Path) -> Any:
@@ -69,14 +76,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     content = _content(path)
     state = _tensors(content, path)
     wanted = model.state_dict()
-    if box_convention(content) == "mmdet3d-0" and any(_BOX_HEAD.search(name) for name in wanted):
-        raise ValueError(
-            f"{path} was written by mmdet3d {_meta(content)['mmdet3d_version']}. Before 1.0 a head "
-            "counted yaw from another axis and gave sizes as w, l, h: every box would be turned "
-            "and its sides swapped. `lidistill import_weights FILE OUT --config CONFIG` brings the "
-            "heads of BEV detectors (CenterPoint's) to 1.0; for others take a checkpoint "
-            "that mmdet3d 1.0 or later wrote, or train it again"
-        )
+    _refuse_old_heads(content, path, wanted)
     first = next(iter(wanted), "")
     prefixes = {key.removesuffix(first): 0 for key in state if f".{key}".endswith(f".{first}")}
     parts = {prefix: _part(state, prefix, wanted) for prefix in prefixes}
@@ -96,6 +96,44 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             f"{', '.join(map(repr, whole))}. Save the one that is meant in a file of its own"
         )
     model.load_state_dict(parts[candidates[0]] if whole else {})  # a model may have no tensor
+
+
+def check_start(model: nn.Module, content: Any, path: str | Path) -> None:
+    """Refuse a file to start from (mmengine's ``load_from``) that has nothing for the model.
+
+    mmengine takes what fits by name and shape, and where nothing does, goes on from random weights.
+
+    Args:
+        model: that is trained; of a Distiller the student counts.
+        content: of the file, its ``state_dict`` below that name or by itself.
+        path: of it.
+
+    Raises:
+        ValueError: no parameter fits; lists what either side has. Or ``model`` has a box head, and
+            the file is of mmdet3d before 1.0.
+    """
+    state = {key.removeprefix("module."): value for key, value in _tensors(content, path).items()}
+    learned = dict(model.named_parameters())
+    wanted = {name: p for name, p in learned.items() if name.startswith("student.")} or learned
+    _refuse_old_heads(content, path, wanted)
+    if wanted and not _part(state, "", wanted):
+        raise ValueError(
+            f"{path} has none of the {len(wanted)} parameters of {type(model).__name__}, which "
+            f"would be trained from random weights: it holds {_some(list(state))}, the model "
+            f"{_some(list(wanted))}. A file of one part (a detector, for the student of a method) "
+            "goes in by the hook PretrainedParts(checkpoint=FILE, parts={'student': ''})"
+        )
+
+
+def _refuse_old_heads(content: Any, path: str | Path, wanted: Iterable[str]) -> None:
+    if box_convention(content) == "mmdet3d-0" and any(_BOX_HEAD.search(name) for name in wanted):
+        raise ValueError(
+            f"{path} was written by mmdet3d {_meta(content)['mmdet3d_version']}. Before 1.0 a head "
+            "counted yaw from another axis and gave sizes as w, l, h: every box would be turned "
+            "and its sides swapped. `lidistill import_weights FILE OUT --config CONFIG` brings the "
+            "heads of BEV detectors (CenterPoint's) to 1.0; for others take a checkpoint "
+            "that mmdet3d 1.0 or later wrote, or train it again"
+        )
 
 
 def _part(

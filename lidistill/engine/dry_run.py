@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -125,7 +125,8 @@ def dry_run(
     if isinstance(model, Distiller):
         lines += distillation_lines(model, batch)
     if picture is not None:
-        lines.append(draw(model, batch, picture))
+        of_nuscenes = "nuscenes" in str(cfg.get("test_evaluator")).lower()
+        lines.append(draw(model, batch, picture, "y" if of_nuscenes else "x"))
     lines += list(cost_lines(model, batch, repeats))
     return "\n".join(lines) + "\n"
 
@@ -155,8 +156,8 @@ def distillation_lines(model: Any, batch: Any) -> list[str]:
     return [*lines, str(report)]
 
 
-def draw(model: Any, batch: Any, path: Path) -> str:
-    """Write the picture of a PointDistiller's graphs; a line that says so."""
+def draw(model: Any, batch: Any, path: Path, forward: Literal["x", "y"]) -> str:
+    """Write the picture of a PointDistiller's graphs, ``forward`` up; a line that says so."""
     import cv2
 
     from lidistill.methods import PointDistiller
@@ -166,7 +167,8 @@ def draw(model: Any, batch: Any, path: Path) -> str:
         raise ValueError(
             f"--picture draws PointDistiller's graphs, and this is a {type(model).__name__}"
         )
-    image = local_graph_picture(model, model.data_preprocessor(batch, True))
+    moved = model.data_preprocessor(batch, True)
+    image = local_graph_picture(model, moved, forward=forward)
     path.parent.mkdir(parents=True, exist_ok=True)
     if not cv2.imwrite(str(path), image[..., ::-1]):
         raise ValueError(f"cannot write an image to {path}; name a .png or .jpg file")

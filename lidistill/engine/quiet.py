@@ -8,7 +8,10 @@ import re
 from typing import IO, Any
 
 from mmengine.logging import MMLogger
+from mmengine.model import is_model_wrapper
 from mmengine.runner import Runner
+
+from lidistill.distill.weights import check_start
 
 LONG = re.compile(
     r"\n-+\nSystem environment:|Config:\n|Hooks will be executed in the following order:"
@@ -18,7 +21,10 @@ SUMMARY = re.compile(r"(Epoch|Iter)\(test\)\s+\[(\d+)/\2\]\s+(?!.*eta:)\S+:")
 
 
 class QuietRunner(Runner):
-    """Writes environment, config and order of hooks (hundreds of lines) to the log file only."""
+    """Writes environment, config and order of hooks (hundreds of lines) to the log file only.
+
+    It starts from no file that has nothing for its model.
+    """
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """mmengine's logger; its terminal leaves out what is long."""
@@ -26,6 +32,13 @@ class QuietRunner(Runner):
         hush(logger)
         logger.info(f"log, config and environment: {self.log_dir}")
         return logger
+
+    def load_checkpoint(self, filename: str, *args: Any, **kwargs: Any) -> Any:
+        """mmengine's, for ``load_from`` and to resume; see :func:`check_start`."""
+        content = super().load_checkpoint(filename, *args, **kwargs)
+        model: Any = self.model
+        check_start(model.module if is_model_wrapper(model) else model, content, filename)
+        return content
 
 
 def hush(logger: logging.Logger) -> None:

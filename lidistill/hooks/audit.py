@@ -5,10 +5,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
+from mmengine.dist import all_reduce
 from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 
-from lidistill.distill.audit import EmptyTermError, audit, check_teachers
+from lidistill.distill.audit import AuditReport, EmptyTermError, audit, check_teachers
 from lidistill.distill.detectors.heads import check_classes, check_labels
 from lidistill.distill.distiller import Distiller
 from lidistill.registry import HOOKS
@@ -24,7 +26,8 @@ class AuditHook(Hook):
     See :func:`lidistill.distill.audit.audit`. The report goes to the log. The audit costs one
     forward and one backward pass per term, once, and changes neither weights, buffers nor random
     state. Where a term has nothing to compare in the first batch (frames without objects), the next
-    ones are looked at, up to :data:`PATIENCE`.
+    ones are looked at, up to :data:`PATIENCE`. Of several processes one must have had something:
+    all look at as many batches, as terms over all ranks wait for each other.
     """
 
     priority = "VERY_HIGH"
@@ -57,15 +60,15 @@ class AuditHook(Hook):
             data = model.data_preprocessor(data_batch, True)
             inputs, samples = data["inputs"], data.get("data_samples")
             batch = inputs if samples is None else {"inputs": inputs, "data_samples": samples}
-            try:
-                report = audit(model, batch)
-            except EmptyTermError as error:
-                if self._looked == PATIENCE:
-                    raise
-                self._done = False
-                runner.logger.warning(f"batch {self._looked} of {PATIENCE} to look at: {error}")
-                return
-        runner.logger.info(str(report))
+            report, empty = _looked_at(model, batch)
+        if empty is None:
+            runner.logger.info(str(report))
+        if _on_any_rank(empty is None):
+            return
+        if self._looked == PATIENCE and empty is not None:
+            raise empty
+        self._done = False
+        runner.logger.warning(f"batch {self._looked} of {PATIENCE} to look at: {empty}")
 
     def before_save_checkpoint(self, runner: Any, checkpoint: dict) -> None:
         """The student and the connectors are saved, nothing else."""
@@ -82,3 +85,18 @@ class AuditHook(Hook):
             raise ValueError(
                 f"checkpoints hold student and connectors only; this one has {foreign[:5]}"
             )
+
+
+def _looked_at(model: Distiller, batch: Any) -> tuple[AuditReport | None, EmptyTermError | None]:
+    """The audit of one batch, or the term that had nothing in it."""
+    try:
+        return audit(model, batch), None
+    except EmptyTermError as error:
+        return None, error
+
+
+def _on_any_rank(found: bool) -> bool:
+    """Whether it is so on a rank; all of them ask."""
+    flag = torch.tensor(float(found))
+    all_reduce(flag, "max")
+    return bool(flag)

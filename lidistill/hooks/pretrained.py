@@ -29,9 +29,19 @@ class PretrainedParts(Hook):
     Args:
         checkpoint: file, or ``stage://name``.
         parts: see :func:`lidistill.distill.parts.load_parts`.
+
+    Raises:
+        ValueError: no parts: nothing would be loaded.
     """
 
+    priority = "HIGH"  # before a teacher that follows the student begins as it does
+
     def __init__(self, checkpoint: str, parts: Mapping[str, str]) -> None:
+        if not parts:
+            raise ValueError(
+                "PretrainedParts: expected parts, {'module': 'prefix of its tensors'}, got "
+                "none; of a whole detector for the student of a method: parts={'student': ''}"
+            )
         self.checkpoint, self.parts = checkpoint, dict(parts)
         self.report: PartsReport | None = None
 

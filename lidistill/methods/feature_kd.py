@@ -157,7 +157,7 @@ class FeatureKD(Distiller):
             connector = dict(self.connectors.items()).get(name)
             own, target = getattr(student, name), getattr(teachers[teacher], name)
             if isinstance(own, FeatureMap) and connector is not None and takes_maps(connector):
-                own, connector = FeatureMap(connector(own.features), own.grid), None
+                own, connector = adapted(own, connector), None
             ranges = self.student_range, self.teacher_ranges[teacher]
             places = match_places(own, target, ranges)
             everything = len(places)
@@ -197,6 +197,15 @@ class FeatureKD(Distiller):
                     "lidistill.distill.detectors.edge_conv.Gaussian"
                 )
         return loss(own, places.teacher, weights=places.weights, **extra)
+
+
+def adapted(own: FeatureMap, connector: nn.Module) -> FeatureMap:
+    """A map behind its connector; with a stride, of larger cells over the same rectangle."""
+    grid, after = grid_of(own, None), FeatureMap(connector(own.features))
+    if grid is None:
+        return after
+    (x0, x1), (y0, y1) = grid.x_range, grid.y_range
+    return FeatureMap(after.features, grid_of(after, (x0, y0, 0.0, x1, y1, 0.0)))
 
 
 def takes_maps(connector: nn.Module) -> bool:

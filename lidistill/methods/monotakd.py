@@ -72,6 +72,9 @@ class MonoTAKD(Distiller):
         if compat not in get_args(Compat):
             raise ValueError(f"compat: expected one of {get_args(Compat)}, got {compat!r}")
         chain = _chain(teachers)
+        named = sorted(teacher_taps or ())
+        if set(named) - set(chain):
+            raise ValueError(f"teacher_taps: expected names of teachers, {chain}, got {named}")
         student = MODELS.build(student) if isinstance(student, dict) else student
         answers = answers_of(student)
         taps: dict[str, TapPair] = {n: (tap, "teacher", None) for n, tap in answers.taps.items()}

@@ -79,6 +79,9 @@ class UniDistill(Distiller):
             raise ValueError(f"compat: expected one of {get_args(Compat)}, got {compat!r}")
         student = MODELS.build(student) if isinstance(student, dict) else student
         branches = branch_taps(student)
+        for option, given in (("teacher_taps", teacher_taps), ("adapters", adapters)):
+            if set(given or ()) - {"low", "high"}:
+                raise ValueError(f"{option}: expected 'low' and 'high', got {sorted(given or ())}")
         taps: dict[str, TapPair] = {n: (tap, "teacher", None) for n, tap in branches.items()}
         for name, tap in (("low", low), ("high", high)):
             taps[name] = tap, "teacher", (teacher_taps or {}).get(name)

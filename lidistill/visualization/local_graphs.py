@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import numpy as np
@@ -19,12 +19,17 @@ from lidistill.visualization.bev import bev_picture, bev_pixels
 from lidistill.visualization.colours import region_colours, scalar_colours
 from lidistill.visualization.overlays import contact_sheet
 
+Forward = Literal["x", "y"]
 GREY = 105
 SHOWN = 9  # queries whose graphs are drawn
 
 
 def local_graph_picture(
-    method: PointDistiller, batch: Any, name: str | None = None, size: int = 720
+    method: PointDistiller,
+    batch: Any,
+    name: str | None = None,
+    size: int = 720,
+    forward: Forward = "x",
 ) -> NDArray[np.uint8]:
     """Two views from above of a batch's first sample, as the teacher sees it.
 
@@ -36,6 +41,7 @@ def local_graph_picture(
         batch: of mmdet3d, on the method's device.
         name: of the graph; None for the first.
         size: of one view, pixels.
+        forward: axis that points up: ``x`` in KITTI's frame, ``y`` in nuScenes'.
 
     Returns:
         (size, 2 size + 8, 3) uint8 RGB.
@@ -59,8 +65,8 @@ def local_graph_picture(
     first = places.sample[queries].cpu() == 0
     points = batch["inputs"]["points"][0][:, :3].cpu().numpy()
     reach = max(abs(float(value)) for value in (*covered[:2], *covered[3:5]))
-    counting = _view(points, places.xy, queries, weights, first, reach, size)
-    edges = _edges(points, places, graph, first.nonzero().squeeze(1), reach, size)
+    counting = _view(points, places.xy, queries, weights, first, reach, size, forward)
+    edges = _edges(points, places, graph, first.nonzero().squeeze(1), reach, size, forward)
     return contact_sheet([counting, edges], columns=2)
 
 
@@ -72,6 +78,7 @@ def _view(
     first: Tensor,
     reach: float,
     size: int,
+    forward: Forward,
 ) -> NDArray[np.uint8]:
     """Points in grey, queries over them by the logarithm of their weight."""
     centres = xy[queries].cpu()[first].numpy()
@@ -80,23 +87,29 @@ def _view(
     everything = np.concatenate([points, above])
     grey = np.full((len(points), 3), GREY, np.uint8)
     return bev_picture(
-        everything, np.concatenate([grey, colours]), reach, size, "x", radius=size / 400
+        everything, np.concatenate([grey, colours]), reach, size, forward, radius=size / 400
     )
 
 
 def _edges(
-    points: NDArray, places: Places, graph: LocalGraph, rows: Tensor, reach: float, size: int
+    points: NDArray,
+    places: Places,
+    graph: LocalGraph,
+    rows: Tensor,
+    reach: float,
+    size: int,
+    forward: Forward,
 ) -> NDArray[np.uint8]:
     """Lines from some queries to their neighbours."""
     grey = np.full((len(points), 3), GREY, np.uint8)
-    picture = bev_picture(points, grey, reach, size, "x", radius=size / 700).copy()
+    picture = bev_picture(points, grey, reach, size, forward, radius=size / 700).copy()
     xy = places.xy.cpu().numpy() if places.xy is not None else np.zeros((0, 2))
     queries, index = graph.queries.cpu().numpy(), graph.index.cpu().numpy()
     for number, row in enumerate(_apart(xy[queries[rows.numpy()]], SHOWN)):
         query = int(rows[row])
         near = index[query][index[query] >= 0]
-        ends = np.rint(bev_pixels(xy[near], reach, size, "x")).astype(int)
-        start = np.rint(bev_pixels(xy[queries[query], None], reach, size, "x")).astype(int)[0]
+        ends = np.rint(bev_pixels(xy[near], reach, size, forward)).astype(int)
+        start = np.rint(bev_pixels(xy[queries[query], None], reach, size, forward)).astype(int)[0]
         colour = tuple(int(c) for c in region_colours(np.array([number]))[0])
         for end in ends:
             cv2.line(picture, start.tolist(), end.tolist(), colour, 1, cv2.LINE_AA)

@@ -70,6 +70,15 @@ def test_weight_of_an_unknown_term_is_an_error():
         ToyMethod(weights={"typo": 1.0})(toy_batch(), mode="loss")
 
 
+def test_a_term_does_not_replace_a_loss_of_the_student():
+    """A detector's own ``loss_cls`` was not trained where a term was called "cls"."""
+    method = ToyMethod()
+    result = method.forward_terms(toy_batch())
+    result.student_losses = {"loss_cls": torch.ones(()), "loss_mse": torch.ones(())}
+    with pytest.raises(ValueError, match=r"^loss_mse of ToyMethod would replace .*'loss_cls'"):
+        method.weigh(result)
+
+
 def test_predict_goes_straight_to_the_student():
     method = ToyMethod().eval()
     out = method.val_step({"inputs": toy_batch()})
@@ -141,6 +150,16 @@ def test_audit_reports_norms_and_leaves_no_trace():
 def test_audit_names_a_term_without_gradient():
     with pytest.raises(AuditError, match="'dead' gives the student no gradient"):
         audit(ToyMethod(dead=True), toy_batch())
+
+
+def test_audit_names_a_connector_that_nothing_passes_through():
+    """An adapter under a name that the method does not read was trained by nothing."""
+    method = ToyMethod()
+    method.connectors["widn"] = nn.Linear(4, 6)
+    with pytest.raises(AuditError, match=r"^connectors\.widn: no term has a gradient there"):
+        audit(method, toy_batch())
+    method.connectors["widn"].requires_grad_(False)  # a frozen one has none to have
+    audit(method, toy_batch())
 
 
 def test_teacher_in_train_mode_with_gradient_or_inside_is_an_error():

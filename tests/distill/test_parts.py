@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import copy
 from types import SimpleNamespace
 
 import pytest
@@ -60,6 +61,17 @@ def test_a_file_that_is_the_part_alone(tmp_path):
         assert torch.equal(method["student"].state_dict()[name], tensor)
 
 
+def test_heads_of_mmdet3d_before_1_0_are_refused(tmp_path):
+    """Every box was turned and its sides were swapped; a backbone says nothing of boxes."""
+    old = nn.ModuleDict({"neck": nn.Linear(2, 2), "bbox_head": nn.Linear(2, 2)})
+    meta = {"mmdet3d_version": "0.17.2"}
+    torch.save({"state_dict": old.state_dict(), "meta": meta}, tmp_path / "old.pth")
+    method = nn.ModuleDict({"student": copy.deepcopy(old)})
+    with pytest.raises(ValueError, match=r"mmdet3d 0\.17\.2.*import_weights"):
+        load_parts(method, tmp_path / "old.pth", {"student": ""})
+    load_parts(method, tmp_path / "old.pth", {"student.neck": "neck"})
+
+
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
@@ -88,6 +100,11 @@ def test_hook_loads_once_and_not_into_a_run_that_continues(checkpoint, tmp_path)
     runner.iter, runner.model = 5, Detector()
     PretrainedParts(str(checkpoint), {"neck": "student.neck"}).before_train(runner)
     assert not torch.equal(runner.model.neck.bias, torch.ones(4))
+
+
+def test_without_parts_nothing_would_be_loaded(checkpoint):
+    with pytest.raises(ValueError, match=r"expected parts.*\{'student': ''\}"):
+        PretrainedParts(str(checkpoint), {})
 
 
 def test_config_gets_another_checkpoint_or_none():

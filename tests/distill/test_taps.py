@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
+import torch.utils.checkpoint
 from torch import nn
 
 from lidistill.distill.outputs import FeatureMap, Rows, SparseVoxels, wrap_output
@@ -68,6 +69,50 @@ def test_index_and_clone():
     x.zero_()
     assert outputs.second.features.tolist() == [[2, 2]]
     assert outputs.copy.features.tolist() == [[1, 1]]
+
+
+def test_an_output_that_is_written_into_is_an_error():
+    """The student's was behind its ReLU, the teacher's, which stops at the tap, before it."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.ReLU(inplace=True))
+    rows, taps = torch.randn(9, 3), TapSet(net, {"norm": "1"})
+    words = r"'norm'.*wrote into what '1'.*clone=True"
+    with pytest.raises(RuntimeError, match=words), taps.capture(net):
+        net(rows)
+    with taps.capture(net, stop_early=True) as before:
+        net(rows)
+    with TapSet(net, {"norm": Tap("1", clone=True)}).capture(net) as copied:
+        net(rows)
+    torch.testing.assert_close(copied.norm.features, before.norm.features)
+    assert (copied.norm.features < 0).any()
+    with torch.inference_mode(), TapSet(net, {"out": "2"}).capture(net) as outputs:
+        net(rows)
+    assert outputs.out.features.shape == (9, 4)
+
+
+class Checkpointed(nn.Module):
+    """As mmdet's blocks are with ``with_cp``."""
+
+    def __init__(self):
+        super().__init__()
+        self.block = nn.Sequential(nn.Linear(3, 4), nn.Linear(4, 4))
+
+    def forward(self, rows):
+        return torch.utils.checkpoint.checkpoint(self.block, rows, use_reentrant=True)
+
+
+def test_a_tap_within_an_activation_checkpoint_is_an_error():
+    """Its term had no gradient in the training, and one in the audit, which looks through."""
+    net, rows = Checkpointed(), torch.randn(2, 3, requires_grad=True)
+    with TapSet(net, {"whole": "block"}).capture(net) as outputs:
+        net(rows)
+    assert outputs.whole.features.requires_grad
+    inner = TapSet(net, {"inner": "block.0"})
+    words = r"'block\.0' runs without gradient.*with_cp=False"
+    with pytest.raises(RuntimeError, match=words), inner.capture(net):
+        net(rows)
+    with torch.no_grad(), inner.capture(net) as outputs:  # a teacher
+        net(rows)
+    assert outputs.inner.features.shape == (2, 4)
 
 
 def test_malformed_spec():

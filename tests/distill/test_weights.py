@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from lidistill.distill.weights import box_convention, load_weights
+from lidistill.distill.weights import box_convention, check_start, load_weights
 
 OLD = {"meta": {"mmdet3d_version": "0.17.2"}}
 NEW = {"meta": {"mmdet3d_version": "1.1.0"}}
@@ -72,3 +72,12 @@ def test_parts_that_fit_alike_are_not_guessed(tmp_path):
 
 def test_a_model_without_tensors_takes_nothing(tmp_path):
     load_weights(nn.Identity(), saved(tmp_path, nn.Linear(2, 2), {}))
+
+
+def test_a_start_is_held_to_the_same_convention(tmp_path):
+    """mmengine's ``load_from`` looked at no version."""
+    old = {"state_dict": detector("bbox_head").state_dict(), **OLD}
+    with pytest.raises(ValueError, match=r"mmdet3d 0\.17\.2.*import_weights"):
+        check_start(detector("bbox_head"), old, tmp_path / "theirs.pth")
+    check_start(detector("bbox_head"), {**old, **NEW}, tmp_path / "theirs.pth")
+    check_start(detector("other_head"), old, tmp_path / "theirs.pth")  # the backbone fits

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mmengine.config import ConfigDict
 
 from lidistill import cli
 from lidistill.engine.dry_run import _teachers_as_built, dry_run
 from lidistill.engine.test import drop_teacher_checkpoints
+from lidistill.visualization import local_graphs
 
 ROOT = Path(__file__).resolve().parents[2]
 SPARSEKD = ROOT / "configs/feature_kd/sparsekd_world.py"
@@ -66,7 +68,7 @@ def test_what_is_missing_is_named(tmp_path):
         dry_run(SPARSEKD, random_teachers=True, data_root=str(tmp_path / "none"))
 
 
-def test_picture_of_the_graphs(tmp_path):
+def test_picture_of_the_graphs(tmp_path, monkeypatch):
     config = ROOT / "configs/pointdistiller/centerpoint_pillar_world.py"
     made = dict(synthetic=800, random_teachers=True, repeats=1)
     out = tmp_path / "pictures" / "graphs.png"
@@ -74,6 +76,16 @@ def test_picture_of_the_graphs(tmp_path):
     assert out.read_bytes()[:4] == b"\x89PNG"
     with pytest.raises(ValueError, match="PointDistiller's graphs, and this is a FeatureKD"):
         dry_run(SPARSEKD, picture=out, **made)
+    up = []
+
+    def drawn(*_given, forward):
+        up.append(forward)
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(local_graphs, "local_graph_picture", drawn)
+    for path in (config, ROOT / "configs/pointdistiller/pointpillars_world.py"):
+        dry_run(path, picture=out, **made)
+    assert up == ["y", "x"]  # of nuScenes' layout, of KITTI's
 
 
 def test_a_teacher_s_published_weights_are_not_needed_with_random_teachers():

@@ -22,6 +22,7 @@ from lidistill.engine.configs.read import load_config
 from lidistill.engine.dry_run import dry_run
 from lidistill.engine.synthetic import made_up
 from lidistill.engine.train import train
+from lidistill.hooks.run_folder import flat_values
 from lidistill.registry import MODELS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,9 @@ STUDENTS = {  # million parameters: the paper's tables
 }
 
 
+FRAMES = {"nuscenes": 28_130, "semantickitti": 19_130, "kitti": 3712}
+
+
 def each(paths: list[Path]):
     return pytest.mark.parametrize("path", paths, ids=lambda path: path.stem)
 
@@ -56,6 +60,44 @@ def teacher_options(path: Path) -> dict:
         "train_dataloader.num_workers": 0,
         "train_dataloader.persistent_workers": False,
     }
+
+
+@each(
+    [
+        path
+        for path in sorted((ROOT / "configs").glob("[!_]*/*.py"))
+        if re.search(r"_(nuscenes|semantickitti|kitti)(_|$)", path.stem)
+        and "world" not in path.stem
+    ]
+)
+def test_whole_data_sets_are_seen_ten_times(path):
+    """SparseKD's student had the thousand iterations of the base: a seventh of one epoch."""
+    cfg = load_config(path)
+    if "stages" in cfg:
+        pytest.skip("its stages are configs of their own")
+    frames = next(count for name, count in FRAMES.items() if f"_{name}" in path.stem)
+    batch = cfg.train_dataloader.batch_size
+    assert cfg.train_cfg.max_iters * batch >= 10 * frames
+
+
+@each([*sorted(ROOT.glob("configs/detection/bev_*.py")), ROOT / "configs/monotakd/caddn_kitti.py"])
+def test_image_networks_of_random_weights_learn_whole(path):
+    """A stem of random weights was frozen, where the authors freeze ImageNet's."""
+    camera = load_config(path).model.get("camera")
+    if camera is None or "init_cfg" in camera.backbone:
+        return
+    assert camera.backbone.get("frozen_stages", -1) < 0
+    assert camera.backbone.norm_eval is False
+
+
+@pytest.mark.parametrize("name", ["second", "pointpillars"])
+def test_detectors_alone_train_as_their_students_do(name):
+    """The twin of a distilled detector differs in nothing but the distillation."""
+    alone = load_config(ROOT / f"configs/detection/{name}_kitti.py")
+    taught = load_config(ROOT / f"configs/pointdistiller/{name}_kitti_4x.py")
+    assert alone.train_dataloader.batch_size == taught.train_dataloader.batch_size
+    for key in ("optim_wrapper", "param_scheduler", "train_cfg"):
+        assert flat_values(alone[key]) == flat_values(taught[key])
 
 
 @each([path for path in CONFIGS if path.stem in STUDENTS])

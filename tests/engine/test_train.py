@@ -241,6 +241,17 @@ def test_a_run_from_other_weights_is_another_run(undisturbed, tmp_path):
         train(CONFIG, tmp_path, options={"iters": 2})
 
 
+def test_a_start_from_weights_of_something_else_is_refused(undisturbed, tmp_path):
+    """A detector's own names for the student of a method: all of it stayed random."""
+    state = torch.load(undisturbed, weights_only=False)["state_dict"]
+    own = {name.removeprefix("student."): tensor for name, tensor in state.items()}
+    torch.save({"state_dict": own}, tmp_path / "detector.pth")
+    start = {"iters": 2, "load_from": str(tmp_path / "detector.pth")}
+    words = r"none of the \d+ parameters of ToyMethod.*PretrainedParts"
+    with pytest.raises(ValueError, match=words):
+        train(CONFIG, tmp_path / "run", options=start)
+
+
 def test_seconds_add_up_over_all_starts_of_a_run(tmp_path, monkeypatch):
     final = train(CONFIG, tmp_path, options={"iters": 10})
     note = read_json(tmp_path / "run.json")

@@ -4,16 +4,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.runner import Runner
 
 from lidistill.distill.audit import AuditError, audit
 from lidistill.engine.train import train
 from lidistill.export.exporting import export_student
 from lidistill.hooks.ema_teacher import EMATeacherHook, follow
+from lidistill.hooks.pretrained import PretrainedParts
 from tests.distill.toys import SelfTaught, ToyNet, toy_batch
 
 CONFIG = Path(__file__).resolve().parents[1] / "engine" / "toy_ema_config.py"
@@ -85,6 +89,26 @@ def test_the_exported_student_is_the_student(whole, tmp_path):
     own = student_of(load(whole))
     assert exported.keys() == own.keys()
     assert all(torch.equal(exported[name], own[name]) for name in own)
+
+
+def test_the_teacher_begins_as_the_pretrained_student_in_any_order(tmp_path):
+    """It began with the random weights where its hook stood before the student's weights."""
+    method, start = SelfTaught(), SelfTaught()
+    torch.save({"state_dict": start.state_dict()}, tmp_path / "start.pth")
+    runner = SimpleNamespace(
+        iter=0, model=method, work_dir=tmp_path, logger=logging.getLogger("hooks"), _hooks=[]
+    )
+    hooks = (
+        EMATeacherHook("mean"),
+        PretrainedParts(str(tmp_path / "start.pth"), {"student": "student"}),
+    )
+    for hook in hooks:
+        Runner.register_hook(runner, hook)
+    for hook in runner._hooks:
+        hook.before_train(runner)
+    wanted = start.student.state_dict()
+    for network in (method.student, method.teachers["mean"].model):
+        assert all(torch.equal(wanted[name], t) for name, t in network.state_dict().items())
 
 
 def test_follow_copies_whole_numbers():

@@ -3,11 +3,13 @@ from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from lidistill.distill.audit import AuditError
 from lidistill.hooks import AuditHook, ScheduleHook
 from lidistill.hooks.audit import PATIENCE
 from tests.distill.toys import ToyMethod, toy_batch
+from tests.ranks import run_ranks
 
 
 class Sometimes(ToyMethod):
@@ -43,6 +45,21 @@ def test_the_audit_waits_for_a_batch_with_something_to_compare():
         train(AuditHook(), Sometimes().train(), [few] * PATIENCE)
     with pytest.raises(AuditError, match="'dead' gives"):
         train(AuditHook(), ToyMethod(dead=True).train(), [many])
+
+
+def one_rank_has_nothing():
+    """Words that an audit logs where rank 0's first batch has nothing, and how often it looks."""
+    few, many = toy_batch(2), toy_batch(8)
+    first = few if torch.distributed.get_rank() == 0 else many
+    hook = AuditHook()
+    said = train(hook, Sometimes().train(), [first, many, many])
+    return len(said), hook._looked
+
+
+def test_all_ranks_look_at_as_many_batches(tmp_path):
+    """Rank 0 audited its second batch alone, and its sums over ranks met those of a training."""
+    alone, other = run_ranks(one_rank_has_nothing, tmp_path)
+    assert (alone, other) == ((0, 1), (1, 1))
 
 
 def test_schedule_hook_sets_progress():

@@ -22,9 +22,11 @@ from lidistill.distill.detectors.choices import (
 from lidistill.distill.detectors.edge_conv import Gaussian as GaussianRegressor
 from lidistill.distill.detectors.edge_conv import MaskedGenerator
 from lidistill.distill.detectors.labels import TeacherBoxes, add_teacher_boxes
+from lidistill.distill.outputs import FeatureMap
 from lidistill.distill.schedules import Ramp
+from lidistill.geometry.bev_grid import BEVGrid
 from lidistill.losses import feature, relation, response
-from lidistill.methods.feature_kd import FeatureKD
+from lidistill.methods.feature_kd import FeatureKD, adapted
 from tests.methods import small_detectors
 
 TERMS = dict(  # all of the zoo, on SECOND: BEV maps of 16 and 32, of 16 and 8 channels
@@ -102,6 +104,13 @@ def test_teachers_and_students_of_unequal_voxels():
     report = audit(FeatureKD(student, teachers, terms).train(), small_detectors.batch())
     assert report.coverage["map_coverage"] == 1.0
     assert all(norms["student"] > 0 for norms in report.gradient_norms.values())
+
+
+def test_a_connector_with_a_stride_keeps_the_rectangle():
+    grid = BEVGrid((-2.0, 6.0), (0.0, 3.0), (1.0, 0.5))
+    own, halved = FeatureMap(torch.randn(2, 3, 6, 8), grid), torch.nn.AvgPool2d(2)
+    assert adapted(own, halved).grid == BEVGrid((-2.0, 6.0), (0.0, 3.0), (2.0, 1.0))
+    assert adapted(FeatureMap(own.features), halved).grid is None
 
 
 def test_logits_survive_the_in_place_sigmoid_of_mmdet3d():

@@ -235,6 +235,8 @@ def test_what_does_not_fit_is_named():
         MonoTAKD(Camera(), dict(teacher=dict(model=Detector()), helper=dict(model=Detector())))
     with pytest.raises(ValueError, match=r"one map for each of 1 assistants, got 2"):
         make(spa=["camera_branches.spa", "camera_branches.vis"])
+    with pytest.raises(ValueError, match=r"teacher_taps: expected .*'assistant'\], got \['bev'\]"):
+        make(teacher_taps={"bev": "bev_low"})
     with pytest.raises(ValueError, match="numbers mean different things"):
         MonoTAKD(Camera(), dict(teacher=dict(model=Detector((2, 1)))), vis="bev_low")
     with pytest.raises(ValueError, match="names no module"):

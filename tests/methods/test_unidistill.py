@@ -308,6 +308,10 @@ def test_a_batch_without_labels_and_unknown_compat_say_so():
         make().distill_losses(outputs(), {"teacher": outputs(seed=1)}, {"inputs": {}})
     with pytest.raises(ValueError, match="compat: expected one of"):
         make(compat="paper")
+    with pytest.raises(ValueError, match=r"adapters: expected 'low' and 'high', got \['bev_low'\]"):
+        make(adapters=dict(bev_low=Conv1x1(4, 5)))
+    with pytest.raises(ValueError, match=r"teacher_taps: expected .* got \['hihg'\]"):
+        make(teacher_taps=dict(hihg="bev_high"))
     with pytest.raises(ValueError, match="numbers mean different things"):
         UniDistill(Detector(), dict(model=Detector((2, 1))))
     with pytest.raises(ValueError, match="CenterPoint's head"):

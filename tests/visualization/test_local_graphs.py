@@ -31,6 +31,18 @@ def test_places_and_graphs_are_drawn(tap, name):
         assert 20 < coloured.sum() < 20_000
 
 
+def test_the_vehicle_drives_up_in_either_frame():
+    """nuScenes' LiDAR looks along y: its scans lay on their side below the vehicle's arrow."""
+    graphs, batch = method("voxel_encoder"), small_detectors.batch()
+    along_x, along_y = (
+        local_graph_picture(graphs, batch, size=200, forward=axis).astype(int) for axis in "xy"
+    )
+    turned = np.rot90(along_x[:, :200], -1)  # a view whose x points up, turned so that its y does
+    far = np.hypot(*np.meshgrid(*[np.arange(200) - 99.5] * 2)) > 15  # from the vehicle
+    apart = np.abs(along_y[:, :200] - turned)[far].mean()
+    assert apart < 0.25 * np.abs(along_y[:, :200] - along_x[:, :200])[far].mean()
+
+
 def test_unknown_graph():
     with pytest.raises(ValueError, match=r"no graph 'two'; there are \['one'\]"):
         local_graph_picture(method("voxel_encoder"), small_detectors.batch(), name="two")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from lidistill.distill.detectors.choices import Scene
+from lidistill.distill.detectors.choices import Scene, check_samples
 from lidistill.distill.detectors.places import Places
 from lidistill.geometry.bev_cells import (
     Cells,
@@ -65,9 +65,9 @@ class _OnBoxes:
     def boxes_of(self, places: Places, scene: Scene) -> list[Tensor]:
         """Per sample, changed, where the maps are."""
         name = type(self).__name__
-        return [
-            self.change(each.detach().to(places.student.device)) for each in scene.labelled(name)
-        ]
+        labelled = scene.labelled(name)
+        check_samples(places, labelled, name)
+        return [self.change(each.detach().to(places.student.device)) for each in labelled]
 
 
 class BoxPoints(_OnBoxes):

@@ -96,6 +96,7 @@ class Occupied:
                 "Occupied needs all cells of a BEV map of known range and the batch's points; put "
                 "it before other choices, or give the taps a BEVGrid"
             )
+        check_samples(places, scene.points, "Occupied")
         rows, columns = places.grid.shape
         taken = torch.zeros(places.batch_size, rows, columns, dtype=torch.bool)
         taken = taken.to(places.student.device)
@@ -197,6 +198,25 @@ class RandomPlaces:
         return places.choose(top_places(drawn, places.sample, self.count))
 
 
+def check_samples(places: Places, known: Sequence[Any], who: str) -> None:
+    """Refuse places of more samples than there are: a map of each camera is no map of a sample.
+
+    Args:
+        places: of a batch.
+        known: boxes or points, one a sample.
+        who: wants them.
+
+    Raises:
+        ValueError: there are more samples among the places.
+    """
+    if places.batch_size > len(known):
+        raise ValueError(
+            f"{who} looks for the places of {len(known)} samples, but the tapped maps are "
+            f"{places.batch_size}: those of each camera? Tap a map from above, or leave such "
+            "choices out"
+        )
+
+
 def importance_of(places: Places, by: str | None = None) -> Tensor:
     """(R,) points per voxel where the teacher counts them, else its channel maximum."""
     if by == "points" and places.counts is None:
@@ -218,8 +238,9 @@ def _seen_from_boxes(
             f"{who} needs to know where the places are; tap voxels or BEV maps of detectors with a "
             "voxel layer, or give the taps a BEVGrid"
         )
-    found = []
-    for sample, boxes in enumerate(scene.labelled(who)):
+    found, labelled = [], scene.labelled(who)
+    check_samples(places, labelled, who)
+    for sample, boxes in enumerate(labelled):
         if len(boxes) == 0:
             continue
         rows = (places.sample == sample).nonzero().squeeze(1)

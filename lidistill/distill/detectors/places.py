@@ -138,11 +138,23 @@ def _kind(output: Any) -> str:
 
 
 def grid_of(output: FeatureMap, covered: Range | None) -> BEVGrid | None:
-    """Where a map lies: as its tap says, else as many cells as it has over the range covered."""
-    if output.grid is not None or covered is None:
-        known: BEVGrid | None = output.grid
-        return known
+    """Where a map lies: as its tap says, else as many cells as it has over the range covered.
+
+    Raises:
+        ValueError: the tap's grid has other cells than the map.
+    """
     rows, columns = output.features.shape[2:]
+    if output.grid is not None:
+        known: BEVGrid = output.grid
+        if known.shape != (rows, columns):
+            raise ValueError(
+                f"expected a map of {known.shape} cells (rows, columns), as its tap's BEVGrid has, "
+                f"got one of {(rows, columns)}; give the tap the map's own grid, e.g. "
+                "Tap('path', grid=grid.strided(2))"
+            )
+        return known
+    if covered is None:
+        return None
     x0, y0, _, x1, y1, _ = covered
     return BEVGrid((x0, x1), (y0, y1), ((x1 - x0) / columns, (y1 - y0) / rows))
 
@@ -232,10 +244,9 @@ def _common_cells(
     coarse = torch.minimum(*shapes)
 
     def cells(side: SparseVoxels, shape: Tensor) -> Tensor:
-        found = side.coords.long()
-        ratio = (coarse / shape).to(found.device)
-        found[:, 1:] = ((found[:, 1:] + 0.5) * ratio).floor().long()
-        return found
+        ratio = (coarse / shape).to(side.coords.device)
+        found = ((side.coords[:, 1:] + 0.5) * ratio).floor().long()
+        return torch.cat([side.coords[:, :1].long(), found], 1)
 
     return (
         cells(student, shapes[0]),

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from lidistill.engine.configs.options import merge_options
@@ -88,7 +89,8 @@ def _set_iterations(cfg: Any, iters: int) -> None:
         for name in ("milestones", "periods"):
             if name in scheduler:
                 scheduler[name] = [max(1, round(value * ratio)) for value in scheduler[name]]
-        if scheduler.get("end", 1) > scheduler.get("begin", 0):  # a warm-up may shrink to nothing
+        end = scheduler.get("end", math.inf)  # mmengine's own: that of the training
+        if end > scheduler.get("begin", 0):  # a warm-up may shrink to nothing
             schedulers.append(scheduler)
     cfg.param_scheduler = schedulers
 

@@ -15,6 +15,7 @@ from mmengine.dist import is_main_process
 from mmengine.runner import TestLoop, ValLoop
 
 from lidistill.datasets.labelled import Scenes
+from lidistill.engine.configs.overrides import EVERYWHERE
 from lidistill.engine.test import evaluate
 from lidistill.engine.train import train
 from lidistill.evaluation.lidarseg_metric import LidarSegMetric
@@ -112,7 +113,7 @@ def finetune(
         scenes: labelled scenes, see :func:`lidistill.datasets.labelled.choose_scenes`; None for
             all.
         seed: of initial weights, data order and augmentation.
-        options: further ``key -> value`` of the config.
+        options: further ``key -> value`` of the config, in training and in the test.
 
     Raises:
         ValueError: the checkpoint does not fit, or ``work_dir`` holds another run.
@@ -125,7 +126,8 @@ def finetune(
     }
     final = train(config, work_dir, data_root=str(data_root), seed=seed, options=given, quiet=True)
     with (Path(work_dir) / "console.log").open("a") as log, redirect_stdout(log):
-        evaluate(config, str(final), str(work_dir), str(data_root), seed)
+        tested = {key: value for key, value in given.items() if key not in EVERYWHERE}
+        evaluate(config, str(final), str(work_dir), str(data_root), seed, options=tested)
     start = (
         "random weights" if checkpoint is None else f"pretrained weights ({given['pretrained']})"
     )

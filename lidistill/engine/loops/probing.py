@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -85,8 +84,9 @@ def probe_student(
 
 def calibrate_student(model: Distiller, train: Collection[PairBatch] | Batches) -> None:
     """Recompute the student's batch-norm statistics on evenly spaced training batches, in place."""
-    stride = max(1, len(train) // CALIBRATION_BATCHES)
-    chosen = itertools.islice(train, 0, stride * CALIBRATION_BATCHES, stride)
+    count = min(CALIBRATION_BATCHES, len(train))
+    places = {len(train) * number // count for number in range(count)}
+    chosen = (batch for place, batch in enumerate(train) if place in places)
     calibrate_batch_norm(
         model.student, chosen, lambda _student, batch: model(batch, mode="predict")
     )

@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
+from lidistill.distill.detectors.bev_choices import Footprint
 from lidistill.distill.detectors.choices import (
     Foreground,
     Gaussian,
@@ -75,6 +77,24 @@ def test_maps_of_unknown_range_are_resized():
     assert places.student.shape == (96, 2)
 
 
+def test_a_tap_has_the_grid_of_its_map():
+    """Choices by boxes looked half as far from the corner as they should have."""
+    twice = BEVGrid((-2.0, 6.0), (0.0, 3.0), (0.5, 0.25))  # 12 x 16 cells
+    wrong = FeatureMap(bev().features, twice)
+    with pytest.raises(ValueError, match=r"a map of \(12, 16\) cells .* got one of \(6, 8\)"):
+        match_places(wrong, wrong)
+    right = FeatureMap(bev().features, twice.strided(2))
+    assert match_places(right, right).xy[0].tolist() == [-1.5, 0.25]
+
+
+@pytest.mark.parametrize("choice", [Foreground(), Gaussian(), Occupied(), Footprint()])
+def test_maps_of_several_cameras_are_no_samples(choice):
+    """The first two of six images were taken for the samples' views from above."""
+    six = FeatureMap(torch.randn(6, 2, 6, 8))
+    with pytest.raises(ValueError, match="places of 2 samples, but the tapped maps are 6"):
+        choice(match_places(six, six, (RANGE, RANGE)), SCENE)
+
+
 def voxels(cells: list, shape: tuple, seed: int) -> SparseVoxels:
     generator = torch.Generator().manual_seed(seed)
     coords = torch.tensor(cells, dtype=torch.int32)
@@ -102,6 +122,11 @@ def test_finer_voxels_are_averaged_within_the_coarser():
     assert places.coords.tolist() == [[0, 0, 1, 2]]
     torch.testing.assert_close(places.teacher[0], teacher.features[:2].mean(0).detach())
     assert places.counts.tolist() == [3]
+    long = [replace(side, coords=side.coords.long()) for side in (student, teacher)]
+    match_places(*long, (RANGE, RANGE))  # whole numbers of any width stay as they are
+    assert [side.coords.tolist() for side in long] == [
+        side.coords.tolist() for side in (student, teacher)
+    ]
     with pytest.raises(ValueError, match="same point_range"):
         match_places(student, teacher, (RANGE, (0.0, *RANGE[1:])))
     unknown = SparseVoxels(teacher.features, teacher.coords, (), 2)

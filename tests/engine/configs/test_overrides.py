@@ -9,6 +9,7 @@ from lidistill.engine.configs.overrides import apply_overrides
     ("given", "shorter"),
     [
         ({"begin": 500, "end": 100_000}, {"begin": 5, "end": 1000}),
+        ({"begin": 500}, {"begin": 5}),
         ({"T_max": 100_000}, {"T_max": 1000}),
         ({"milestones": [60_000, 80_000, 90]}, {"milestones": [600, 800, 1]}),
         ({"step_size": 30_000}, {"step_size": 300}),

@@ -104,6 +104,16 @@ def test_twin_sees_the_same_data_in_the_same_order(mini, pretrained, tmp_path, m
     assert len({draw for draw in seen["random"][:3]}) == 3
 
 
+def test_options_hold_in_the_test_as_well(mini, tmp_path):
+    """The score was that of the config's own protocol and of its own inputs."""
+    tuned = finetune(
+        CONFIG, tmp_path, data_root=mini, checkpoint=None, scenes=1,
+        options={"iters": 2, "test_evaluator.protocol": "slidr"},
+    )  # fmt: skip
+    assert "SLidR authors' evaluation" in tuned.protocol
+    assert "2 iterations" in tuned.protocol
+
+
 def test_each_epoch_is_kept_and_validated(result):
     folder = result.checkpoint.parent
     assert sorted(path.name for path in folder.glob("iter_*.pth")) == ["iter_3.pth", "iter_6.pth"]

@@ -14,6 +14,7 @@ from lidistill.engine.loops.probing import (
     Batches,
     KnnProbeLoop,
     LinearProbeLoop,
+    calibrate_student,
     iou_by_class,
     probe_raw_inputs,
     probe_student,
@@ -79,6 +80,22 @@ def test_the_model_is_not_changed():
     probe_student(model, batches[:2], batches[2:], QUICK)
     assert model.training
     assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("count", [7, 40, 79, 80])
+def test_batch_norm_is_calibrated_over_the_whole_data(count):
+    """Of 79 frames the first 40 were taken: half of the drives."""
+    first = make_batch()
+    train = [
+        dataclasses.replace(first, voxel_features=torch.full_like(first.voxel_features, float(row)))
+        for row in range(count)
+    ]
+    model = make_model()
+    calibrate_student(model, train)
+    used = min(count, 40)
+    rows = [count * number // used for number in range(used)]
+    assert float(model.student.norm.running_mean[0]) == pytest.approx(sum(rows) / used, rel=1e-5)
+    assert rows[-1] >= count - 2
 
 
 def test_raw_inputs_without_the_class_are_not_enough():
