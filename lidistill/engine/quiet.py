@@ -28,6 +28,8 @@ class QuietRunner(Runner):
 
     def build_logger(self, *args: Any, **kwargs: Any) -> MMLogger:
         """mmengine's logger; its terminal leaves out what is long."""
+        # named by the second: another training of this process and second would keep its file
+        MMLogger._instance_dict.pop(self._experiment_name, None)
         logger = super().build_logger(*args, **kwargs)
         hush(logger)
         logger.info(f"log, config and environment: {self.log_dir}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import logging
+import time
 
 from lidistill.engine.quiet import hush
 from lidistill.engine.train import train
@@ -34,6 +35,14 @@ def test_long_messages_are_left_to_the_file(tmp_path):
         logger.info(text)
     assert screen.getvalue() == "".join(f"{text}\n" for text in SHORT)
     assert (tmp_path / "log").read_text() == "".join(f"{text}\n" for text in LONG + SHORT)
+
+
+def test_trainings_of_one_second_write_logs_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 1.8e9)  # mmengine's clock
+    for name in ("one", "two"):
+        train(CONFIG, tmp_path / name, options={"iters": 10})
+        (log,) = (tmp_path / name).glob("*/*.log")
+        assert log.read_text().count("Iter(train) [10/10]") == 1
 
 
 def test_a_training_begins_after_a_few_lines(tmp_path, capfd):
