@@ -35,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--renumber", action="store_true", help="number label maps from 0 in each image"
     )
     masks.add_argument(
-        "--no-region", type=int, nargs="*", default=[], help="values of label maps for 'nothing'"
+        "--no-region",
+        type=int,
+        action="extend",
+        nargs="*",
+        default=[],
+        help="values of label maps for 'nothing'",
     )
     masks.add_argument("--min-pixels", type=int, default=1, help="drop smaller regions")
     masks.add_argument(

@@ -66,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, required=True, help="data root")
     parser.add_argument("--out", type=Path, required=True, help="folder of the maps")
     parser.add_argument("--sparse", action="store_true", help="leave the holes between points")
-    parser.add_argument("--cameras", nargs="+", metavar="NAME", help="all that have an image")
+    parser.add_argument(
+        "--cameras", action="extend", nargs="+", metavar="NAME", help="all that have an image"
+    )
     parser.add_argument(
         "--pictures", type=int, default=0, metavar="N", help="draw the first N over their images"
     )

@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that every verb over whole images has."""
     add_config_arguments(parser)
     parser.add_argument("--data-root", help="use the dataset here instead of the config's")
-    parser.add_argument("--infos", nargs="+", help="info files (default: the training set's)")
+    parser.add_argument(
+        "--infos", action="extend", nargs="+", help="info files (default: the training set's)"
+    )
     parser.add_argument("--teacher", help="which one, where the config has several")
     parser.add_argument("--checkpoint", help="the teacher's weights, in place of the config's")
     parser.add_argument(
