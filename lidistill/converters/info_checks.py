@@ -89,6 +89,7 @@ def check_frames(
     check = _Check(content, Path(path), fix)
     for frame in check.frames:
         check.form(frame, need)
+    check.names()
     check.cameras()
     check.poses()
     check.boxes()
@@ -127,6 +128,15 @@ class _Check:
             inner = f"lidar_sweeps[{number}]."
             cloud = fields(sweep, _SWEEP, *place, inner)["lidar_points"]
             fields(cloud, _SWEEP_CLOUD, *place, f"{inner}lidar_points.")
+
+    def names(self) -> None:
+        """Frames are known by their tokens; one that is there twice (repeated) is the same."""
+        known: dict[str, str] = {}
+        for frame in self.frames:
+            token, path = frame.get("token"), frame.get("lidar_points", {}).get("lidar_path")
+            if token and path and known.setdefault(str(token), path) != path:
+                other = known[str(token)]
+                self.refuse(frame, f"Two frames have this token: {other} and {path}.")
 
     def cameras(self) -> None:
         """Matrices that are none pair points with other pixels."""

@@ -218,3 +218,14 @@ def test_boxes_and_sweeps_that_cannot_be(tmp_path: Path, change: Any, words: str
     for read in (load_infos, lambda path: BaseDataset(str(path), data_prefix={})):
         with pytest.raises(DataError, match=rf"(?s){words}.*infos\.pkl.*sample: b"):
             read(tmp_path / "infos.pkl")
+
+
+def test_one_token_of_two_frames_is_refused(tmp_path: Path) -> None:
+    """Files joined by a script: scores and maps of one frame would be the other's."""
+    twice = [_frame("a"), _frame("a")]  # repeated for balance: the same frame
+    write_infos(tmp_path / "infos.pkl", META, twice, {}, "here")
+    assert len(load_infos(tmp_path / "infos.pkl").frames) == 2
+    twice[1]["lidar_points"] = {"lidar_path": "b.bin", "num_pts_feats": 5}
+    write_infos(tmp_path / "infos.pkl", META, twice, {}, "here")
+    with pytest.raises(DataError, match=r"(?s)have this token: a.bin and b.bin.*sample: a"):
+        load_infos(tmp_path / "infos.pkl")
