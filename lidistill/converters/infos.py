@@ -121,7 +121,19 @@ def load_infos(
             fix=f"name frames in the list of this split, then {fix}",
         )
     check_frames(content, path, fix, need)
-    return InfoFile(Path(path), content["metainfo"], content["data_list"])
+    return InfoFile(Path(path), _with_split(content), content["data_list"])
+
+
+def _with_split(content: Mapping[str, Any]) -> dict[str, Any]:
+    """mmdet3d's files of KITTI do not say that they are of ``testing``; there nothing is labelled.
+
+    Names of files alone would lead to the frames of ``training`` that are called alike.
+    """
+    metainfo: dict[str, Any] = content["metainfo"]
+    known = str(metainfo.get("dataset", "")).lower() != "kitti" or "split" in metainfo
+    if known or not all(frame.get("instances") == [] for frame in content["data_list"]):
+        return metainfo
+    return {**metainfo, "split": "test"}
 
 
 def _schema_problem(content: object, dataset: str | None) -> str | None:

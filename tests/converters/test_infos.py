@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lidistill.converters.info_paths import InfoPaths
 from lidistill.converters.infos import load_infos, write_infos
 from lidistill.io import DataError, dump_pickle, read_manifest
 
@@ -229,3 +230,22 @@ def test_one_token_of_two_frames_is_refused(tmp_path: Path) -> None:
     write_infos(tmp_path / "infos.pkl", META, twice, {}, "here")
     with pytest.raises(DataError, match=r"(?s)have this token: a.bin and b.bin.*sample: a"):
         load_infos(tmp_path / "infos.pkl")
+
+
+def test_mmdet3ds_file_of_kittis_test_frames_leads_to_testing(tmp_path: Path) -> None:
+    """It does not say so, and ``training`` has frames of the same names."""
+    meta = {"dataset": "kitti", "info_version": "1.1", "categories": {"Car": 2}}
+    frame = {"sample_idx": 7, "instances": [], "cam_instances": {}}
+    frame["lidar_points"] = {"lidar_path": "000007.bin", "num_pts_feats": 4}
+    path = tmp_path / "kitti_infos_test.pkl"
+
+    def place() -> str:
+        dump_pickle(path, {"metainfo": meta, "data_list": [frame]})
+        locate = InfoPaths(tmp_path, load_infos(path).metainfo)
+        return locate("000007.bin", "pts").relative_to(tmp_path).as_posix()
+
+    assert place() == "testing/velodyne/000007.bin"
+    frame["instances"] = [{"bbox_3d": [1.0, 1, 9, 4, 2, 2, 0], "bbox_label_3d": 2}]
+    assert place() == "training/velodyne/000007.bin"
+    del frame["instances"]  # a script's frames for pretraining
+    assert place() == "training/velodyne/000007.bin"
