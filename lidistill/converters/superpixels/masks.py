@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ class MaskSource:
         min_pixels: Smaller regions are dropped, after painting.
         resize: Accept files of another size than the image, enlarged to the nearest pixel.
     """
+
+    exact: ClassVar[bool] = True
 
     folder: Path
     renumber: bool = False

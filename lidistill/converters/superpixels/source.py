@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,13 @@ from lidistill.converters.superpixels.store import Job
 
 
 class RegionSource(Protocol):
-    """Where regions come from; must survive pickling, for worker processes."""
+    """Where regions come from; must survive pickling, for worker processes.
+
+    Attributes:
+        exact: whether the labels of an image are the same to the bit on every machine.
+    """
+
+    exact: ClassVar[bool]
 
     def recorded(self) -> dict[str, Any]:
         """Everything that changes the labels, for the manifest."""
@@ -32,6 +38,8 @@ class RegionSource(Protocol):
 @dataclass(frozen=True)
 class SlicSource:
     """SLIC superpixels of the images."""
+
+    exact: ClassVar[bool] = False
 
     parameters: SlicParameters
 

@@ -250,6 +250,14 @@ def test_verb_imports_in_shares_and_resumes(root, tmp_path, capsys):
     assert "0 images done now" in capsys.readouterr().out
     with pytest.raises(DataError, match="min_pixels"):
         run_verb(*words, "--min-pixels", 9)
+    (tmp_path / "sam").rename(tmp_path / "away")  # of images that are done, masks may be gone
+    (tmp_path / "sam").mkdir()
+    assert run_verb(*words) == 0
+    for seed, job in enumerate(export(root, tmp_path / "other/sam", lambda job: job.image.stem)):
+        path = next((tmp_path / "other/sam").glob(f"{job.image.stem}.*"))
+        write_masks(path, random_masks(seed + 9, size=(HEIGHT, WIDTH)), "npz")
+    with pytest.raises(DataError, match="The regions in this store are not those"):
+        run_verb(*words[:-1], tmp_path / "other" / "sam")
     with pytest.raises(ValueError, match="expected I/N"):
         run_verb(*words, "--shard", "3/2")
 
