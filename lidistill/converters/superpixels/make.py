@@ -92,7 +92,9 @@ def make_regions(
     wanted = find_jobs(files, data_root, prefix)
     writer = StoreWriter(out_dir, source.recorded(), files)
     check_made(source, wanted, Path(out_dir))
-    own = source.prepare(missing_jobs(wanted[part - 1 :: parts], Path(out_dir)))
+    own = missing_jobs(wanted[part - 1 :: parts], Path(out_dir))
+    names = {job.name for job in own}
+    own = source.prepare(own, [job for job in wanted if job.name not in names])
     writer.begin(wanted)
     work = functools.partial(_write_one, store=Path(out_dir), source=source)
     for _ in io.parallel(work, own, jobs, engine, "Superpixels"):

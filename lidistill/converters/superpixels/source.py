@@ -28,8 +28,8 @@ class RegionSource(Protocol):
     def recorded(self) -> dict[str, Any]:
         """Everything that changes the labels, for the manifest."""
 
-    def prepare(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs as `labels` wants them, in the same order."""
+    def prepare(self, jobs: Sequence[Job], others: Sequence[Job] = ()) -> list[Job]:
+        """The jobs as `labels` wants them, in the same order; others are done elsewhere."""
 
     def labels(self, job: Job) -> NDArray[np.integer]:
         """(H, W) labels in 0..65534; 65535 = no region."""
@@ -48,7 +48,7 @@ class SlicSource:
         slic = asdict(self.parameters)
         return {"method": "slic", **slic, "scikit_image": version("scikit-image")}
 
-    def prepare(self, jobs: Sequence[Job]) -> list[Job]:
+    def prepare(self, jobs: Sequence[Job], others: Sequence[Job] = ()) -> list[Job]:
         """The jobs as they are."""
         return list(jobs)
 

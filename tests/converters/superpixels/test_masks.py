@@ -148,6 +148,8 @@ def test_a_file_is_of_one_image_and_an_image_has_one_file(tmp_path):
     with pytest.raises(DataError, match=r"(?s)two images: .*/00/.*/08/.*08_000000\.npy"):
         source.prepare(jobs)
     assert source.prepare(jobs[1:])[0].image.name == "000000.npy"
+    with pytest.raises(DataError, match="two images"):  # the other one is of another share
+        source.prepare(jobs[1:], jobs[:1])
     for drive in ("00", "08"):
         np.save(tmp_path / f"{drive}_000000.npy", np.zeros(SIZE, int))
     names = [job.image.name for job in source.prepare(jobs)]
@@ -258,6 +260,10 @@ def test_verb_imports_in_shares_and_resumes(root, tmp_path, capsys):
         write_masks(path, random_masks(seed + 9, size=(HEIGHT, WIDTH)), "npz")
     with pytest.raises(DataError, match="The regions in this store are not those"):
         run_verb(*words[:-1], tmp_path / "other" / "sam")
+    with pytest.raises(ValueError, match="--segments: an option of SLIC"):
+        run_verb(*words, "--segments", 9)
+    with pytest.raises(ValueError, match="--no-region, --resize: an option of masks alone"):
+        run_verb(*words[:-2], "--resize", "--no-region", 0)
     with pytest.raises(ValueError, match="expected I/N"):
         run_verb(*words, "--shard", "3/2")
 
