@@ -32,6 +32,7 @@ from lidistill.io.records import NAME, NOTHING, NUMBER, SIZE, Schema, either, ma
 
 INFO_VERSION = "1.1"
 """Of the schema whose frames are checked."""
+MAX_LAG = 60.0  # seconds of a sweep before (or behind) its frame; in microseconds it is far more
 
 _NAME_OR_NOTHING = either(NAME, NOTHING)
 _TRANSFORM = matrix((4, 4))
@@ -127,6 +128,10 @@ class _Check:
         for number, sweep in enumerate(frame.get("lidar_sweeps", ())):
             inner = f"lidar_sweeps[{number}]."
             cloud = fields(sweep, _SWEEP, *place, inner)["lidar_points"]
+            lag = (frame.get("timestamp") or sweep["timestamp"]) - sweep["timestamp"]
+            if abs(lag) > MAX_LAG:
+                words = f"{inner}timestamp: expected seconds within {MAX_LAG:g} s of the frame's"
+                self.refuse(frame, f"{words}, got {lag:g} s before it.")
             fields(cloud, _SWEEP_CLOUD, *place, f"{inner}lidar_points.")
 
     def names(self) -> None:

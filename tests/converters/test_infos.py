@@ -194,6 +194,10 @@ def _with(record: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         ({"cam_instances": {"CAM": None}}, r"cam_instances\.CAM"),
         ({"lidar_sweeps": [{}]}, r"lidar_sweeps\[0\]\.lidar_points"),
         ({"lidar_sweeps": [_with(SWEEP, "timestamp", None)]}, r"lidar_sweeps\[0\]\.timestamp"),
+        (  # microseconds: the network was told a time of fifty thousand seconds
+            {"timestamp": 1.5e15, "lidar_sweeps": [_with(SWEEP, "timestamp", 1.5e15 - 5e4)]},
+            r"lidar_sweeps\[0\]\.timestamp: .* 60 s of the frame's, got 50000 s",
+        ),
         (
             {"lidar_sweeps": [_with(SWEEP, "lidar_points", {"lidar_path": "b", "lidar2ego": [1]})]},
             r"lidar_sweeps\[0\]\.lidar_points\.lidar2ego",
