@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from lidistill.converters.class_names import check_order
 from lidistill.geometry.plausible import (
     MAX_BOX_METRES,
     MAX_MAP_METRES,
@@ -87,6 +88,7 @@ def check_frames(
     Raises:
         DataError: a frame lacks a key, or a value cannot be meant; names file, sample and place.
     """
+    check_order(content.get("metainfo", {}), path, fix)
     check = _Check(content, Path(path), fix)
     for frame in check.frames:
         check.form(frame, need)
@@ -130,8 +132,8 @@ class _Check:
             cloud = fields(sweep, _SWEEP, *place, inner)["lidar_points"]
             lag = (frame.get("timestamp") or sweep["timestamp"]) - sweep["timestamp"]
             if abs(lag) > MAX_LAG:
-                words = f"{inner}timestamp: expected seconds within {MAX_LAG:g} s of the frame's"
-                self.refuse(frame, f"{words}, got {lag:g} s before it.")
+                words = f"expected within {MAX_LAG:g} s of the frame's, got {lag:g} s before it"
+                self.refuse(frame, f"{inner}timestamp: {words}.")
             fields(cloud, _SWEEP_CLOUD, *place, f"{inner}lidar_points.")
 
     def names(self) -> None:

@@ -253,3 +253,22 @@ def test_mmdet3ds_file_of_kittis_test_frames_leads_to_testing(tmp_path: Path) ->
     assert place() == "training/velodyne/000007.bin"
     del frame["instances"]  # a script's frames for pretraining
     assert place() == "training/velodyne/000007.bin"
+
+
+def test_labels_in_an_order_of_ones_own_are_refused(tmp_path: Path) -> None:
+    """mmdet3d takes 0 for a car, whatever the file's categories say."""
+    from lidistill import compat
+
+    compat.apply()
+    from mmengine.dataset import BaseDataset
+
+    path = tmp_path / "infos.pkl"
+    for name, label, fine in (("car", 0, True), ("bicycle", -1, True), ("pedestrian", 0, False)):
+        meta = {**META, "categories": {name: label, "horse": 10}}
+        dump_pickle(path, {"metainfo": meta, "data_list": [_frame("a")]})
+        for read in (load_infos, lambda file: BaseDataset(str(file), data_prefix={})):
+            if fine:
+                read(path)
+                continue
+            with pytest.raises(DataError, match="expected pedestrian to have label 7"):
+                read(path)
