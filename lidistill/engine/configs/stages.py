@@ -24,7 +24,7 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
-from lidistill.engine.configs.options import read_names
+from lidistill.engine.configs.options import merge_options, read_names
 from lidistill.engine.configs.read import load_config, map_strings
 from lidistill.engine.configs.shipped import find_config
 from lidistill.hooks.run_folder import flat_values, read_note
@@ -42,12 +42,18 @@ def load_stage(
         config: the staged config; stages name files relative to it, or configs of lidistill.
         stage: ``name``, ``config``, and ``options``, dotted keys to replace, where it has some.
         data_root: see :func:`lidistill.engine.configs.read.load_config`.
+
+    Raises:
+        ValueError: an option that nothing would read.
     """
     path = find_config(config.parent / stage["config"], stage["config"])
     content = load_config(path, data_root=data_root)
     lazy = stage._to_lazy_dict() if isinstance(stage, ConfigDict) else stage
     classes: dict[str, Any] = {}
-    content.merge_from_dict(_set_aside(dict(lazy.get("options", {})), classes))
+    try:
+        merge_options(content, _set_aside(dict(lazy.get("options", {})), classes))
+    except ValueError as error:
+        raise ValueError(f"{config}, stage {stage['name']!r}: {error}") from error
     map_strings(content._cfg_dict, lambda text: classes.get(text, text))
     return path, content
 

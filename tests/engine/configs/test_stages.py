@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options of stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lidistill.engine.configs.stages import load_stage
+
+CONFIG = Path(__file__).parents[1] / "toy_config.py"
+
+
+def test_a_slip_in_a_stages_options_is_refused():
+    """It was a key more, which nothing read."""
+    stage = dict(name="short", config=CONFIG.name, options={"train_cfg.max_iters": 3})
+    assert load_stage(CONFIG, stage)[1].train_cfg.max_iters == 3
+    for slip in ("train_cfg.max_iter", "train_dataloder.batch_size"):
+        with pytest.raises(ValueError, match=rf"stage 'short': option '{slip}' is no key here"):
+            load_stage(CONFIG, {**stage, "options": {slip: 3}})
