@@ -123,6 +123,14 @@ def test_every_form_of_masks_gives_the_same_labels(form, tmp_path):
     assert labels.dtype == np.uint16
 
 
+def test_a_map_of_true_and_false_is_one_mask(tmp_path):
+    """What is outside was region 0."""
+    mask = random_masks(3, count=1)[0]
+    np.save(tmp_path / "x.npy", mask)
+    labels = MaskSource(tmp_path).labels(job_of(tmp_path / "x.npy"))
+    np.testing.assert_array_equal(labels, np.where(mask, 0, NO_REGION))
+
+
 @pytest.mark.parametrize("form", ["8 bits", "16 bits", "npz", "npy"])
 def test_label_maps_keep_their_values(form, tmp_path):
     top = 200 if form == "8 bits" else 60_000
