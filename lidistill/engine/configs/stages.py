@@ -27,7 +27,7 @@ from mmengine.config.lazy import LazyAttr, LazyObject
 from lidistill.engine.configs.options import merge_options, read_names
 from lidistill.engine.configs.read import load_config, map_strings
 from lidistill.engine.configs.shipped import find_config
-from lidistill.hooks.run_folder import flat_values, read_note
+from lidistill.hooks.run_folder import INFO_FILE, flat_values, read_note
 
 STAGE_PREFIX = "stage://"
 _VOLATILE = ("work_dir", "resume", "launcher", "monitor")
@@ -113,6 +113,22 @@ def _trained(cfg: Config) -> Config:
     for key in (*_VOLATILE, *(["load_from"] if kept.get("load_from") is None else [])):
         kept.pop(key, None)
     return kept
+
+
+def info_files(cfg: Config) -> dict[str, str]:
+    """Hash of each info file that a training reads, by its name: frames and labels are there.
+
+    A config says the same before and after labels were mended.
+    """
+    values, found = flat_values(cfg), {}
+    for key, name in values.items():
+        if key.startswith("train_dataloader.") and key.endswith(".ann_file"):
+            root = values.get(f"{key.removesuffix('ann_file')}data_root", "")
+            path = next((p for p in (Path(root, name), Path(name)) if p.is_file()), None)
+            if path is not None:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[f"{INFO_FILE}{path}"] = digest[:16]
+    return found
 
 
 def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> dict[str, str]:
