@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lidistill import io
-from lidistill.datasets.frame import Frame, VoxelSample
+from lidistill.datasets.frame import CameraView, Frame, VoxelSample
 from lidistill.datasets.point_files import FIX_RAW, PointReader
 from lidistill.geometry.projection import pair_points
 from lidistill.geometry.voxels import CartesianVoxels, CylindricalVoxels
@@ -79,6 +79,7 @@ class LoadImages:
     def __call__(self, frame: Frame) -> Frame:
         """Fill ``image`` of each camera."""
         for camera in frame.cameras:
+            _refuse_changed(camera, "LoadImages")
             image = decode_image(camera.image_path, frame.token, FIX_RAW)
             if image.shape[:2] != (camera.height, camera.width):
                 raise io.DataError(
@@ -91,6 +92,16 @@ class LoadImages:
                 )
             camera.image = image
         return frame
+
+
+def _refuse_changed(camera: CameraView, step: str) -> None:
+    """A file is whole; pairs that were mirrored already would name other pixels of it."""
+    of_file = camera.file_intrinsics
+    if of_file is not None and not np.array_equal(camera.intrinsics, of_file):
+        raise ValueError(
+            f"{camera.name} was cropped, resized or mirrored already; put {step}() before the "
+            "transforms that do so"
+        )
 
 
 @TRANSFORMS.register_module()
@@ -106,6 +117,7 @@ class LoadSuperpixels:
                     token=frame.token,
                     fix="give superpixels_dir to the dataset; make one with lidistill superpixels.",
                 )
+            _refuse_changed(camera, "LoadSuperpixels")
             labels = decode_labels(camera.superpixels_path, frame.token, FIX_SUPERPIXELS)
             if labels.shape != (camera.height, camera.width):
                 raise io.DataError(
