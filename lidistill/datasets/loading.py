@@ -79,7 +79,6 @@ class LoadImages:
     def __call__(self, frame: Frame) -> Frame:
         """Fill ``image`` of each camera."""
         for camera in frame.cameras:
-            _refuse_changed(camera, "LoadImages")
             image = decode_image(camera.image_path, frame.token, FIX_RAW)
             if image.shape[:2] != (camera.height, camera.width):
                 raise io.DataError(
@@ -90,6 +89,7 @@ class LoadImages:
                     fix="restore the original image, or make the info file again with the files' "
                     "sizes (lidistill create_data --restart, or your own script).",
                 )
+            _refuse_changed(camera, "LoadImages")
             camera.image = image
         return frame
 
@@ -117,7 +117,6 @@ class LoadSuperpixels:
                     token=frame.token,
                     fix="give superpixels_dir to the dataset; make one with lidistill superpixels.",
                 )
-            _refuse_changed(camera, "LoadSuperpixels")
             labels = decode_labels(camera.superpixels_path, frame.token, FIX_SUPERPIXELS)
             if labels.shape != (camera.height, camera.width):
                 raise io.DataError(
@@ -128,6 +127,7 @@ class LoadSuperpixels:
                     fix="put LoadSuperpixels before crops and resizes; if it is, delete this file "
                     "and run lidistill superpixels again.",
                 )
+            _refuse_changed(camera, "LoadSuperpixels")
             camera.superpixels = labels
         return frame
 
