@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import subprocess
 import sys
 import types
@@ -29,6 +31,20 @@ def verb(monkeypatch: pytest.MonkeyPatch):
         monkeypatch.setattr(cli, "_module_path", lambda name: Path(__file__))
 
     return add
+
+
+@pytest.mark.parametrize("name", sorted(cli.VERBS))
+def test_a_list_that_is_given_twice_is_taken_whole(name):
+    """argparse's default keeps the second alone: ``--cfg-options a=1 --cfg-options b=2``."""
+    parser = argparse.ArgumentParser()
+    importlib.import_module(cli.VERBS[name]).add_arguments(parser)
+    parsers = [parser]
+    for each in parsers:
+        for action in each._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                parsers += action.choices.values()
+            elif action.option_strings and action.nargs in ("+", "*"):
+                assert type(action).__name__ in ("_ExtendAction", "_AppendAction"), action
 
 
 def test_overview_names_every_verb(capsys):

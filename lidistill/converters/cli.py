@@ -60,6 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_columns(kitti, "x, y, z, reflectance, then more")
     kitti.add_argument(
         "--classes",
+        action="extend",
         nargs="+",
         metavar="NAME",
         help="classes to teach, own ones too; KITTI's eight where this is left out",

@@ -5,12 +5,14 @@ from __future__ import annotations
 
 import fnmatch
 import logging
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
 from lidistill.converters.infos import INFO_VERSION, InfoFile, load_infos, write_infos
+from lidistill.converters.kitti.tracks import recording
 from lidistill.converters.semantic_kitti.labels import SEMANTIC_KITTI_CLASSES
 from lidistill.io import DataError
 
@@ -61,7 +63,8 @@ def make_folds(
             frames of one name; or ``places`` names what is not there.
     """
     root = Path(root)
-    labelled = joined(root, sorted(root.rglob(SEMANTIC)))
+    files = _info_files(root)
+    labelled = joined(root, [path for path in files if fnmatch.fnmatch(path.name, SEMANTIC)])
     labelled = [frame for frame in labelled if "pts_semantic_mask_path" in frame]
     if not labelled:
         raise DataError(
@@ -69,7 +72,7 @@ def make_folds(
             path=root,
             fix="run lidistill create_data semantickitti --root FOLDER_BELOW first.",
         )
-    others = joined(root, _paired_files(root))
+    others = joined(root, _paired_files(files))
     known = {frame["token"] for frame in labelled} & {frame["token"] for frame in others}
     if known:
         raise DataError(
@@ -176,12 +179,28 @@ def write_joined(path: Path, split: str, frames: Sequence[Mapping[str, Any]], ro
     write_infos(path, meta, numbered, {"split": split}, str(root))
 
 
-def _paired_files(root: Path) -> list[Path]:
-    """Of each folder below the root the first file of :data:`PAIRED`."""
+def _info_files(root: Path) -> list[Path]:
+    """Info files below the root; a data set may be a link to another disk, and counts once."""
+    seen: set[str] = set()
+    found: list[Path] = []
+    for top, folders, names in os.walk(root, followlinks=True):
+        place = os.path.realpath(top)
+        if place in seen:
+            folders.clear()
+            continue
+        seen.add(place)
+        folders.sort()
+        found += [Path(top, name) for name in names if name.endswith(".pkl")]
+    return sorted(found)
+
+
+def _paired_files(files: Sequence[Path]) -> list[Path]:
+    """Of each folder the first file of :data:`PAIRED`."""
     found: dict[Path, Path] = {}
     for name in PAIRED:
-        for path in sorted(root.rglob(name)):
-            found.setdefault(path.parent, path)
+        for path in files:
+            if path.name == name:
+                found.setdefault(path.parent, path)
     return list(found.values())
 
 
@@ -225,6 +244,6 @@ def _warn_of_unknown_drives(others: Sequence[Mapping[str, Any]], sequences: Sequ
 
 def _same_place(frame: Mapping[str, Any], sequence: str, patterns: Sequence[str]) -> bool:
     drive = ODOMETRY_DRIVES.get(sequence)
-    if drive is not None and frame.get("raw_drive") == drive:
+    if drive is not None and recording(frame.get("raw_drive", "")) == recording(drive):
         return True
     return any(fnmatch.fnmatch(frame["token"], pattern) for pattern in patterns)

@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
+from lidistill.converters.class_names import check_order
 from lidistill.geometry.plausible import (
     MAX_BOX_METRES,
     MAX_MAP_METRES,
@@ -32,6 +33,7 @@ from lidistill.io.records import NAME, NOTHING, NUMBER, SIZE, Schema, either, ma
 
 INFO_VERSION = "1.1"
 """Of the schema whose frames are checked."""
+MAX_LAG = 60.0  # seconds of a sweep before (or behind) its frame; in microseconds it is far more
 
 _NAME_OR_NOTHING = either(NAME, NOTHING)
 _TRANSFORM = matrix((4, 4))
@@ -86,9 +88,11 @@ def check_frames(
     Raises:
         DataError: a frame lacks a key, or a value cannot be meant; names file, sample and place.
     """
+    check_order(content.get("metainfo", {}), path, fix)
     check = _Check(content, Path(path), fix)
     for frame in check.frames:
         check.form(frame, need)
+    check.names()
     check.cameras()
     check.poses()
     check.boxes()
@@ -126,7 +130,20 @@ class _Check:
         for number, sweep in enumerate(frame.get("lidar_sweeps", ())):
             inner = f"lidar_sweeps[{number}]."
             cloud = fields(sweep, _SWEEP, *place, inner)["lidar_points"]
+            lag = (frame.get("timestamp") or sweep["timestamp"]) - sweep["timestamp"]
+            if abs(lag) > MAX_LAG:
+                words = f"expected within {MAX_LAG:g} s of the frame's, got {lag:g} s before it"
+                self.refuse(frame, f"{inner}timestamp: {words}.")
             fields(cloud, _SWEEP_CLOUD, *place, f"{inner}lidar_points.")
+
+    def names(self) -> None:
+        """Frames are known by their tokens; one that is there twice (repeated) is the same."""
+        known: dict[str, str] = {}
+        for frame in self.frames:
+            token, path = frame.get("token"), frame.get("lidar_points", {}).get("lidar_path")
+            if token and path and known.setdefault(str(token), path) != path:
+                other = known[str(token)]
+                self.refuse(frame, f"Two frames have this token: {other} and {path}.")
 
     def cameras(self) -> None:
         """Matrices that are none pair points with other pixels."""

@@ -77,10 +77,14 @@ def frame_token(info: Mapping[str, Any]) -> str:
 
 
 def point_stem(info: Mapping[str, Any]) -> str:
-    """Name of a frame's point file without suffix; empty where it names none."""
+    """Name of a frame's point file without its suffix; empty where it names none.
+
+    Of ``1532402927.647951.bin`` the dot before the microseconds stays: others begin like it.
+    """
     record = info.get("lidar_points")
     path = str(record.get("lidar_path") or "") if isinstance(record, Mapping) else ""
-    return path.replace("\\", "/").rpartition("/")[2].partition(".")[0]
+    name = path.replace("\\", "/").rpartition("/")[2]
+    return (name.rpartition(".")[0] or name).removesuffix(".pcd")
 
 
 def superpixels_name(image: Mapping[str, Any], store: str | Path | None = None) -> str:

@@ -8,63 +8,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lidistill.converters.class_names import (
+    KITTI_CLASSES,
+    NUSCENES_ATTRIBUTES,
+    NUSCENES_CLASS_OF,
+    NUSCENES_CLASSES,
+)
 from lidistill.converters.info_checks import INFO_VERSION, check_frames
 from lidistill.io import DataError, dump_pickle, load_pickle, write_manifest
 
-NUSCENES_CLASSES = (
-    "car",
-    "truck",
-    "trailer",
-    "bus",
-    "construction_vehicle",
-    "bicycle",
-    "motorcycle",
-    "pedestrian",
-    "traffic_cone",
-    "barrier",
-)
-"""The ten detection classes in mmdet3d's order: a label is an index into these."""
-
-NUSCENES_CLASS_OF = {
-    "movable_object.barrier": "barrier",
-    "movable_object.trafficcone": "traffic_cone",
-    "vehicle.bicycle": "bicycle",
-    "vehicle.bus.bendy": "bus",
-    "vehicle.bus.rigid": "bus",
-    "vehicle.car": "car",
-    "vehicle.construction": "construction_vehicle",
-    "vehicle.motorcycle": "motorcycle",
-    "vehicle.trailer": "trailer",
-    "vehicle.truck": "truck",
-    "human.pedestrian.adult": "pedestrian",
-    "human.pedestrian.child": "pedestrian",
-    "human.pedestrian.construction_worker": "pedestrian",
-    "human.pedestrian.police_officer": "pedestrian",
-}
-"""Detection class of each category that counts for nuScenes' detection task; others have none."""
-
-NUSCENES_ATTRIBUTES = (
-    "cycle.with_rider",
-    "cycle.without_rider",
-    "pedestrian.moving",
-    "pedestrian.standing",
-    "pedestrian.sitting_lying_down",
-    "vehicle.moving",
-    "vehicle.parked",
-    "vehicle.stopped",
-    "None",
-)
-
-KITTI_CLASSES = (
-    "Pedestrian",
-    "Cyclist",
-    "Car",
-    "Van",
-    "Truck",
-    "Person_sitting",
-    "Tram",
-    "Misc",
-)
+__all__ = [
+    "INFO_VERSION",
+    "KITTI_CLASSES",
+    "NUSCENES_ATTRIBUTES",
+    "NUSCENES_CLASSES",
+    "NUSCENES_CLASS_OF",
+    "InfoFile",
+    "command_for",
+    "load_infos",
+    "write_infos",
+]
 
 
 @dataclass(frozen=True)
@@ -121,7 +84,19 @@ def load_infos(
             fix=f"name frames in the list of this split, then {fix}",
         )
     check_frames(content, path, fix, need)
-    return InfoFile(Path(path), content["metainfo"], content["data_list"])
+    return InfoFile(Path(path), _with_split(content), content["data_list"])
+
+
+def _with_split(content: Mapping[str, Any]) -> dict[str, Any]:
+    """mmdet3d's files of KITTI do not say that they are of ``testing``; there nothing is labelled.
+
+    Names of files alone would lead to the frames of ``training`` that are called alike.
+    """
+    metainfo: dict[str, Any] = content["metainfo"]
+    known = str(metainfo.get("dataset", "")).lower() != "kitti" or "split" in metainfo
+    if known or not all(frame.get("instances") == [] for frame in content["data_list"]):
+        return metainfo
+    return {**metainfo, "split": "test"}
 
 
 def _schema_problem(content: object, dataset: str | None) -> str | None:

@@ -121,7 +121,12 @@ class Frame:
         return self.pairs
 
     def keep_points(self, keep: NDArray[np.bool_]) -> None:
-        """Cut the cloud, its labels, its index and its pairs to the points marked True (N,)."""
+        """Cut the cloud, its labels, its index and its pairs to the points marked True (N,).
+
+        Raises:
+            ValueError: the frame has voxels, which name the points as they were.
+        """
+        self.refuse_voxels()
         self.points = self.points[keep]
         if self.point_labels is not None:
             self.point_labels = self.point_labels[keep]
@@ -129,6 +134,22 @@ class Frame:
             self.point_index = self.point_index[keep]
         if self.pairs is not None:
             self.pairs = self.pairs.drop_points(keep)
+
+    def refuse_voxels(self) -> None:
+        """Points are cut and moved before they are put into voxels."""
+        if self.voxels is not None:
+            raise ValueError(
+                f"frame {self.token} has voxels already; put Voxelize() behind the transforms that "
+                "drop or move points"
+            )
+
+    def refuse_packed(self) -> None:
+        """Images are changed before they are packed."""
+        if self.images is not None:
+            raise ValueError(
+                f"the images of frame {self.token} are packed already; put PackPairs() behind the "
+                "transforms that change them"
+            )
 
 
 @dataclass

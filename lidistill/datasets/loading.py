@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from lidistill import io
-from lidistill.datasets.frame import Frame, VoxelSample
+from lidistill.datasets.frame import CameraView, Frame, VoxelSample
 from lidistill.datasets.point_files import FIX_RAW, PointReader
 from lidistill.geometry.projection import pair_points
 from lidistill.geometry.voxels import CartesianVoxels, CylindricalVoxels
@@ -89,8 +89,19 @@ class LoadImages:
                     fix="restore the original image, or make the info file again with the files' "
                     "sizes (lidistill create_data --restart, or your own script).",
                 )
+            _refuse_changed(camera, "LoadImages")
             camera.image = image
         return frame
+
+
+def _refuse_changed(camera: CameraView, step: str) -> None:
+    """A file is whole; pairs that were mirrored already would name other pixels of it."""
+    of_file = camera.file_intrinsics
+    if of_file is not None and not np.array_equal(camera.intrinsics, of_file):
+        raise ValueError(
+            f"{camera.name} was cropped, resized or mirrored already; put {step}() before the "
+            "transforms that do so"
+        )
 
 
 @TRANSFORMS.register_module()
@@ -116,6 +127,7 @@ class LoadSuperpixels:
                     fix="put LoadSuperpixels before crops and resizes; if it is, delete this file "
                     "and run lidistill superpixels again.",
                 )
+            _refuse_changed(camera, "LoadSuperpixels")
             camera.superpixels = labels
         return frame
 

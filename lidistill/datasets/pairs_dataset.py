@@ -80,6 +80,7 @@ class ImageLidarPairs(BaseDataset):
             )
         self._metainfo.update(infos.metainfo)
         self.locate = InfoPaths(self.root, infos.metainfo, self.prefix)
+        names: dict[str, str] = {}
         for info in infos.frames:
             missing = missing_keys(info, self.cameras)
             if missing:
@@ -89,7 +90,21 @@ class ImageLidarPairs(BaseDataset):
                     token=frame_token(info),
                     fix=io.INFOS_AGAIN,
                 )
+            self._refuse_shared_names(info, names)
         return infos.frames
+
+    def _refuse_shared_names(self, info: Mapping[str, Any], known: dict[str, str]) -> None:
+        """Superpixels and what a teacher says of an image are kept by its token."""
+        for camera in camera_names(info, self.cameras):
+            image = info["images"][camera]
+            token, place = image.get("sample_data_token"), f"{camera}/{image['img_path']}"
+            if token and known.setdefault(token, place) != place:
+                raise io.DataError(
+                    f"Two images have the sample_data_token {token}: {known[token]} and {place}.",
+                    path=self.ann_file,
+                    token=frame_token(info),
+                    fix="give every image a token of its own, or none. " + io.INFOS_AGAIN,
+                )
 
     def __getitem__(self, key: Any) -> Frame:
         """The frame of an index or of a `Draw`, after the pipeline."""
@@ -121,15 +136,17 @@ class ImageLidarPairs(BaseDataset):
 
     def _view(self, name: str, info: Mapping[str, Any]) -> CameraView:
         image = info["images"][name]
+        path = self.locate(image["img_path"], name)
+        token = image.get("sample_data_token") or path.relative_to(self.root).as_posix()
         intrinsics, shift = split_projection(np.asarray(image["cam2img"], dtype=np.float64))
         return CameraView(
             name=name,
-            token=str(image.get("sample_data_token", image["img_path"])),
+            token=str(token),
             camera_from_lidar=shift @ np.asarray(image["lidar2cam"], dtype=np.float64),
             intrinsics=intrinsics,
             height=int(image["height"]),
             width=int(image["width"]),
-            image_path=self.locate(image["img_path"], name),
+            image_path=path,
             superpixels_path=self.store.path(image) if self.store is not None else None,
         )
 

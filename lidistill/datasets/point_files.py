@@ -141,7 +141,16 @@ class LoadCheckedSweeps:
         self.read = PointReader(nonfinite)
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Add the sweeps to ``points`` of mmdet3d's sample."""
+        """Add the sweeps to ``points`` of mmdet3d's sample.
+
+        Raises:
+            ValueError: the scene was moved already; sweeps would stay where they were.
+        """
+        if "lidar_aug_matrix" in results or "transformation_3d_flow" in results:
+            raise ValueError(
+                "the scene is augmented already; put LoadCheckedSweeps before AugmentBEV, "
+                "GlobalRotScaleTrans and RandomFlip3D"
+            )
         points = results["points"]
         points.tensor[:, 4] = 0
         clouds = [points]

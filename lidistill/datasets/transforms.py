@@ -114,6 +114,7 @@ class RotateFlipPoints:
 
     def __call__(self, frame: Frame) -> Frame:
         """Move ``points`` and ``camera_from_lidar``."""
+        frame.refuse_voxels()
         angle = frame.rng.uniform(-self.max_angle, self.max_angle)
         flips = frame.rng.random(2) < self.flip
         new_from_old = compose(mirror((*flips, False)), rotation_about_z(angle))
@@ -205,6 +206,7 @@ class ResizedCropImages:
 
     def __call__(self, frame: Frame) -> Frame:
         """Replace images, superpixels, intrinsics and pairs."""
+        frame.refuse_packed()
         pairs = frame.need_pairs()
         parts = []
         for index, camera in enumerate(frame.cameras):
@@ -269,6 +271,7 @@ class ResizeImages:
 
     def __call__(self, frame: Frame) -> Frame:
         """Replace images, superpixels, intrinsics and pairs."""
+        frame.refuse_packed()
         size = (self.size[0], self.size[1])
         pairs = frame.pairs
         parts = []
@@ -295,6 +298,7 @@ class FlipImages:
 
     def __call__(self, frame: Frame) -> Frame:
         """Replace images, superpixels, intrinsics and pairs."""
+        frame.refuse_packed()
         flips = frame.rng.random(len(frame.cameras)) < self.probability
         if frame.pairs is not None:
             widths = np.array([camera.width for camera in frame.cameras])

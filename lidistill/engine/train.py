@@ -24,6 +24,7 @@ from lidistill.engine.configs.shipped import find_config
 from lidistill.engine.configs.stages import (
     fill_stage_checkpoints,
     fingerprint,
+    info_files,
     load_stage,
     trained_values,
 )
@@ -185,7 +186,7 @@ def train_one(
     told the same waits for the first and takes its result. In a
     distributed training rank 0 alone looks at the folder and writes to it.
     """
-    sources = fill_stage_checkpoints(cfg, checkpoints)
+    sources = fill_stage_checkpoints(cfg, checkpoints) | info_files(cfg)
     if restart and is_main_process():
         refuse_foreign(work_dir)  # before a lock is put there
     with exclusive(work_dir, "trains") if is_main_process() else nullcontext():

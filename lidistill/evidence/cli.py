@@ -24,7 +24,9 @@ _WORK_DIR = Path("work_dirs/evidence")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of the verb."""
     parser.add_argument("name", help="a table, or MODULE:FUNCTION that returns an EvidencePlan")
-    parser.add_argument("--seeds", type=int, nargs="+", help="instead of the plan's own")
+    parser.add_argument(
+        "--seeds", type=int, action="extend", nargs="+", help="instead of the plan's own"
+    )
     parser.add_argument("--work-dir", type=Path, default=_WORK_DIR, help="trainings and outcomes")
     parser.add_argument(
         "--out",

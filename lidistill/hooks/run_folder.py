@@ -24,6 +24,8 @@ NOTE = "run.json"
 VALUES = "run_config.json"
 WROTE = "wrote"
 SOURCES = "sources"
+INFO_FILE = "info file "
+"""Before the name of a source that is no stage."""
 SHOWN = 8  # names or keys in a message
 
 
@@ -106,7 +108,8 @@ def note_run(
         work_dir: made if it is missing.
         key: fingerprint of the config.
         values: the config's values by dotted key, for the message of a later start of another.
-        sources: fingerprints of the stages that it takes checkpoints from, by their names.
+        sources: fingerprints of the stages that it takes checkpoints from and hashes of its info
+            files, by their names.
         facts: of the end of the run.
     """
     work_dir.mkdir(parents=True, exist_ok=True)
@@ -198,7 +201,8 @@ def finished_checkpoint(
         work_dir: of the run.
         key: fingerprint of the config.
         values: the config's values by dotted key.
-        sources: fingerprints of the stages that it takes checkpoints from, by their names.
+        sources: fingerprints of the stages that it takes checkpoints from and hashes of its info
+            files, by their names.
 
     Raises:
         ValueError: ``work_dir`` holds a run of another config, or one that took checkpoints of
@@ -232,7 +236,8 @@ def finished_output(
         work_dir: of the stage.
         key: fingerprint of the config.
         values: the config's values by dotted key.
-        sources: fingerprints of the stages that it takes checkpoints from, by their names.
+        sources: fingerprints of the stages that it takes checkpoints from and hashes of its info
+            files, by their names.
 
     Raises:
         ValueError: ``work_dir`` holds what another config made, or what was made from other
@@ -254,10 +259,12 @@ def _refuse_other_sources(work_dir: Path, note: Mapping[str, Any], now: Mapping[
     """A stage goes with those that it was made from; a note that names none blocks nothing."""
     before = note.get(SOURCES, {})
     changed = [name for name in now if before.get(name, now[name]) != now[name]]
+    stages = [name for name in changed if not name.startswith(INFO_FILE)]
     if changed:
+        words = "trained with other settings than now" if stages else "which is another now"
         raise ValueError(
-            f"{work_dir} was made from {' and '.join(changed)}, trained with other settings than "
-            "now; remove it, and the same command makes it anew, or choose another --work-dir"
+            f"{work_dir} was made from {' and '.join(stages or changed)}, {words}; remove it, and "
+            "the same command makes it anew, or choose another --work-dir"
         )
 
 

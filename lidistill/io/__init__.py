@@ -7,6 +7,7 @@ Everything that lidistill derives (info files, superpixels, caches) is written t
 
 from lidistill.io.atomic import atomic_write
 from lidistill.io.errors import FILE_AGAIN, INFOS_AGAIN, DataError, read_bytes
+from lidistill.io.glance import evenly, glance
 from lidistill.io.images import (
     NO_REGION,
     image_bytes,
@@ -33,10 +34,12 @@ __all__ = [
     "atomic_write",
     "available_cpus",
     "dump_pickle",
+    "evenly",
     "exclusive",
     "fields",
     "finite_points",
     "finite_rows",
+    "glance",
     "image_bytes",
     "image_size",
     "inside",

@@ -97,3 +97,13 @@ def test_frames_of_unknown_drives_are_said(root: Path, caplog: pytest.LogCapture
     write_infos(path, infos.metainfo, infos.frames, {}, "")
     make_folds(root)
     assert f"{len(infos.frames)} frames do not say which raw drive" in caplog.text
+
+
+def test_data_sets_may_be_links_to_other_disks(root: Path, tmp_path: Path) -> None:
+    (root / "raw").rename(tmp_path / "disk")
+    (root / "raw").symlink_to(tmp_path / "disk")
+    (root / "back").symlink_to(root)  # once around, no more
+    make_folds(root)
+    pairs = frames(root, "00", "pretrain")
+    assert len(pairs) == 2 + len(load_infos(tmp_path / "disk/kittiraw_infos_train.pkl").frames)
+    assert all((root / frame["lidar_points"]["lidar_path"]).is_file() for frame in pairs)

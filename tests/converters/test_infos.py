@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lidistill.converters.info_paths import InfoPaths
 from lidistill.converters.infos import load_infos, write_infos
 from lidistill.io import DataError, dump_pickle, read_manifest
 
@@ -193,6 +194,10 @@ def _with(record: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
         ({"cam_instances": {"CAM": None}}, r"cam_instances\.CAM"),
         ({"lidar_sweeps": [{}]}, r"lidar_sweeps\[0\]\.lidar_points"),
         ({"lidar_sweeps": [_with(SWEEP, "timestamp", None)]}, r"lidar_sweeps\[0\]\.timestamp"),
+        (  # microseconds: the network was told a time of fifty thousand seconds
+            {"timestamp": 1.5e15, "lidar_sweeps": [_with(SWEEP, "timestamp", 1.5e15 - 5e4)]},
+            r"lidar_sweeps\[0\]\.timestamp: .* 60 s of the frame's, got 50000 s",
+        ),
         (
             {"lidar_sweeps": [_with(SWEEP, "lidar_points", {"lidar_path": "b", "lidar2ego": [1]})]},
             r"lidar_sweeps\[0\]\.lidar_points\.lidar2ego",
@@ -218,3 +223,52 @@ def test_boxes_and_sweeps_that_cannot_be(tmp_path: Path, change: Any, words: str
     for read in (load_infos, lambda path: BaseDataset(str(path), data_prefix={})):
         with pytest.raises(DataError, match=rf"(?s){words}.*infos\.pkl.*sample: b"):
             read(tmp_path / "infos.pkl")
+
+
+def test_one_token_of_two_frames_is_refused(tmp_path: Path) -> None:
+    """Files joined by a script: scores and maps of one frame would be the other's."""
+    twice = [_frame("a"), _frame("a")]  # repeated for balance: the same frame
+    write_infos(tmp_path / "infos.pkl", META, twice, {}, "here")
+    assert len(load_infos(tmp_path / "infos.pkl").frames) == 2
+    twice[1]["lidar_points"] = {"lidar_path": "b.bin", "num_pts_feats": 5}
+    write_infos(tmp_path / "infos.pkl", META, twice, {}, "here")
+    with pytest.raises(DataError, match=r"(?s)have this token: a.bin and b.bin.*sample: a"):
+        load_infos(tmp_path / "infos.pkl")
+
+
+def test_mmdet3ds_file_of_kittis_test_frames_leads_to_testing(tmp_path: Path) -> None:
+    """It does not say so, and ``training`` has frames of the same names."""
+    meta = {"dataset": "kitti", "info_version": "1.1", "categories": {"Car": 2}}
+    frame = {"sample_idx": 7, "instances": [], "cam_instances": {}}
+    frame["lidar_points"] = {"lidar_path": "000007.bin", "num_pts_feats": 4}
+    path = tmp_path / "kitti_infos_test.pkl"
+
+    def place() -> str:
+        dump_pickle(path, {"metainfo": meta, "data_list": [frame]})
+        locate = InfoPaths(tmp_path, load_infos(path).metainfo)
+        return locate("000007.bin", "pts").relative_to(tmp_path).as_posix()
+
+    assert place() == "testing/velodyne/000007.bin"
+    frame["instances"] = [{"bbox_3d": [1.0, 1, 9, 4, 2, 2, 0], "bbox_label_3d": 2}]
+    assert place() == "training/velodyne/000007.bin"
+    del frame["instances"]  # a script's frames for pretraining
+    assert place() == "training/velodyne/000007.bin"
+
+
+def test_labels_in_an_order_of_ones_own_are_refused(tmp_path: Path) -> None:
+    """mmdet3d takes 0 for a car, whatever the file's categories say."""
+    from lidistill import compat
+
+    compat.apply()
+    from mmengine.dataset import BaseDataset
+
+    path = tmp_path / "infos.pkl"
+    for name, label, fine in (("car", 0, True), ("bicycle", -1, True), ("pedestrian", 0, False)):
+        meta = {**META, "categories": {name: label, "horse": 10}}
+        dump_pickle(path, {"metainfo": meta, "data_list": [_frame("a")]})
+        for read in (load_infos, lambda file: BaseDataset(str(file), data_prefix={})):
+            if fine:
+                read(path)
+                continue
+            with pytest.raises(DataError, match="expected pedestrian to have label 7"):
+                read(path)

@@ -28,6 +28,7 @@ from lidistill.datasets.transforms import (
     Voxelize,
 )
 from lidistill.geometry.voxels import CylindricalVoxels
+from lidistill.io import DataError, dump_pickle, load_pickle
 
 FULL = [
     LoadPoints(),
@@ -189,3 +190,20 @@ def test_embedded_world_frames(tiny_world, tmp_path):
     assert batch.superpixels is None
     assert len(batch.pair_point) > 1000
     assert batch.images.shape == (12, 3, 28, 48)
+
+
+def test_images_of_one_file_name_have_names_of_their_own(mini_source, tmp_path):
+    """A teacher's cache knows images by their tokens; folders of cameras name files alike."""
+    content = load_pickle(mini_source / "infos.pkl")
+    images = content["data_list"][0]["images"]
+    for image in images.values():
+        del image["sample_data_token"]
+        image["img_path"] = "0001.jpg"
+    dump_pickle(tmp_path / "infos.pkl", content)
+    cameras = ImageLidarPairs(tmp_path / "infos.pkl", mini_source, [])[0].cameras
+    assert [c.token for c in cameras] == [f"samples/{name}/0001.jpg" for name in images]
+    for image in images.values():
+        image["sample_data_token"] = "one"
+    dump_pickle(tmp_path / "infos.pkl", content)
+    with pytest.raises(DataError, match="Two images have the sample_data_token one: CAM_FRONT/"):
+        ImageLidarPairs(tmp_path / "infos.pkl", mini_source, [])

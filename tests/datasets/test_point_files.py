@@ -165,3 +165,10 @@ def test_wrong_options_are_named() -> None:
             make()
     with pytest.raises(ValueError, match="nonfinite"):
         LoadPoints(nonfinite="keep")
+
+
+@pytest.mark.parametrize("moved", ["lidar_aug_matrix", "transformation_3d_flow"])
+def test_sweeps_do_not_join_a_scene_that_was_moved(moved):
+    """They stayed where they were."""
+    with pytest.raises(ValueError, match="put LoadCheckedSweeps before AugmentBEV"):
+        LoadCheckedSweeps()({"points": None, moved: []})

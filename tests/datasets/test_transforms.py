@@ -14,6 +14,7 @@ from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.datasets.transforms import (
     DropCuboid,
     FlipImages,
+    KeepPairedPoints,
     LoadImages,
     LoadPointLabels,
     LoadPoints,
@@ -290,3 +291,23 @@ def test_wrong_arguments_are_named(mini_source):
         frame_after(mini_source, CROP, load=LOAD[:-1])
     with pytest.raises(ValueError, match="LoadImages"):
         frame_after(mini_source, PackPairs(), load=[LoadPoints()])
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        ([PairPoints(), FlipImages(1.0), LoadImages()], r"put LoadImages\(\) before"),
+        ([PairPoints(), FlipImages(1.0), LoadSuperpixels()], r"put LoadSuperpixels\(\) before"),
+        ([LoadImages(), PairPoints(), PackPairs(), FlipImages()], r"PackPairs\(\) behind"),
+        ([PairPoints(), Voxelize(CartesianVoxels()), KeepPairedPoints()], r"Voxelize\(\) behind"),
+        ([Voxelize(CartesianVoxels()), RotateFlipPoints()], r"Voxelize\(\) behind"),
+    ],
+)
+def test_steps_in_another_order_are_refused(steps, words, mini_source):
+    """Pairs would name other pixels, or points other voxels, than they mean."""
+    dataset = ImageLidarPairs(
+        mini_source / "infos.pkl", mini_source, [LoadPoints(), *steps],
+        superpixels_dir=mini_source / "slic",
+    )  # fmt: skip
+    with pytest.raises(ValueError, match=words):
+        dataset[0]

@@ -205,6 +205,18 @@ def test_a_student_goes_with_its_teacher(tmp_path):
     assert train(folder / "staged/all.py", work, options=other) == final
 
 
+def test_a_training_goes_with_its_info_files(tmp_path, monkeypatch):
+    """Labels are mended and the command is run again: what was finished is of the old ones."""
+    known = {"info file data/train.pkl": "before"}
+    monkeypatch.setattr("lidistill.engine.train.info_files", lambda cfg: known)
+    final = train(CONFIG, tmp_path / "work")
+    assert train(CONFIG, tmp_path / "work") == final
+    known["info file data/train.pkl"] = "after"
+    with pytest.raises(ValueError, match=r"made from info file data/train.pkl, which is another"):
+        train(CONFIG, tmp_path / "work")
+    assert train(CONFIG, tmp_path / "work", restart=True) == final
+
+
 def test_unknown_stage_and_unknown_config(tmp_path):
     cfg = load_config(CONFIG)
     cfg.model.checkpoint = "stage://missing"

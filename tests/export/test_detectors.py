@@ -119,6 +119,15 @@ def test_sweeps_become_mmdet3ds_and_the_report_says_what_that_means():
     assert any("issue 3054" in remark for remark in remarks)
 
 
+def test_points_that_mmdet3d_would_not_leave_out_are_told():
+    steps = [dict(type="LoadCheckedPoints", load_dim=4, use_dim=4, nonfinite="drop")]
+    data = dict(type="KittiDataset", metainfo=dict(classes=["Car"]), pipeline=steps)
+    for number, words in ((1, "points with NaN or infinity"), (0, "it has no evaluator")):
+        _, remarks = _test_data(dict(test_dataloader=dict(dataset=data)), "config.py")
+        assert remarks[-1].startswith(words), number
+        steps[0]["nonfinite"] = "error"
+
+
 def test_same_predictions_through_mmdet3ds_own_loading(exported):
     """In this process, where our stand-in answers for mmcv's ops."""
     from mmdet3d.apis import init_model

@@ -14,7 +14,7 @@ from lidistill.converters.infos import INFO_VERSION, write_infos
 from lidistill.converters.kitti.camera import image_files, raw_camera
 from lidistill.converters.kitti.info import COLUMNS, NUM_FEATURES
 from lidistill.converters.kitti.splits import read_frame_list
-from lidistill.converters.kitti.tracks import find_origins
+from lidistill.converters.kitti.tracks import find_origins, recording
 from lidistill.converters.parts import PartStore, finished_before, remember, stamp
 from lidistill.io import (
     FILE_AGAIN,
@@ -88,8 +88,9 @@ def convert_kitti_raw(
         raise ValueError(f"columns: expected {NUM_FEATURES} or more, got {columns}")
     splits = find_drives(root)
     shared: list[str] = [] if clear_of is None else shared_drives(root, Path(clear_of))
+    roads = set(map(recording, shared))
     splits = {
-        split: [drive for drive in members if drive.name not in shared]
+        split: [drive for drive in members if recording(drive.name) not in roads]
         for split, members in splits.items()
     }
     if not any(splits.values()):
@@ -190,13 +191,21 @@ def find_drives(root: Path) -> dict[str, list[Drive]]:
     """Returns the drives of each split.
 
     Raises:
-        DataError: There is no drive, or ``splits.json`` names one that is not there.
+        DataError: There is no drive, two have one name, or ``splits.json`` names one that is not
+            there.
     """
-    there = {
-        folder.name: Drive(folder.name, folder, folder.relative_to(root).as_posix())
-        for folder in sorted(root.glob("*/*_drive_*"))
-        if (folder / SCANS).is_dir() and (folder / IMAGES).is_dir()
-    }
+    there: dict[str, Drive] = {}
+    for folder in sorted(root.glob("*/*_drive_*")):
+        if not ((folder / SCANS).is_dir() and (folder / IMAGES).is_dir()):
+            continue
+        drive = Drive(folder.name, folder, folder.relative_to(root).as_posix())
+        other = there.setdefault(drive.name, drive)
+        if other is not drive:
+            raise DataError(
+                f"Two drives are called {drive.name}: {other.prefix} and {drive.prefix}.",
+                path=root,
+                fix="rename one of the two folders, or move it out: frames are known by drive.",
+            )
     if not there:
         raise DataError(
             f"Expected KITTI's raw data: folders DATE/DATE_drive_NUMBER_sync with {SCANS} and "

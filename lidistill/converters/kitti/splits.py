@@ -65,7 +65,9 @@ def find_frames(
                 path=lists["train"],
                 fix=f"take them out of this list, or out of {lists['val']}.",
             )
-        splits["trainval"] = splits["train"] + splits["val"]
+        joined = splits["train"] + splits["val"]
+        if set(splits.get("trainval", joined)) == set(joined):  # else it is a list of its own
+            splits["trainval"] = joined
     order = [name for name in SPLITS if splits.get(name)]
     if not order:
         raise DataError(

@@ -46,6 +46,11 @@ class Origin:
         return [track for _, track in self.tracks]
 
 
+def recording(drive: str) -> str:
+    """A raw drive's name without how it was processed: ``_sync`` and ``_extract`` are one road."""
+    return drive.removesuffix("_sync").removesuffix("_extract")
+
+
 def find_origins(root: Path) -> dict[int, Origin]:
     """Returns the origin of each training frame; empty without the devkit's mapping files.
 

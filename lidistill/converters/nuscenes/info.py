@@ -115,7 +115,7 @@ class _Keyframe:
             "token": self.token,
             "scene_token": self.records.scene["token"],
             "scene_name": self.records.scene["name"],
-            "timestamp": self.sample["timestamp"] / 1e6,
+            "timestamp": self.lidar["timestamp"] / 1e6,  # sweeps and boxes count from the scan
             "ego2global": self._pose(self.lidar).tolist(),
             "images": {name: self._image(record) for name, record in self.cameras.items()},
             "lidar_points": self._lidar_points(),

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     nuscenes = _source(commands, "nuscenes", "nuScenes, or any data set in its layout", 5)
     nuscenes.add_argument("--version", metavar="NAME", help="folder of the tables")
     nuscenes.add_argument("--lidar", metavar="CHANNEL", help="LIDAR_TOP, or the only one")
-    nuscenes.add_argument("--scenes", nargs="+", metavar="NAME", help="all where left out")
+    _add_scenes(nuscenes, "NAME")
     nuscenes.add_argument(
         "--tracks",
         type=Path,
@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="tracks in nuScenes' tracking format in place of the annotations",
     )
     tracking = _source(commands, "kitti_tracking", "KITTI's tracking benchmark", 4)
-    tracking.add_argument("--scenes", nargs="+", metavar="NNNN", help="all where left out")
+    _add_scenes(tracking, "NNNN")
     _source(commands, "kitti_raw", "a raw drive of KITTI: --root names its folder", 4)
     scans = _source(commands, "kitti_scans", "scans of one drive that a pattern names", 4)
     scans.add_argument("--name", required=True, help="of the scene")
@@ -45,13 +45,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scans.add_argument("--tracking-labels", metavar="TXT", help="or tracks of the benchmark")
     scans.add_argument("--calib", metavar="TXT", help="calibration for --tracking-labels")
     semantic = _source(commands, "semantickitti", "SemanticKITTI's instance labels", 4)
-    semantic.add_argument("--scenes", nargs="+", metavar="NN", help="all where left out")
+    _add_scenes(semantic, "NN")
     _source(commands, "arrays", "plain arrays, boxes in the sensor's frame", 4)
     _export(commands)
     _follow(commands)
     text = "how well the views of each object lie on one another, by class"
     quality = commands.add_parser("quality", help=text, description=text)
     quality.add_argument("--bank", type=Path, required=True, metavar="DIR")
+
+
+def _add_scenes(parser: argparse.ArgumentParser, form: str) -> None:
+    parser.add_argument(
+        "--scenes", action="extend", nargs="+", metavar=form, help="all where left out"
+    )
 
 
 def _follow(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -66,7 +72,10 @@ def _follow(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
     parser.add_argument("--infos", type=Path, required=True, help="info file of their samples")
     parser.add_argument("--out", type=Path, required=True, help="JSON file of the tracks")
     parser.add_argument(
-        "--score", nargs="+", default=["0.3"], help="smallest: 0.3, or car=0.4 pedestrian=0.2"
+        "--score",
+        action="extend",
+        nargs="+",
+        help="smallest, 0.3 where left out; one number, or car=0.4 pedestrian=0.2",
     )
     parser.add_argument("--max-gap", type=int, default=3, help="frames that are filled in")
     parser.add_argument("--min-length", type=int, default=3, help="boxes of a track")
@@ -201,7 +210,7 @@ def _run_tracks(args: argparse.Namespace) -> int:
     from lidistill.converters.object_bank.follow_files import follow_results
 
     options = FollowOptions(
-        score=scores_of(args.score), max_gap=args.max_gap, min_length=args.min_length
+        score=scores_of(args.score or ["0.3"]), max_gap=args.max_gap, min_length=args.min_length
     )
     report = follow_results(args.results, args.infos, args.out, options)
     console = Console(soft_wrap=True)
@@ -221,13 +230,15 @@ def scores_of(words: list[str]) -> float | dict[str, float]:
     """``["0.3"]`` as 0.3, ``["car=0.4", "0.2"]`` as one for each class and one for the others.
 
     Raises:
-        ValueError: a word of another form.
+        ValueError: a word of another form, or two of one class.
     """
     try:
         pairs = [word.rpartition("=")[::2] for word in words]
         found = {name: float(value) for name, value in pairs}
+        if len(found) < len(pairs):
+            raise ValueError("two scores of one class")
     except ValueError as error:
-        raise ValueError(f"--score: expected 0.3 or car=0.4 ..., got {words}") from error
+        raise ValueError(f"--score: expected 0.3 or car=0.4 ..., got {words}: {error}") from error
     return found[""] if set(found) == {""} else found
 
 

@@ -53,9 +53,16 @@ def export_frames(
         The new info file.
 
     Raises:
-        DataError: the folder holds frames of another bank or of other settings, or a frame cannot
-            be read.
+        DataError: the folder holds frames of another bank, of other settings or of other scans of
+            these names, the new info file would take this one's place, or a frame cannot be read.
     """
+    path = out / info_file.name
+    if path.resolve() == info_file.resolve():
+        raise io.DataError(
+            "The new info file would take this one's place.",
+            path=path,
+            fix="give another --out folder.",
+        )
     infos = load_infos(info_file, need=("lidar_points",))
     locate = InfoPaths(data_root, infos.metainfo)
     options = options or ComposeOptions()
@@ -71,7 +78,6 @@ def export_frames(
         frame["lidar_points"]["lidar_path"] = target
         frames.append(frame)
         known += complete
-    path = out / info_file.name
     _write(path, infos, frames, settings, known)
     return path
 
@@ -156,6 +162,15 @@ def _export_one(
     points = read_cloud(info, source)
     if place is not None:
         points = complete_file(points, source, bank.scene(place[0]), place[1], options).cloud
+    size = 4 * points.size
+    if target.is_file() and target.stat().st_size != size:
+        raise io.DataError(
+            f"This frame was written before with {target.stat().st_size} bytes, now it has {size}: "
+            "of another data set, or its scan was written anew.",
+            path=target,
+            token=frame_token(info),
+            fix="give another --out folder, or delete this one.",
+        )
     if not target.is_file():
         with io.atomic_write(target) as temporary:
             points.astype("<f4").tofile(temporary)

@@ -22,13 +22,17 @@ from scipy.optimize import linear_sum_assignment
 from lidistill.converters.object_bank.tracks import between
 from lidistill.geometry.plausible import MAX_BOX_METRES
 
+SCORE = 0.3
+"""Smallest score of a box in a track."""
+
 
 @dataclass(frozen=True)
 class FollowOptions:
     """Settings.
 
     Attributes:
-        score: boxes below are left out; one number, or class -> number with ``""`` for the others.
+        score: boxes below are left out; one number, or class -> number with ``""`` for the others
+            (0.3 without).
         reach: a box may be so many of its longest sides from where a track is expected.
         max_gap: frames without a box that a track outlives; they are filled in.
         min_length: a track has at least so many boxes of the detector.
@@ -36,7 +40,7 @@ class FollowOptions:
         one_size: all boxes of a track get its weighted median size.
     """
 
-    score: float | Mapping[str, float] = 0.3
+    score: float | Mapping[str, float] = SCORE
     reach: float = 2.0
     max_gap: int = 3
     min_length: int = 3
@@ -56,7 +60,7 @@ class FollowOptions:
     def gate(self, name: str) -> float:
         """Smallest score of a class."""
         if isinstance(self.score, Mapping):
-            return float(self.score.get(name, self.score.get("", 0.0)))
+            return float(self.score.get(name, self.score.get("", SCORE)))
         return float(self.score)
 
 

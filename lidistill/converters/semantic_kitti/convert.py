@@ -93,7 +93,9 @@ def convert_semantic_kitti(
         "columns": columns,
     }
     stamps = {
-        part_name(sequence): {path.name: stamp(path) for path in sequence.folder.iterdir()}
+        f"{sequence.split}/{sequence.name}": {
+            path.name: stamp(path) for path in sequence.folder.iterdir()
+        }
         for sequence in sequences
     }
     fingerprint = {**parameters, "root": str(root.resolve()), "sequences": stamps}

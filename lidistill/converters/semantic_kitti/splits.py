@@ -129,8 +129,8 @@ def _mend(what: str, path: Path) -> DataError:
 
 
 def part_name(sequence: KittiSequence) -> str:
-    """Name of a sequence's part while it is converted."""
-    return f"{sequence.split}_{sequence.name}"
+    """Name of a sequence's part while it is converted: a sequence is in one split."""
+    return sequence.name
 
 
 def names_of(members: Sequence[KittiSequence]) -> list[str]:

@@ -35,7 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--renumber", action="store_true", help="number label maps from 0 in each image"
     )
     masks.add_argument(
-        "--no-region", type=int, nargs="*", default=[], help="values of label maps for 'nothing'"
+        "--no-region",
+        type=int,
+        action="extend",
+        nargs="*",
+        default=[],
+        help="values of label maps for 'nothing'",
     )
     masks.add_argument("--min-pixels", type=int, default=1, help="drop smaller regions")
     masks.add_argument(
@@ -121,17 +126,37 @@ def _show_unfinished(shares: list[Share]) -> None:
         Console(soft_wrap=True).print(f"missing: {words}; run the command with --shard for each")
 
 
+SLIC = ("segments", "compactness", "sigma", "scale")
+MASKS = ("renumber", "no_region", "min_pixels", "resize")
+
+
 def source_of(args: argparse.Namespace) -> RegionSource:
-    """SLIC, or the mask folder that was given."""
+    """SLIC, or the mask folder that was given.
+
+    Raises:
+        ValueError: An option of the other one.
+    """
     from lidistill.converters.superpixels.masks import MaskSource
     from lidistill.converters.superpixels.slic import SlicParameters
     from lidistill.converters.superpixels.source import SlicSource
 
+    _refuse_idle(args, MASKS if args.import_masks is None else SLIC)
     if args.import_masks is None:
         return SlicSource(SlicParameters(args.segments, args.compactness, args.sigma, args.scale))
     return MaskSource(
         Path(args.import_masks), args.renumber, tuple(args.no_region), args.min_pixels, args.resize
     )
+
+
+def _refuse_idle(args: argparse.Namespace, names: tuple[str, ...]) -> None:
+    """Options that would do nothing."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    idle = [name for name in names if getattr(args, name) != parser.get_default(name)]
+    if idle:
+        flags = ", ".join("--" + name.replace("_", "-") for name in idle)
+        of = "masks alone: pass --import-masks DIR" if names is MASKS else "SLIC, not of masks"
+        raise ValueError(f"{flags}: an option of {of}, or leave it out")
 
 
 def shard_of(text: str) -> tuple[int, int]:

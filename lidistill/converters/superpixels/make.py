@@ -15,6 +15,8 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from lidistill import io
 from lidistill.converters.superpixels.slic import SlicParameters
 from lidistill.converters.superpixels.source import RegionSource, SlicSource
@@ -24,7 +26,12 @@ from lidistill.converters.superpixels.store import (
     find_jobs,
     listed,
     missing_jobs,
+    present,
 )
+
+LOOKED_AT = 3  # images whose regions are made again and compared
+STAMPED = 256  # images whose time is looked at
+FIX = "delete this file and run the same command again: it fills the gap."
 
 
 def make_superpixels(
@@ -74,7 +81,8 @@ def make_regions(
         Number of images done in this run.
 
     Raises:
-        DataError: If the store was made with other parameters, or an image cannot be read.
+        DataError: If the store was made with other parameters, of images or masks that were written
+            anew since, or an image cannot be read.
         ValueError: If there is no such shard.
     """
     part, parts = shard
@@ -83,13 +91,51 @@ def make_regions(
     files = listed(info_files)
     wanted = find_jobs(files, data_root, prefix)
     writer = StoreWriter(out_dir, source.recorded(), files)
-    own = source.prepare(missing_jobs(wanted[part - 1 :: parts], Path(out_dir)))
+    check_made(source, wanted, Path(out_dir))
+    own = missing_jobs(wanted[part - 1 :: parts], Path(out_dir))
+    names = {job.name for job in own}
+    own = source.prepare(own, [job for job in wanted if job.name not in names])
     writer.begin(wanted)
     work = functools.partial(_write_one, store=Path(out_dir), source=source)
     for _ in io.parallel(work, own, jobs, engine, "Superpixels"):
         pass
     writer.finish(wanted)
     return len(own)
+
+
+def check_made(source: RegionSource, wanted: Sequence[Job], store: Path) -> None:
+    """Look at a few of the images that are done: a store of others must not be gone on with.
+
+    Masks of another folder of the same name, or exported anew, are told by their labels. SLIC is
+    slow and may differ in a pixel from machine to machine: of it, only images that are younger than
+    their regions are looked at.
+
+    Raises:
+        DataError: the regions of one are others now.
+    """
+    there = present(store)
+    done = [job for job in wanted if job.name in there]
+    if not source.exact:
+        some = io.evenly([job for job in done if job.image.is_file()], STAMPED)
+        done = [job for job in some if _time(job.image) > _time(store / job.name)]
+    for job in io.evenly(done, LOOKED_AT):
+        try:
+            labels = source.labels(source.prepare([job])[0])
+        except io.DataError:  # of this one nothing is here by now
+            continue
+        path = store / job.name
+        if not np.array_equal(labels, io.read_label_map(path, job.token, FIX)):
+            raise io.DataError(
+                "The regions in this store are not those that this image, or its masks, have now: "
+                "they were written anew since, or are others of the same name.",
+                path=path,
+                token=job.token,
+                fix="delete the store's folder to make it again, or give another --out folder.",
+            )
+
+
+def _time(path: Path) -> int:
+    return path.stat().st_mtime_ns
 
 
 def _write_one(job: Job, store: Path, source: RegionSource) -> None:

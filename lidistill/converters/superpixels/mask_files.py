@@ -146,6 +146,8 @@ def _from_array(
         ) from error
     flat = [a for a in arrays if a.ndim == 2 and a.dtype.kind in "iub"]
     deep = [a for a in arrays if a.ndim == 3 and a.dtype.kind in "iub"]
+    if len(flat) == 1 and not deep and flat[0].dtype == bool:  # one mask: what is outside is none
+        return paint(flat[0][None]), False
     if len(flat) == 1 and not deep:
         if flat[0].max(initial=0) > MAX_LABEL:
             raise io.DataError(

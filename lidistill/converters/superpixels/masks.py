@@ -15,7 +15,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,8 @@ class MaskSource:
         resize: Accept files of another size than the image, enlarged to the nearest pixel.
     """
 
+    exact: ClassVar[bool] = True
+
     folder: Path
     renumber: bool = False
     no_region: tuple[int, ...] = ()
@@ -56,8 +58,12 @@ class MaskSource:
         settings = asdict(self) | {"folder": self.folder.name, "no_region": list(self.no_region)}
         return {"method": "masks", **settings}
 
-    def prepare(self, jobs: Sequence[Job]) -> list[Job]:
+    def prepare(self, jobs: Sequence[Job], others: Sequence[Job] = ()) -> list[Job]:
         """The jobs with the mask file in place of the image.
+
+        Args:
+            jobs: to be done.
+            others: done before or on another machine; their masks may be elsewhere.
 
         Raises:
             DataError: Images without a mask file, two files of one image, or two images of one.
@@ -75,7 +81,8 @@ class MaskSource:
                 fix="export masks for every image that the info files name, or make info files of "
                 "the images that have them.",
             )
-        _refuse_shared([(job, path) for job, path in found if path is not None])
+        everything = [*found, *((job, _match(job, index)) for job in others)]
+        _refuse_shared([(job, path) for job, path in everything if path is not None])
         return [
             replace(job, image=path, size=job.size or io.image_size(job.image, job.token)[::-1])
             for job, path in found

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,13 +17,19 @@ from lidistill.converters.superpixels.store import Job
 
 
 class RegionSource(Protocol):
-    """Where regions come from; must survive pickling, for worker processes."""
+    """Where regions come from; must survive pickling, for worker processes.
+
+    Attributes:
+        exact: whether the labels of an image are the same to the bit on every machine.
+    """
+
+    exact: ClassVar[bool]
 
     def recorded(self) -> dict[str, Any]:
         """Everything that changes the labels, for the manifest."""
 
-    def prepare(self, jobs: Sequence[Job]) -> list[Job]:
-        """The jobs as `labels` wants them, in the same order."""
+    def prepare(self, jobs: Sequence[Job], others: Sequence[Job] = ()) -> list[Job]:
+        """The jobs as `labels` wants them, in the same order; others are done elsewhere."""
 
     def labels(self, job: Job) -> NDArray[np.integer]:
         """(H, W) labels in 0..65534; 65535 = no region."""
@@ -33,6 +39,8 @@ class RegionSource(Protocol):
 class SlicSource:
     """SLIC superpixels of the images."""
 
+    exact: ClassVar[bool] = False
+
     parameters: SlicParameters
 
     def recorded(self) -> dict[str, Any]:
@@ -40,7 +48,7 @@ class SlicSource:
         slic = asdict(self.parameters)
         return {"method": "slic", **slic, "scikit_image": version("scikit-image")}
 
-    def prepare(self, jobs: Sequence[Job]) -> list[Job]:
+    def prepare(self, jobs: Sequence[Job], others: Sequence[Job] = ()) -> list[Job]:
         """The jobs as they are."""
         return list(jobs)
 

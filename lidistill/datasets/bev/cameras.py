@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from lidistill import io
 from lidistill.converters.info_paths import frame_token
+from lidistill.datasets.bev.pack import DEPTHS
 from lidistill.io.decode import decode_image
 from lidistill.registry import TRANSFORMS
 
@@ -198,7 +199,17 @@ class AugmentImages:
         self.rotate, self.flip, self.cut_below = rotate, flip, cut_below
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:
-        """Change ``img`` and ``img_aug_matrix``; a camera's earlier images like its present one."""
+        """Change ``img`` and ``img_aug_matrix``; a camera's earlier images like its present one.
+
+        Raises:
+            ValueError: depths of the images as they were are there already.
+        """
+        made = [key for key in (*DEPTHS, "depth_image") if key in results]
+        if made:
+            raise ValueError(
+                f"{', '.join(made)} would not follow the images; put AugmentImages before the "
+                "steps that make depths"
+            )
         moments = [results, *results.get("history", ())]
         count = len(results["img"]) // len(moments)
         for camera in range(count):

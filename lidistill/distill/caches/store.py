@@ -82,9 +82,24 @@ class FeatureStore:
                 fix=f"delete it and run: {command}; or name another folder in the config.",
             )
 
-    def describe(self, count: int, source: str = "training") -> None:
-        """Write the manifest."""
-        io.write_manifest(self.folder, TOOL, self.parameters, count, source)
+    def describe(
+        self,
+        count: int,
+        source: str = "training",
+        files: Mapping[str, Sequence[int]] | None = None,
+    ) -> None:
+        """Write the manifest.
+
+        Args:
+            count: of the maps.
+            source: what they are of.
+            files: see :func:`lidistill.distill.caches.files.glances`; those noted before stay.
+        """
+        before: dict[str, Any] = {}
+        if (self.folder / "manifest.json").is_file():
+            before = io.read_manifest(self.folder).get("files", {})
+        more = {"files": {**before, **(files or {})}}
+        io.write_manifest(self.folder, TOOL, self.parameters, count, source, more)
 
     def path(self, token: str, tap: str) -> Path:
         """File of one map."""

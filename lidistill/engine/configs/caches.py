@@ -10,6 +10,7 @@ from lidistill.datasets.detections import SeededDetections
 from lidistill.datasets.loading import PackPairs
 from lidistill.distill.caches.augmentation import point_steps
 from lidistill.distill.caches.detections import ReplayCache
+from lidistill.distill.caches.files import check_files
 from lidistill.distill.caches.images import TeacherCache
 from lidistill.engine.test import teachers_of
 
@@ -17,10 +18,13 @@ from lidistill.engine.test import teachers_of
 def note_inputs(cfg: Any) -> None:
     """Tell the caches of a config, in place: one filled from other samples is refused then.
 
+    One whose files were written anew is refused at once.
+
     Args:
         cfg: config with ``model`` and, for words to say, ``train_dataloader``.
 
     Raises:
+        DataError: see :func:`lidistill.distill.caches.files.check_files`.
         ValueError: the train pipeline changes scenes without a record, and a detector is replayed.
     """
     dataset = (cfg.get("train_dataloader") or {}).get("dataset") or {}
@@ -31,6 +35,9 @@ def note_inputs(cfg: Any) -> None:
             if kind in (TeacherCache, ReplayCache):
                 words = images_of if kind is TeacherCache else scans_of
                 cache["inputs"] = words(dataset)
+                root = frames_of(dataset).get("data_root")
+                if root is not None and cache.get("folder") is not None:
+                    check_files(cache["folder"], root)
 
 
 def frames_of(dataset: Mapping[str, Any]) -> Mapping[str, Any]:

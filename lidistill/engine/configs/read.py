@@ -42,6 +42,7 @@ def add_options_argument(parser: argparse.ArgumentParser) -> None:
     """Add ``--cfg-options`` alone."""
     parser.add_argument(
         "--cfg-options",
+        action="extend",  # given twice, the second would take the first's place
         nargs="+",
         default=[],
         metavar="KEY=VALUE",

@@ -24,10 +24,10 @@ from typing import Any
 from mmengine.config import Config, ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
-from lidistill.engine.configs.options import read_names
+from lidistill.engine.configs.options import merge_options, read_names
 from lidistill.engine.configs.read import load_config, map_strings
 from lidistill.engine.configs.shipped import find_config
-from lidistill.hooks.run_folder import flat_values, read_note
+from lidistill.hooks.run_folder import INFO_FILE, flat_values, read_note
 
 STAGE_PREFIX = "stage://"
 _VOLATILE = ("work_dir", "resume", "launcher", "monitor")
@@ -42,12 +42,18 @@ def load_stage(
         config: the staged config; stages name files relative to it, or configs of lidistill.
         stage: ``name``, ``config``, and ``options``, dotted keys to replace, where it has some.
         data_root: see :func:`lidistill.engine.configs.read.load_config`.
+
+    Raises:
+        ValueError: an option that nothing would read.
     """
     path = find_config(config.parent / stage["config"], stage["config"])
     content = load_config(path, data_root=data_root)
     lazy = stage._to_lazy_dict() if isinstance(stage, ConfigDict) else stage
     classes: dict[str, Any] = {}
-    content.merge_from_dict(_set_aside(dict(lazy.get("options", {})), classes))
+    try:
+        merge_options(content, _set_aside(dict(lazy.get("options", {})), classes))
+    except ValueError as error:
+        raise ValueError(f"{config}, stage {stage['name']!r}: {error}") from error
     map_strings(content._cfg_dict, lambda text: classes.get(text, text))
     return path, content
 
@@ -107,6 +113,22 @@ def _trained(cfg: Config) -> Config:
     for key in (*_VOLATILE, *(["load_from"] if kept.get("load_from") is None else [])):
         kept.pop(key, None)
     return kept
+
+
+def info_files(cfg: Config) -> dict[str, str]:
+    """Hash of each info file that a training reads, by its name: frames and labels are there.
+
+    A config says the same before and after labels were mended.
+    """
+    values, found = flat_values(cfg), {}
+    for key, name in values.items():
+        if key.startswith("train_dataloader.") and key.endswith(".ann_file"):
+            root = values.get(f"{key.removesuffix('ann_file')}data_root", "")
+            path = next((p for p in (Path(root, name), Path(name)) if p.is_file()), None)
+            if path is not None:
+                digest = hashlib.sha256(path.read_bytes()).hexdigest()
+                found[f"{INFO_FILE}{path}"] = digest[:16]
+    return found
 
 
 def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> dict[str, str]:

@@ -16,8 +16,10 @@ from lidistill.converters.superpixels.cli import shard_of
 from lidistill.datasets.detections import SeededDetections
 from lidistill.distill.caches.augmentation import without_augmentation
 from lidistill.distill.caches.detections import ReplayCache, token_of
+from lidistill.distill.caches.files import LOOKED_AT, check_files, glances
 from lidistill.engine.configs.caches import frames_of, note_inputs
 from lidistill.engine.configs.read import load_config
+from lidistill.io import DataError, evenly
 from lidistill.progress import track
 from lidistill.registry import MODELS
 
@@ -79,7 +81,7 @@ def cache_detections(args: argparse.Namespace, name: str) -> int:
         done += 1
     store = cache.open(teacher, create=True)
     everything = sum(cache.has(store, _token(frames, row), teacher) for row in range(len(frames)))
-    store.describe(everything, str(args.config))
+    store.describe(everything, str(args.config), _glances(frames))
     short = "" if done == len(missing) else "; stopped, for the budget is used up"
     console.print(f"{done} scans done now, {store.bytes() / 2**30:.3f} GiB in all{short}")
     return 0
@@ -95,13 +97,42 @@ def _open(args: argparse.Namespace, name: str) -> tuple[SeededDetections, Any]:
         entry["checkpoint"] = args.checkpoint
     if args.out:
         entry["cache"]["folder"] = args.out
+    check_files(entry["cache"]["folder"], frames_of(cfg.train_dataloader["dataset"])["data_root"])
     method = MODELS.build(model)
     device = torch.device(args.device or ("cuda" if torch.cuda.is_available() else "cpu"))
     method.to(device)
     frames: Any = copy.deepcopy(frames_of(cfg.train_dataloader["dataset"]))
     frames["pipeline"] = without_augmentation(frames["pipeline"])
     frames["filter_empty_gt"] = False  # turned, a sample may have boxes in range
-    return SeededDetections(frames), method
+    scans = SeededDetections(frames)
+    _refuse_shared_names(scans)
+    return scans, method
+
+
+def _glances(frames: SeededDetections) -> dict[str, list[int]]:
+    """Of some of the scans."""
+    infos = [frames.dataset.get_data_info(row) for row in evenly(frames.indices, LOOKED_AT)]
+    return glances([i["lidar_points"]["lidar_path"] for i in infos], frames.dataset.data_root)
+
+
+def _refuse_shared_names(frames: SeededDetections) -> None:
+    """Scans are known by the ends of their paths.
+
+    Raises:
+        DataError: two have one, so that one would be told what the teacher said of the other.
+    """
+    known: dict[str, str] = {}
+    for row in frames.indices:
+        info = frames.dataset.get_data_info(row)
+        path = info["lidar_points"]["lidar_path"]
+        other = known.setdefault(token_of(info), path)
+        if other != path:
+            raise DataError(
+                f"A teacher's cache would take two scans for one: {other} and {path}.",
+                path=frames.dataset.ann_file,
+                token=token_of(info),
+                fix="rename one of the folders above them: the last four names of a path count.",
+            )
 
 
 def _same(sample: Any) -> Any:

@@ -24,6 +24,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from lidistill.converters.superpixels.cli import shard_of
+    from lidistill.distill.caches.files import LOOKED_AT, check_files, glances
     from lidistill.engine.offline.cache_detections import cache_detections, replayed_teacher
     from lidistill.engine.offline.whole_images import open_config
 
@@ -35,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     cache = teacher.cache
     if cache is None:
         raise ValueError("the teacher has no cache")
+    check_files(cache.folder, dataset.root)
     if args.budget_gib is not None:
         cache.budget_gib = args.budget_gib
     console = Console()
@@ -56,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
     store = cache.open(teacher)
     written = _fill(dataset, teacher, missing, args.workers)
     sources = "; ".join(path.name for path in dataset.info_files)
-    store.describe(store.count(next(iter(teacher.taps.taps))), sources)
+    files = glances(dataset.some_files(LOOKED_AT), dataset.root)
+    store.describe(store.count(next(iter(teacher.taps.taps))), sources, files)
     short = "" if written == len(missing) else "; stopped, for the budget is used up"
     console.print(f"{written} frames done now, {store.bytes() / 2**30:.3f} GiB in all{short}")
     return 0

@@ -66,7 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--root", type=Path, required=True, help="data root")
     parser.add_argument("--out", type=Path, required=True, help="folder of the maps")
     parser.add_argument("--sparse", action="store_true", help="leave the holes between points")
-    parser.add_argument("--cameras", nargs="+", metavar="NAME", help="all that have an image")
+    parser.add_argument(
+        "--cameras", action="extend", nargs="+", metavar="NAME", help="all that have an image"
+    )
     parser.add_argument(
         "--pictures", type=int, default=0, metavar="N", help="draw the first N over their images"
     )
@@ -104,27 +106,38 @@ def plan(infos: Any, args: argparse.Namespace) -> list[Job]:
     """One job an image."""
     from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
     from lidistill.datasets.bev.depth_maps import depth_path
-    from lidistill.io import plain_name
+    from lidistill.io import DataError, plain_name
 
     locate = InfoPaths(args.root, infos.metainfo)
     several = _camera(infos, args) is None
     jobs: list[Job] = []
+    owners: dict[Path, Path] = {}
     for frame in infos.frames:
         names = camera_names(frame, args.cameras)
         token = plain_name(frame_token(frame), "token of a frame")
         for name in names:
             image, lidar = frame["images"][name], frame["lidar_points"]
             drawn = args.out / "pictures" / f"{name}_{token}.jpg"
+            out = depth_path(args.out, token, name, several)
+            points = locate(lidar["lidar_path"], "pts")
+            other = owners.setdefault(out, points)
+            if other != points:
+                raise DataError(
+                    f"Two frames would have one depth map: {other} and {points}.",
+                    path=args.info,
+                    token=token,
+                    fix="give the frames of the info file tokens of their own.",
+                )
             jobs.append(
                 Job(
                     token=token,
-                    points=locate(lidar["lidar_path"], "pts"),
+                    points=points,
                     columns=int(lidar["num_pts_feats"]),
                     image=locate(image["img_path"], name),
                     image_hw=(int(image["height"]), int(image["width"])),
                     matrix=_matrix(image),
                     form=form_of(args),
-                    out=depth_path(args.out, token, name, several),
+                    out=out,
                     picture=drawn if len(jobs) < args.pictures else None,
                 )
             )

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from lidistill import compat, io
+from lidistill.converters.parts import stamp
 from lidistill.datasets.detections import SeededDetections, seeded
 from lidistill.engine.configs.read import add_config_arguments, load_config
 from lidistill.geometry.boxes import points_in_boxes
@@ -57,7 +58,8 @@ def run(args: argparse.Namespace) -> int:
 def make_database(dataset: Mapping[str, Any], out: Path, source: str) -> dict[str, int]:
     """Write the database of the frames that a training has labels of.
 
-    A frame whose objects are all there is not read again, so an interrupted run goes on.
+    A frame whose objects are all there is not read again, so an interrupted run goes on; one whose
+    scans were written since then is.
 
     Args:
         dataset: config of the data set of a training; of its pipeline only the steps that load
@@ -78,15 +80,24 @@ def make_database(dataset: Mapping[str, Any], out: Path, source: str) -> dict[st
     parameters = _same_as_before(folder, frames, dataset, source)
     objects: dict[str, list[dict[str, Any]]] = {name: [] for name in classes}
     for row in track(range(len(frames)), "Objects of frames"):
-        part = folder / f"{row:06d}.pkl"
-        if not part.is_file():
-            io.dump_pickle(part, _cut(frames, row, folder, classes))
-        for record in io.load_pickle(part):
+        part, scans = folder / f"{row:06d}.pkl", _scans(frames, row)
+        made = io.load_pickle(part) if part.is_file() else None
+        if not isinstance(made, dict) or made["scans"] != scans:
+            made = {"scans": scans, "objects": _cut(frames, row, folder, classes)}
+            io.dump_pickle(part, made)
+        for record in made["objects"]:
             objects[record["name"]].append(record)
     io.dump_pickle(out, objects)
     counts = {name: len(found) for name, found in objects.items() if found}
     io.write_manifest(out, "object_database", parameters, sum(counts.values()), source)
     return counts
+
+
+def _scans(frames: Any, row: int) -> list[str]:
+    """Stamps of a frame's scan and of its sweeps."""
+    info = frames.dataset.get_data_info(frames.indices[row])
+    clouds = [info["lidar_points"], *(s["lidar_points"] for s in info.get("lidar_sweeps", ()))]
+    return [stamp(Path(cloud["lidar_path"])) for cloud in clouds]
 
 
 def _same_as_before(

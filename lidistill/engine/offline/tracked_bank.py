@@ -94,7 +94,9 @@ def detect(
     load_weights(model, checkpoint)
     model.to("cuda" if torch.cuda.is_available() else "cpu").eval()
     loader = copy.deepcopy(cfg.test_dataloader)
-    loader.dataset.ann_file = str(infos.path.name)
+    # a name alone would be looked for below the test's data root: there may be another of that name
+    loader.dataset.ann_file = str(infos.path.absolute())
+    loader.dataset.data_root = cfg.train_dataloader.dataset.dataset.data_root
     loader.dataset = SeededDetections(loader.dataset, scenes=list(scenes))
     batches = Runner.build_dataloader(loader, seed=0)
     frames, classes = frames_by_file(infos.frames), loader.dataset.metainfo["classes"]

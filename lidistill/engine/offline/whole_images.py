@@ -22,6 +22,7 @@ from lidistill.distill.teacher import Teacher
 from lidistill.engine.configs.caches import images_of
 from lidistill.engine.configs.read import add_config_arguments, load_config
 from lidistill.engine.untrained import check_trained, option_of
+from lidistill.io import evenly
 from lidistill.progress import track
 
 
@@ -29,7 +30,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options that every verb over whole images has."""
     add_config_arguments(parser)
     parser.add_argument("--data-root", help="use the dataset here instead of the config's")
-    parser.add_argument("--infos", nargs="+", help="info files (default: the training set's)")
+    parser.add_argument(
+        "--infos", action="extend", nargs="+", help="info files (default: the training set's)"
+    )
     parser.add_argument("--teacher", help="which one, where the config has several")
     parser.add_argument("--checkpoint", help="the teacher's weights, in place of the config's")
     parser.add_argument(
@@ -92,6 +95,19 @@ class WholeImages(torch.utils.data.Dataset):
     def info_files(self) -> list[Path]:
         """What the frames come from."""
         return [Path(part.ann_file) for part in self.parts]
+
+    @property
+    def root(self) -> Path:
+        """The data root."""
+        return self.parts[0].root
+
+    def some_files(self, count: int) -> list[Path]:
+        """Images of so many frames, evenly spaced; of each frame another camera's."""
+        found = []
+        for number, (part, row) in enumerate(evenly(self.places, count)):
+            cameras = part.frame(part.get_data_info(row), np.random.default_rng(0)).cameras
+            found.append(cameras[number % len(cameras)].image_path)
+        return found
 
     def __len__(self) -> int:
         return len(self.places)

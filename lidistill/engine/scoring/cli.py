@@ -36,13 +36,18 @@ def _kitti(parser: argparse.ArgumentParser) -> None:
         help="what a frame without a result file means; empty: nothing was detected",
     )
     parser.add_argument(
-        "--classes", nargs="+", metavar="NAME", help="Car, Pedestrian and Cyclist, or others"
+        "--classes",
+        action="extend",
+        nargs="+",
+        metavar="NAME",
+        help="Car, Pedestrian and Cyclist, or others",
     )
     parser.add_argument(
         "--loose", action="store_true", help="bev and 3d from 0.5 (cars) and 0.25 on, not 0.7 / 0.5"
     )
     parser.add_argument(
         "--overlap",
+        action="extend",
         nargs="+",
         default=[],
         metavar="NAME=MIN",

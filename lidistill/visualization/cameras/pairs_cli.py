@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--frames", type=int, default=6, help="pictures at most: of each scene one, evenly spread"
     )
-    parser.add_argument("--tokens", nargs="+", help="these frames instead")
+    parser.add_argument("--tokens", action="extend", nargs="+", help="these frames instead")
     parser.add_argument(
         "--turn",
         type=float,

@@ -19,7 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     objects = _command(commands, "objects", text)
     objects.add_argument("--bank", type=Path, required=True, metavar="DIR")
     objects.add_argument("--out", type=Path, required=True, metavar="DIR", help="of the pages")
-    objects.add_argument("--scenes", nargs="+", metavar="NAME", help="all where left out")
+    objects.add_argument(
+        "--scenes", action="extend", nargs="+", metavar="NAME", help="all where left out"
+    )
     objects.add_argument("--frames", type=int, default=3, help="shown of each scene")
     objects.add_argument("--objects", type=int, default=12, help="shown of each scene")
     add_window(objects)

@@ -107,3 +107,20 @@ def test_drives_of_validation_frames_are_left_out(root: Path, tmp_path: Path) ->
     frames.write_text("".join(f"{number}\n" for number in range(len(names))))
     with pytest.raises(DataError, match="nothing is left"):
         convert_kitti_raw(root, clear_of=frames)
+
+
+def test_drives_without_their_suffix_are_the_same_road(root: Path, tmp_path: Path) -> None:
+    test_drives_of_validation_frames_are_left_out(root, tmp_path)
+    names = [drive.name for drive in find_drives(root)["train"]]
+    (root / DAY / names[-2]).rename(root / DAY / names[-2].removesuffix("_sync"))
+    (tmp_path / "val.txt").write_text("000001\n")
+    path = convert_kitti_raw(root, clear_of=tmp_path / "val.txt")["train"]
+    assert {f["raw_drive"] for f in load_infos(path).frames} == set(names) - {names[-2]}
+
+
+def test_two_drives_of_one_name_are_refused(root: Path) -> None:
+    """One of them was left out without a word."""
+    drive = next(iter(find_drives(root)["train"]))
+    shutil.copytree(drive.folder, root / "second_day" / drive.name)
+    with pytest.raises(DataError, match=f"Two drives are called {drive.name}: .*second_day/"):
+        convert_kitti_raw(root)

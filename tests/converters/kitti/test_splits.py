@@ -41,6 +41,14 @@ def test_a_frame_twice_in_one_list_is_one(tmp_path: Path, caplog) -> None:
     assert "listed more than once, taken once: 000001" in caplog.text
 
 
+def test_a_list_trainval_of_its_own_is_taken(tmp_path: Path) -> None:
+    """It was train and val, whatever the file said."""
+    lists(tmp_path, train="1", val="2", trainval="1\n2\n3\n")
+    assert find_frames(tmp_path)[0]["trainval"] == ["000001", "000002", "000003"]
+    lists(tmp_path, trainval="2\n1\n")
+    assert find_frames(tmp_path)[0]["trainval"] == ["000001", "000002"]
+
+
 @pytest.mark.parametrize("split", ["train", "val", "trainval", "test"])
 def test_an_empty_list_is_an_error(tmp_path: Path, split: str) -> None:
     lists(tmp_path, train="1", val="2")

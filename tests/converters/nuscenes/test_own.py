@@ -432,3 +432,19 @@ def test_a_scene_without_samples_and_a_split_of_such(copy: Path) -> None:
 def test_defaults_are_of_keys_that_the_schema_knows() -> None:
     for name, defaults in DEFAULTS.items():
         assert defaults.keys() <= TABLES[name].keys()
+
+
+def test_time_is_counted_from_the_scan(copy: Path) -> None:
+    """A sample may be stamped by a camera, or by another LiDAR than the one that is chosen."""
+    before = convert(copy)
+    change(
+        copy,
+        "sample",
+        lambda rows: [row.update(timestamp=row["timestamp"] - 60_000) for row in rows],
+    )
+    after = convert(copy)
+    assert [f["timestamp"] for f in after] == [f["timestamp"] for f in before]
+    lags = [
+        f["timestamp"] - f["lidar_sweeps"][0]["timestamp"] for f in after if "lidar_sweeps" in f
+    ]
+    assert min(lags) > 0

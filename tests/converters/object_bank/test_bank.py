@@ -285,6 +285,20 @@ def test_a_scene_whose_tracks_changed_is_made_again(tmp_path, caplog):
     assert digest(tmp_path / "b") == after
 
 
+def test_clouds_that_were_written_anew_are_gathered_again(tmp_path):
+    """In their place, with as many points: intensities on another scale, say."""
+    source = several(tmp_path)
+    build_bank(source, tmp_path / "a")
+    before = digest(tmp_path / "a")
+    for frame in source.found["scene1"].frames:
+        cloud = np.fromfile(frame.path, np.float32).reshape(-1, frame.columns)
+        cloud[:, 3] = np.rint(cloud[:, 3] / 2)
+        cloud.tofile(frame.path)
+    build_bank(source, tmp_path / "a")
+    after = digest(tmp_path / "a")
+    assert all(after[name] != before[name] for name in before if name.endswith(".npz"))
+
+
 def test_other_settings_need_another_folder(tmp_path):
     source = several(tmp_path)
     build_bank(source, tmp_path / "a")

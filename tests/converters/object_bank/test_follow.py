@@ -201,6 +201,10 @@ def test_quality_tells_good_tracks_from_noisy_ones(tmp_path):
 def test_scores_from_words():
     assert scores_of(["0.3"]) == 0.3
     assert scores_of(["car=0.4", "0.2"]) == {"car": 0.4, "": 0.2}
+    assert FollowOptions(score=scores_of(["car=0.4"])).gate("pedestrian") == 0.3  # not 0
+    for twice in (["0.3", "0.4"], ["car=0.3", "0.1", "car=0.4"]):  # the last one counted
+        with pytest.raises(ValueError, match="two scores of one class"):
+            scores_of(twice)
     with pytest.raises(ValueError, match="--score"):
         scores_of(["car=much"])
     with pytest.raises(ValueError, match="reach"):

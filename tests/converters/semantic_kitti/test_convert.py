@@ -294,3 +294,13 @@ def test_a_label_file_without_scan_tells_that_a_scan_is_lost(copy: Path, tmp_pat
         convert_semantic_kitti(copy, tmp_path / "out")
     assert error.value.path == scan
     assert convert_semantic_kitti(copy, tmp_path / "out", skip_incomplete=True)
+
+
+def test_splits_and_sequences_whose_names_join_alike(copy: Path, tmp_path: Path) -> None:
+    """``train`` of ``a_00`` and ``train_a`` of ``00``: one had the other's scans."""
+    folder = copy / "sequences"
+    shutil.copytree(folder / "02", folder / "a_00")
+    (copy / "splits.json").write_text('{"train": ["a_00"], "train_a": ["00"]}', encoding="utf-8")
+    written = convert_semantic_kitti(copy, tmp_path / "o")
+    for split, name in (("train", "a_00"), ("train_a", "00")):
+        assert {f["scene_name"] for f in load_infos(written[split]).frames} == {name}

@@ -227,6 +227,21 @@ def test_a_finished_store_on_a_read_only_disk_passes(root, tmp_path, monkeypatch
         make_superpixels(root / "infos.pkl", root, tmp_path / "slic", **SETTING)
 
 
+def test_images_that_were_written_anew_are_not_those_of_the_store(tmp_path):
+    make_mini(tmp_path / "data", superpixels=False, suffix=".png")
+    words = (tmp_path / "data/infos.pkl", tmp_path / "data", tmp_path / "slic")
+    make_superpixels(*words, **SETTING)
+    images = sorted((tmp_path / "data/samples/CAM_BACK").glob("*.png"))
+    for path in images:
+        path.touch()  # copied: younger, the same
+    assert make_superpixels(*words, **SETTING) == 0
+    other = (tmp_path / "data/samples/CAM_FRONT/CAM_FRONT_0.png").read_bytes()
+    for path in images:
+        path.write_bytes(other)
+    with pytest.raises(DataError, match="The regions in this store are not those"):
+        make_superpixels(*words, **SETTING)
+
+
 def changed(root: Path, target: Path, image: dict[str, object]) -> Path:
     infos = load_pickle(root / "infos.pkl")
     infos["data_list"][1]["images"]["CAM_BACK"].update(image)

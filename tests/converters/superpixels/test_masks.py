@@ -123,6 +123,14 @@ def test_every_form_of_masks_gives_the_same_labels(form, tmp_path):
     assert labels.dtype == np.uint16
 
 
+def test_a_map_of_true_and_false_is_one_mask(tmp_path):
+    """What is outside was region 0."""
+    mask = random_masks(3, count=1)[0]
+    np.save(tmp_path / "x.npy", mask)
+    labels = MaskSource(tmp_path).labels(job_of(tmp_path / "x.npy"))
+    np.testing.assert_array_equal(labels, np.where(mask, 0, NO_REGION))
+
+
 @pytest.mark.parametrize("form", ["8 bits", "16 bits", "npz", "npy"])
 def test_label_maps_keep_their_values(form, tmp_path):
     top = 200 if form == "8 bits" else 60_000
@@ -148,6 +156,8 @@ def test_a_file_is_of_one_image_and_an_image_has_one_file(tmp_path):
     with pytest.raises(DataError, match=r"(?s)two images: .*/00/.*/08/.*08_000000\.npy"):
         source.prepare(jobs)
     assert source.prepare(jobs[1:])[0].image.name == "000000.npy"
+    with pytest.raises(DataError, match="two images"):  # the other one is of another share
+        source.prepare(jobs[1:], jobs[:1])
     for drive in ("00", "08"):
         np.save(tmp_path / f"{drive}_000000.npy", np.zeros(SIZE, int))
     names = [job.image.name for job in source.prepare(jobs)]
@@ -250,6 +260,18 @@ def test_verb_imports_in_shares_and_resumes(root, tmp_path, capsys):
     assert "0 images done now" in capsys.readouterr().out
     with pytest.raises(DataError, match="min_pixels"):
         run_verb(*words, "--min-pixels", 9)
+    (tmp_path / "sam").rename(tmp_path / "away")  # of images that are done, masks may be gone
+    (tmp_path / "sam").mkdir()
+    assert run_verb(*words) == 0
+    for seed, job in enumerate(export(root, tmp_path / "other/sam", lambda job: job.image.stem)):
+        path = next((tmp_path / "other/sam").glob(f"{job.image.stem}.*"))
+        write_masks(path, random_masks(seed + 9, size=(HEIGHT, WIDTH)), "npz")
+    with pytest.raises(DataError, match="The regions in this store are not those"):
+        run_verb(*words[:-1], tmp_path / "other" / "sam")
+    with pytest.raises(ValueError, match="--segments: an option of SLIC"):
+        run_verb(*words, "--segments", 9)
+    with pytest.raises(ValueError, match="--no-region, --resize: an option of masks alone"):
+        run_verb(*words[:-2], "--resize", "--no-region", 0)
     with pytest.raises(ValueError, match="expected I/N"):
         run_verb(*words, "--shard", "3/2")
 

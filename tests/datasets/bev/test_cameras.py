@@ -185,6 +185,12 @@ def test_depths_do_not_change_with_the_scene(frame):
     np.testing.assert_allclose(DepthTargets(stride=8)(moved)["depth"], first, atol=1e-3)
 
 
+def test_depths_that_would_not_follow_are_refused(frame):
+    made = DepthTargets(8)(AugmentImages((64, 96))(LoadCameras(NAMES)(frame)))
+    with pytest.raises(ValueError, match="depth would not follow the images"):
+        AugmentImages((64, 96), flip=0.5)(made)
+
+
 def test_a_calibration_that_points_nowhere_is_reported(frame, caplog):
     frame["images"]["RIGHT"]["lidar2cam"][2][3] = -500.0
     loaded = AugmentImages((64, 96))(LoadCameras(NAMES)(frame))

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -94,6 +96,32 @@ def test_an_info_file_that_was_made_again_is_other_data(dataset, tmp_path):
     io.dump_pickle(tmp_path / "infos.pkl", {**infos, "data_list": infos["data_list"][::-1]})
     with pytest.raises(io.DataError, match=r"\(infos differ\)"):
         make_database(few, tmp_path / "x.pkl", "test")
+
+
+def test_a_scan_that_was_written_anew_is_cut_again(dataset, tmp_path):
+    """Under its name, with as many points; the other frame's objects stay."""
+    inner = dataset["dataset"]
+    infos = io.load_pickle(f"{inner['data_root']}/{inner['ann_file']}")
+    infos["data_list"] = infos["data_list"][:2]
+    scans = []
+    for number, info in enumerate(infos["data_list"]):
+        source = f"{inner['data_root']}/samples/LIDAR_TOP/{info['lidar_points']['lidar_path']}"
+        scans.append(shutil.copy(source, tmp_path / f"{number}.bin"))
+        info["lidar_points"]["lidar_path"] = str(scans[-1])
+    io.dump_pickle(tmp_path / "infos.pkl", infos)
+    few = {"dataset": {**inner, "ann_file": str(tmp_path / "infos.pkl")}}
+    make_database(few, tmp_path / "x.pkl", "test")
+    times = [(tmp_path / "x" / f"{row:06d}.pkl").stat().st_mtime_ns for row in (0, 1)]
+    cloud = np.fromfile(scans[1], np.float32).reshape(-1, 5)
+    cloud[:, 3] = 7
+    cloud.tofile(scans[1])
+    make_database(few, tmp_path / "x.pkl", "test")
+    after = [(tmp_path / "x" / f"{row:06d}.pkl").stat().st_mtime_ns for row in (0, 1)]
+    assert after[0] == times[0]
+    assert after[1] != times[1]
+    for item in (item for items in io.load_pickle(tmp_path / "x.pkl").values() for item in items):
+        points = np.fromfile(tmp_path / item["path"], np.float32).reshape(-1, 4)
+        assert (points[:, 3] == 7).all() == (item["image_idx"] == 1)
 
 
 def test_objects_are_of_labelled_frames(dataset, tmp_path):

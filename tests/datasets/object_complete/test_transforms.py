@@ -174,6 +174,14 @@ def test_export_of_a_data_set(tiny_world, tmp_path):
     export_frames(reader, infos, root, tmp_path / "out")
     assert first.stat().st_mtime_ns == made
     assert out.stat().st_mtime_ns >= stamp
+    with pytest.raises(DataError, match="would take this one's place"):
+        export_frames(reader, infos, root, infos.parent)
+    cloud = next((tmp_path / "out" / "LIDAR_COMPLETE").glob("*.bin"))
+    whole = cloud.read_bytes()
+    cloud.write_bytes(whole[:-20])  # a frame of this name, of another data set
+    with pytest.raises(DataError, match="of another data set, or its scan was written anew"):
+        export_frames(reader, infos, root, tmp_path / "out")
+    cloud.write_bytes(whole)
     with pytest.raises(DataError, match=r"written with another window.*"):
         export_frames(reader, infos, root, tmp_path / "out", ComposeOptions(window="past"))
     (tmp_path / "out" / "LIDAR_COMPLETE" / "manifest.json").unlink()

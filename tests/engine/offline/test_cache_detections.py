@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +13,11 @@ from mmengine.config import Config
 from lidistill import cli
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.caches.augmentation import Augmentation, without_augmentation
+from lidistill.distill.caches.files import glances
 from lidistill.engine.configs.caches import note_inputs
 from lidistill.engine.configs.read import load_config
-from lidistill.io import DataError
+from lidistill.engine.offline.cache_detections import _refuse_shared_names
+from lidistill.io import DataError, read_manifest
 from lidistill.registry import DATASETS, MODELS
 
 CONFIG = Path(__file__).parents[1].joinpath("replay_config.py")
@@ -50,6 +53,9 @@ def test_boxes_follow_the_augmentation(converted_world, tmp_path, capsys):
     assert count >= 2
     assert cli.main(words) == 0
     assert "0 scans done now" in capsys.readouterr().out
+
+    sample = read_manifest(tmp_path / "cache")["files"]
+    assert sample == glances((Path(root, name) for name in sample), root)
 
     def trained(**changes) -> Config:
         config = load_config(CONFIG, data_root=root)
@@ -91,3 +97,14 @@ def test_boxes_follow_the_augmentation(converted_world, tmp_path, capsys):
     assert float(losses["teacher_boxes"]) > 3
     assert all(torch.isfinite(torch.as_tensor(sum(v) if isinstance(v, list) else v)).all()
                for v in losses.values())  # fmt: skip
+
+
+def test_scans_that_a_cache_would_take_for_one_are_refused():
+    paths = [f"/data/{drive}/lidar/top/raw/7.bin" for drive in ("one", "two")]
+    infos = [{"lidar_points": {"lidar_path": p}, "lidar_path": p} for p in paths]
+    inner = SimpleNamespace(get_data_info=infos.__getitem__, ann_file="infos.pkl")
+    frames = SimpleNamespace(dataset=inner, indices=[0, 1])
+    with pytest.raises(DataError, match=r"two scans for one: /data/one/.* and /data/two/"):
+        _refuse_shared_names(frames)
+    frames.indices = [0, 0]  # repeated for balance
+    _refuse_shared_names(frames)

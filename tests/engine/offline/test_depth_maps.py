@@ -104,3 +104,22 @@ def test_a_frame_that_lacks_a_camera_keeps_the_others_folders(drive):
     assert run() == 0
     names = {path.relative_to(folder / "maps").as_posix() for path in folder.rglob("maps/**/*.png")}
     assert names == {"CAM_FRONT/t0.png", "CAM_BACK/t0.png", "CAM_FRONT/t1.png"}
+
+
+def test_frames_of_one_name_have_maps_of_their_own(drive, capsys):
+    """Without tokens frames go by their point file: by its whole name, and drives name alike."""
+    run, frames, folder = drive
+    clouds = folder / "samples" / "LIDAR_TOP"
+    for number, frame in enumerate(frames):
+        del frame["token"]
+        frame["lidar_points"]["lidar_path"] = name = f"1532402927.{number}47951.bin"
+        (clouds / f"{number}.bin").rename(clouds / name)
+    assert run("--cameras", "CAM_FRONT") == 0
+    assert "2 maps in" in capsys.readouterr().out
+    assert len(list((folder / "maps").glob("*.png"))) == 2
+    for number, frame in enumerate(frames):
+        frame["lidar_points"]["lidar_path"] = f"drive{number}/0.bin"
+        (folder / f"drive{number}").mkdir()
+        (clouds / f"1532402927.{number}47951.bin").rename(folder / f"drive{number}" / "0.bin")
+    assert run("--cameras", "CAM_FRONT") == 1
+    assert "Two frames would have one depth map" in " ".join(capsys.readouterr().err.split())

@@ -83,3 +83,18 @@ def test_a_detector_looks_at_the_frames_asked_for(cfg, truth, tmp_path, monkeypa
     boxes = [box for one in found.values() for box in one]
     assert boxes
     assert {box["detection_name"] for box in boxes} <= set(NUSCENES_CLASSES)
+
+
+def test_a_detector_reads_the_very_file_and_the_trainings_data(cfg, truth, tmp_path, monkeypatch):
+    """Below the test's data root another info file of that name may lie."""
+    from lidistill.io import dump_pickle
+
+    infos, _ = truth
+    scene = infos.frames[-1]["scene_name"]
+    kept = [info for info in infos.frames if info["scene_name"] == scene][:2]
+    path = tmp_path / infos.path.name
+    dump_pickle(path, {"metainfo": infos.metainfo, "data_list": kept})
+    monkeypatch.setattr(tool, "load_weights", lambda model, checkpoint: None)
+    cfg.test_dataloader.dataset.data_root = str(tmp_path)
+    found = tool.detect(cfg, "none", load_infos(path), [scene])
+    assert set(found) == {info["token"] for info in kept}

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -14,8 +16,9 @@ from lidistill.converters.superpixels.store import SuperpixelStore
 from lidistill.datasets.loading import PackPairs
 from lidistill.datasets.sampler import Draw
 from lidistill.distill.teacher import Teacher
+from lidistill.engine.configs.caches import note_inputs
 from lidistill.engine.configs.read import load_config
-from lidistill.io import read_label_map, read_manifest
+from lidistill.io import DataError, read_label_map, read_manifest
 from lidistill.registry import DATASETS
 from tests.datasets.mini import HEIGHT, WIDTH, make_mini
 
@@ -110,6 +113,29 @@ def test_what_was_made_of_other_images_or_taps_is_not_gone_on_with(root, weights
             code, said = run(verb, "--cfg-options", option)
             assert code == 1
             assert word in said
+
+
+def test_images_that_were_written_anew_are_not_replayed(weights, tmp_path, capsys):
+    """A cache belongs to what the teacher saw, under the same names too."""
+    make_mini(tmp_path / "data")
+    words = ["cache_teacher", CONFIG, "--infos", tmp_path / "data/infos.pkl", "--data-root",
+             tmp_path / "data", "--checkpoint", weights, "--workers", 0, "--size", *SIZE,
+             "--out", tmp_path / "cache"]  # fmt: skip
+    assert cli.main([str(word) for word in words]) == 0
+    assert len(read_manifest(tmp_path / "cache")["files"]) == 3
+    config = load_config(CONFIG, data_root=str(tmp_path / "data"))
+    config.model.teacher.cache = dict(folder=str(tmp_path / "cache"), size=SIZE)
+    note_inputs(config)
+    shutil.copytree(tmp_path / "data", tmp_path / "moved")  # new times, the same data
+    config.train_dataloader.dataset["data_root"] = str(tmp_path / "moved")
+    note_inputs(config)
+    for path in (tmp_path / "data/samples").rglob("*.jpg"):
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    assert cli.main([str(word) for word in words]) == 1
+    assert "was filled from another file" in " ".join(capsys.readouterr().err.split())
+    config.train_dataloader.dataset["data_root"] = str(tmp_path / "data")
+    with pytest.raises(DataError, match="written anew since"):
+        note_inputs(config)
 
 
 def test_budget_ends_the_work(run, tmp_path):
