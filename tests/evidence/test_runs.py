@@ -6,13 +6,14 @@ from __future__ import annotations
 import dataclasses
 import sys
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
 from mmengine.runner import set_random_seed
 
 from lidistill import compat
+from lidistill.distill.unlabelled import refuse_without_teacher
 from lidistill.engine.configs.stages import fill_stage_checkpoints
 from lidistill.engine.test import teachers_of
 from lidistill.evaluation.kitti.ap import KittiScores
@@ -24,7 +25,7 @@ from lidistill.evidence.detectors import CENTERPOINT, POINTPILLARS, SECOND, grap
 from lidistill.evidence.driver import run_plan
 from lidistill.evidence.page import to_markdown
 from lidistill.evidence.plan import EvidencePlan, Row
-from lidistill.evidence.plans import xray_few_labels
+from lidistill.evidence.plans import real_few_labels, xray_few_labels
 from lidistill.evidence.record import Evidence, EvidenceRow, save_evidence
 from lidistill.evidence.runs import Runs, plan_of
 from lidistill.evidence.scores import detection_outcome
@@ -244,6 +245,18 @@ def test_every_table_is_declared_in_a_short_file(name, tmp_path):
     for row in plan.rows:
         point = row.point(row.factors[-1]) if hasattr(row, "point") else row
         assert len(point.config_hash) == 12
+
+
+@pytest.mark.parametrize(
+    "table", [real_few_labels.table(), xray_few_labels.table()], ids=lambda table: table.method
+)
+def test_lines_of_few_labels_are_no_trainings_that_are_refused(table):
+    """Such a table ended at its first line: see refuse_without_teacher."""
+    made = Runs(table, Path())
+    for line in table.lines:
+        cfg = made.config(line)
+        like = SimpleNamespace(student=None) if "student" in cfg.model else SimpleNamespace()
+        refuse_without_teacher(like, cfg.train_dataloader.dataset)
 
 
 def test_a_plan_of_a_package_may_move_in_here(tmp_path, monkeypatch):
