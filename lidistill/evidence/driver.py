@@ -159,6 +159,7 @@ class _Work:
             wall_s=round(sum(outcome["wall_s"] for outcome in mine), 1),
             per_class=_columns(mine, "per_class"),
             per_group=_columns(mine, "per_group"),
+            further=_columns(mine, "further"),
             note=row.note,
             cost=_mean_cost([outcome.get("cost", {}) for outcome in mine]),
             commit=", ".join(dict.fromkeys(outcome["commit"] for outcome in mine)),
@@ -250,12 +251,10 @@ def _whole(outcome: Mapping[str, Any]) -> bool:
     numbers = all(is_number(outcome.get(name)) for name in ("value", "n", "wall_s"))
     words = all(isinstance(outcome.get(name), str) for name in ("commit", "hardware", "protocol"))
     classes, cost = outcome.get("per_class"), outcome.get("cost", {})
-    groups = outcome.get("per_group", {})
-    if not (numbers and words and isinstance(classes, dict)):
+    parts = [classes, outcome.get("per_group", {}), outcome.get("further", {})]
+    if not (numbers and words and all(isinstance(part, dict) for part in (*parts, cost))):
         return False
-    if not (isinstance(groups, dict) and isinstance(cost, dict)):
-        return False
-    known = [*classes.values(), *groups.values()]
+    known = [value for part in parts for value in part.values()]
     return all(is_number(v) or v is None for v in known) and all(map(is_number, cost.values()))
 
 
@@ -276,6 +275,7 @@ def _timed(row: Row, seed: int) -> dict[str, Any]:
         "n": int(full.get("n", 0)),
         "per_class": {name: _known(v) for name, v in full.get("per_class", {}).items()},
         "per_group": {name: _known(v) for name, v in full.get("per_group", {}).items()},
+        "further": {name: _known(v) for name, v in full.get("further", {}).items()},
         "protocol": str(full.get("protocol", "")),
         "cost": dict(full.get("cost", {})),
         "wall_s": float(full.get("wall_s", wall_s)),

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -38,6 +40,7 @@ def to_markdown(path: Path | str, chart: bool = False) -> str:
     if notes:
         parts.append("\n".join(notes))
     tables = (
+        _further_table(evidence),
         _cost_table(evidence),
         _part_table(evidence, "class", lambda row: row.per_class),
         _part_table(evidence, "objects", lambda row: row.per_group),
@@ -107,6 +110,19 @@ def _rows_table(evidence: Evidence) -> str:
     return "\n".join(lines)
 
 
+def _further_table(evidence: Evidence) -> str:
+    """What the evaluation of each row says besides its metric."""
+    rows = [row for row in evidence.rows if row.further]
+    if not rows:
+        return ""
+    names = list(dict.fromkeys(name for row in rows for name in row.further))
+    lines = [f"| run | {' | '.join(names)} |", f"| --- | {' | '.join('---:' for _ in names)} |"]
+    for row in rows:
+        cells = [_mean_and_spread(row.further.get(name, [])) for name in names]
+        lines.append(f"| {_escape(row.name)} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def _cost_table(evidence: Evidence) -> str:
     rows = [row for row in evidence.rows if row.cost]
     if not rows:
@@ -144,6 +160,12 @@ def _part_table(evidence: Evidence, head: str, parts: Parts) -> str:
         cells = [_mean_of(parts(row).get(name, [])) for row in rows]
         lines.append(f"| {_escape(name)} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _mean_and_spread(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    spread = statistics.stdev(known) if len(known) > 1 else math.nan
+    return with_spread(statistics.fmean(known), spread) if known else "-"
 
 
 def _mean_of(values: Sequence[float | None]) -> str:

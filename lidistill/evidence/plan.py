@@ -11,7 +11,8 @@ from typing import Any
 
 Outcome = float | Mapping[str, Any]
 """A value, or ``{"value": float, "n": int, "per_class": {name: float | None},
-"per_group": {name: float | None}, "protocol": str, "cost": {name: float}, "wall_s": float}``.
+"per_group": {name: float | None}, "further": {name: float | None}, "protocol": str,
+"cost": {name: float}, "wall_s": float}``.
 
 Only ``value`` is required. ``wall_s`` is what the result needed, stages of earlier calls included;
 without it the call's own time counts.

@@ -49,6 +49,7 @@ ROW_OPTIONAL: dict[str, Any] = {
     "twin": (str, type(None)),
     "per_class": dict,
     "per_group": dict,
+    "further": dict,
     "note": str,
     "cost": dict,
     "commit": str,
@@ -67,12 +68,14 @@ class EvidenceRow(ResultRow):
         config_hash: of everything the values were trained with, but for the seed.
         curve: name of the curve that this row is a point of; empty for a row by itself.
         steps: of this point, as a factor of the table's; 0 for a row by itself.
+        further: name -> what the same evaluation says besides (NDS, mATE in metres), one a seed.
     """
 
     commit: str = ""
     config_hash: str = ""
     curve: str = ""
     steps: float = 0.0
+    further: dict[str, list[float | None]] = field(default_factory=dict)
 
 
 @dataclass
@@ -169,6 +172,7 @@ def _check_values(row: Mapping[str, Any], where: str, path: Path) -> None:
             "values": row["values"],
             **row.get("per_class", {}),
             **row.get("per_group", {}),
+            **row.get("further", {}),
         },
     )
     if not all(type(seed) is int for seed in seeds):

@@ -185,6 +185,7 @@ SCORES: dict[str, Score] = {
 def detection_outcome(scores: Scores, classes: Sequence[str] = ()) -> dict[str, Any]:
     """What the driver stores of a detector's scores."""
     per_group: dict[str, float] = {}
+    further: dict[str, float] = {}
     if isinstance(scores, KittiScores):
         moderate = DIFFICULTIES.index("moderate")
         counted = classes or list(scores.objects)
@@ -195,6 +196,8 @@ def detection_outcome(scores: Scores, classes: Sequence[str] = ()) -> dict[str, 
         value, per_class = scores.map, dict(scores.ap)
         n = sum(scores.objects[name] for name in classes) if classes else scores.boxes
         per_group = mean_over(scores.groups, classes or list(per_class))
+        if not classes:  # the devkit's errors are means over all of its classes
+            further = {"NDS": scores.nds, **scores.errors}
     protocol = scores.protocol
     if classes:
         per_class = {name: per_class[name] for name in classes}
@@ -205,6 +208,7 @@ def detection_outcome(scores: Scores, classes: Sequence[str] = ()) -> dict[str, 
         "n": n,
         "per_class": per_class,
         "per_group": per_group,
+        "further": further,
         "protocol": protocol,
     }
 

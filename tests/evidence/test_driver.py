@@ -135,10 +135,12 @@ def test_outcome_without_value(tmp_path):
 def test_class_that_was_not_scored_is_none(tmp_path):
     classes = {"car": 0.5, "bus": float("nan"), "cone": None}
     outcome = {"value": 0.5, "per_class": classes, "per_group": {"near": 0.1, "far": math.nan}}
+    outcome["further"] = {"NDS": 0.3, "mAVE": math.nan}
     plan = EvidencePlan("m", "d", "x", [Row("a", lambda seed: outcome)], seeds=(0,))
     made = run_plan(plan, tmp_path, tmp_path / "x.json", "c")
     assert made.rows[0].per_class == {"car": [0.5], "bus": [None], "cone": [None]}
     assert made.rows[0].per_group == {"near": [0.1], "far": [None]}
+    assert made.rows[0].further == {"NDS": [0.3], "mAVE": [None]}
 
 
 def test_seeds_that_are_folds_have_numbers_of_their_own(tmp_path):

@@ -41,6 +41,7 @@ def evidence():
             "random init",
             per_class={"car": [0.5, 0.6, 0.7]},
             per_group={"0 to 15 m (9 objects)": [0.7, 0.8, None]},
+            further={"NDS": [0.3, 0.4, 0.5], "mATE": [0.9, None, None], "mAOE": [None] * 3},
         ),
         row("permuted", (0.22, 0.28, 0.25), "random init", note="negative control"),
     ]
@@ -111,6 +112,7 @@ def test_wrong_record(evidence, change, message):
         ({"per_class": {"car": [0.1]}}, "1 car for 3 seeds"),
         ({"per_class": {"car": [0.1, math.nan, 0.1]}}, "car must be finite numbers"),
         ({"per_group": {"near": [0.1]}}, "1 near for 3 seeds"),
+        ({"further": {"NDS": [0.1]}}, "1 NDS for 3 seeds"),
         ({"values": [0.1, 10**400, 0.1]}, "values must be finite numbers, got"),
         ({"values": [0.1, 10**5000, 0.1]}, "got numbers too long to be written"),
         ({"values": [0.1, True, 0.1]}, "values must be finite numbers"),
@@ -149,6 +151,8 @@ def test_markdown(evidence, tmp_path):
     evidence.protocol = "linear probe"
     save_evidence(evidence, path)
     text = to_markdown(str(path))
+    assert "| run | NDS | mATE | mAOE |" in text
+    assert "| SLidR | 0.400 ± 0.100 | 0.900 | - |" in text
     lines = text.splitlines()
     slidr = next(line for line in lines if line.startswith("| SLidR"))
     assert "0.550 ± 0.050" in slidr
@@ -161,7 +165,7 @@ def test_markdown(evidence, tmp_path):
     for words in ("embedded world small", "`abc123`", "2 cores", "`run me`", "Protocol: linear"):
         assert words in text
     tables = [line for line in lines if line.startswith("|")]
-    assert {line.count("|") for line in tables} == {8, 4, 3}
+    assert {line.count("|") for line in tables} == {8, 5, 4, 3}
     assert lines[lines.index("| objects | SLidR |") + 2] == "| 0 to 15 m (9 objects) | 0.750 |"
 
 

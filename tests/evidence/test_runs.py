@@ -296,22 +296,25 @@ def test_kitti_outcome_is_moderate_3d_ap():
     found = KittiScores(ap, {}, {"Car": (1, 20, 30), "Cyclist": (1, 5, 6)}, 7, "p")
     assert detection_outcome(found) == {
         "value": 3.0, "n": 25, "per_class": {"Car": 2.0, "Cyclist": 4.0}, "protocol": "p",
-        "per_group": {},
+        "per_group": {}, "further": {},
     }  # fmt: skip
     assert detection_outcome(found, ("Car",)) == {
         "value": 2.0, "n": 20, "per_class": {"Car": 2.0}, "protocol": "p; value: mean over Car",
-        "per_group": {},
+        "per_group": {}, "further": {},
     }  # fmt: skip
 
 
 def test_groups_of_nuscenes_are_means_over_the_classes_that_count():
     groups = [Group("car", "range", "near", 3, 0.5), Group("truck", "range", "near", 1, 0.25)]
     ap, objects = {"car": 0.5, "truck": 0.1, "bus": 0.2}, {"car": 3, "truck": 1, "bus": 2}
-    scores = DetectionScores(0.5, 0.4, ap, boxes=6, objects=objects, groups=groups)
+    errors = {"mATE": 0.7, "mAVE": 1.2}
+    scores = DetectionScores(0.5, 0.4, ap, boxes=6, errors=errors, objects=objects, groups=groups)
     every, cars = detection_outcome(scores), detection_outcome(scores, ("car",))
     assert every["per_group"] == {"near (4 objects)": 0.375}
     assert cars["per_group"] == {"near (3 objects)": 0.5}
     assert (every["n"], cars["n"]) == (6, 3)
+    assert every["further"] == {"NDS": 0.4, "mATE": 0.7, "mAVE": 1.2}
+    assert cars["further"] == {}  # the devkit's are those of all its classes
 
 
 def test_worlds_in_words():
