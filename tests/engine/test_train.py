@@ -15,7 +15,7 @@ from lidistill.engine.configs.stages import fill_stage_checkpoints, fingerprint
 from lidistill.engine.loops.iterations import ResumableTrainLoop, _AlreadyAdvanced
 from lidistill.engine.train import train
 from lidistill.hooks.checkpoint import AtomicCheckpointHook
-from lidistill.hooks.run_folder import latest_checkpoint, refuse_damaged
+from lidistill.hooks.run_folder import latest_checkpoint, note_run, refuse_damaged
 from lidistill.io import DataError, read_json, write_json
 from tests.distill.toys import ToyMethod
 
@@ -203,6 +203,16 @@ def test_a_student_goes_with_its_teacher(tmp_path):
         train(folder / "staged/all.py", work, options=other)
     shutil.rmtree(work / "big")
     assert train(folder / "staged/all.py", work, options=other) == final
+
+
+def test_a_stage_in_the_folder_of_another_run_is_noted_by_its_own_run(tmp_path):
+    """Else a stage that was trained otherwise looks as before to those that it feeds."""
+    cfg = load_config(CONFIG)
+    cfg.model.checkpoint = "stage://small"
+    for folder, key in ((tmp_path, "plain"), (tmp_path / "small", "own")):
+        note_run(folder, key)
+    made = {"small": tmp_path / "small/iter_4.pth"}
+    assert fill_stage_checkpoints(cfg, made) == {"small": "own"}
 
 
 def test_unknown_stage_and_unknown_config(tmp_path):
