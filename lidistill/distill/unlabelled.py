@@ -58,14 +58,16 @@ def refuse_without_teacher(model: nn.Module, dataset: Any) -> None:
         dataset: config of its training data.
 
     Raises:
-        ValueError: ``labelled`` leaves labels out and the model has no teacher.
+        ValueError: ``labelled`` leaves labels out, their frames are kept, and the model has no
+            teacher.
     """
-    labelled = dataset.get("labelled") if isinstance(dataset, Mapping) else None
-    if labelled is not None and not hasattr(model, "student"):
+    given = dataset if isinstance(dataset, Mapping) else {}
+    labelled, kept = given.get("labelled"), given.get("keep_unlabelled", True)
+    if labelled is not None and kept and not hasattr(model, "student"):
         raise ValueError(
             f"expected a Distiller for data with labelled={labelled!r}, got "
             f"{type(model).__name__}, which has no teacher; take `labelled` out, or "
-            "leave those frames out with `scenes`"
+            "leave those frames out with keep_unlabelled=False"
         )
 
 

@@ -183,5 +183,6 @@ def test_a_detector_without_a_teacher_is_refused_by_name():
     plain = torch.nn.Linear(1, 1)
     refuse_without_teacher(plain, {"type": "SeededDetections", "labelled": None})
     refuse_without_teacher(make({"fitnet": FITNET}), {"labelled": 2})
+    refuse_without_teacher(plain, {"labelled": 0.1, "keep_unlabelled": False})  # the twin
     with pytest.raises(ValueError, match=r"(?s)a Distiller for data with labelled=2, got Linear"):
         refuse_without_teacher(plain, {"labelled": 2})
