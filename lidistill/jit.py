@@ -15,10 +15,12 @@ import numba
 from numba.core.caching import (
     CompileResultCacheImpl,
     FunctionCache,
+    IndexDataCacheFile,
     InTreeCacheLocator,
     UserProvidedCacheLocator,
     UserWideCacheLocator,
 )
+from numba.core.dispatcher import Dispatcher
 
 from lidistill.homes import HOMELESS
 
@@ -87,9 +89,21 @@ class _Files(CompileResultCacheImpl):
 
 
 class _Cache(FunctionCache):
-    """Numba's, for which a full disk or a damaged file is no reason to end the program."""
+    """Numba's, for which a full disk or a damaged file is no reason to end the program.
+
+    Compiled functions of other files are compiled in, so their files count as the function's own
+    does: numba looks at that alone, and went on with what others were before they were changed.
+    """
 
     _impl_class = _Files
+
+    def __init__(self, py_func: Callable[..., Any]) -> None:
+        super().__init__(py_func)
+        stamp, others = self._impl.locator.get_source_stamp(), _others(py_func)
+        if others:
+            self._cache_file = IndexDataCacheFile(
+                self._cache_path, self._impl.filename_base, (stamp, others)
+            )
 
     @contextlib.contextmanager
     def _guard_against_spurious_io_errors(self) -> Iterator[None]:
@@ -97,3 +111,18 @@ class _Cache(FunctionCache):
             yield
         except (OSError, EOFError, ValueError, LookupError, pickle.PickleError) as error:
             no_cache(f"{self.cache_path}: {error}")
+
+
+def _others(function: Callable[..., Any]) -> list[tuple[str, float, int]]:
+    """Other files with compiled functions that a function may call: name, time and size of each."""
+    own, known = function.__code__.co_filename, [function.__globals__]
+    found: dict[str, tuple[str, float, int]] = {}
+    while known:
+        for value in list(known.pop().values()):
+            called: Any = value.py_func if isinstance(value, Dispatcher) else function
+            path = called.__code__.co_filename
+            if path != own and path not in found:
+                about = os.stat(path)
+                found[path] = (os.path.basename(path), about.st_mtime, about.st_size)
+                known.append(called.__globals__)
+    return sorted(found.values())

@@ -94,6 +94,21 @@ def test_without_any_folder_kernels_run_and_one_line_says_so(start):
     assert "NUMBA_CACHE_DIR" in done.stderr
 
 
+@pytest.mark.parametrize("between", [False, True])
+def test_a_change_of_a_function_that_is_called_compiles_its_callers_anew(start, between):
+    """KITTI's matching calls the overlap of boxes in another file."""
+    caller = (
+        "from lidistill.jit import njit\nfrom {} import {}\n\n@njit\ndef {}(x):\n    return {}(x)\n"
+    )
+    (start.folder / "middle.py").write_text(caller.format("kernels", "twice", "through", "twice"))
+    home, name = ("middle", "through") if between else ("kernels", "twice")
+    (start.folder / "callers.py").write_text(caller.format(home, name, "call", name))
+    use = "import callers; print(callers.call(21), *callers.call.stats.cache_hits.values())"
+    assert [start(use).stdout.split() for _ in range(2)] == [["42"], ["42", "1"]]
+    (start.folder / "kernels.py").write_text(KERNEL.replace("2 * value", "10 * value"))
+    assert start(use).stdout.split() == ["210"]
+
+
 def test_a_worker_process_does_not_say_it_again(start):
     again = f"import subprocess, sys; {USE}; subprocess.run([sys.executable, '-c', {USE!r}])"
     done = start(again, **no_place(start))

@@ -58,12 +58,12 @@ def refuse_without_teacher(model: nn.Module, dataset: Any) -> None:
         dataset: config of its training data.
 
     Raises:
-        ValueError: ``labelled`` leaves labels out, those frames are kept, and the model has no
+        ValueError: ``labelled`` leaves labels out, their frames are kept, and the model has no
             teacher.
     """
-    known = dataset if isinstance(dataset, Mapping) else {}
-    labelled = known.get("labelled") if known.get("keep_unlabelled", True) else None
-    if labelled is not None and not hasattr(model, "student"):
+    given = dataset if isinstance(dataset, Mapping) else {}
+    labelled, kept = given.get("labelled"), given.get("keep_unlabelled", True)
+    if labelled is not None and kept and not hasattr(model, "student"):
         raise ValueError(
             f"expected a Distiller for data with labelled={labelled!r}, got "
             f"{type(model).__name__}, which has no teacher; take `labelled` out, or "

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lidistill.geometry.map_sampling import sample_maps
+
 
 @dataclass(frozen=True)
 class BEVGrid:
@@ -126,9 +128,10 @@ class BEVGrid:
         """
         xy = self.centres().to(bev.device)  # (Y, X, 2)
         matrix = source_from_target.to(bev.device, torch.float32)
-        moved = torch.einsum("bij,yxj->byxi", matrix[:, :2, :2], xy) + matrix[:, None, None, :2, 3]
-        where = self.normalised_from_metres(moved).to(bev.dtype)
-        return torch.nn.functional.grid_sample(bev, where, align_corners=False)
+        with torch.autocast(bev.device.type, enabled=False):
+            moved = torch.einsum("bij,yxj->byxi", matrix[:, :2, :2], xy)
+        moved = moved + matrix[:, None, None, :2, 3]
+        return sample_maps(bev, self.normalised_from_metres(moved), align_corners=False)
 
     def strided(self, factor: int) -> BEVGrid:
         """The grid of a map of the same rectangle with cells ``factor`` times as large."""

@@ -45,12 +45,13 @@ def frustum_points(lidar_from_image: NDArray | Tensor, pixels: Tensor, depths: T
         depths: (D,) metres along the optical axis.
 
     Returns:
-        (3, M, D, h, w) float32 metres in the target frame, axis by axis.
+        (3, M, D, h, w) float32 metres in the target frame, axis by axis; under autocast, too.
     """
     matrix = torch.as_tensor(lidar_from_image)
     matrix = matrix.to(pixels.device, torch.float32)
     ray = torch.cat([pixels, torch.ones_like(pixels[..., :1])], -1)  # (h, w, 3)
-    ray = torch.einsum("mij,hwj->imhw", matrix[:, :, :3], ray)
+    with torch.autocast(ray.device.type, enabled=False):  # half a metre is lost at 50 m
+        ray = torch.einsum("mij,hwj->imhw", matrix[:, :, :3], ray)
     shift = matrix[:, :, 3].T[:, :, None, None, None]  # (3, M, 1, 1, 1)
     return ray[:, :, None] * depths[:, None, None] + shift
 

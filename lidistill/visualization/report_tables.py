@@ -52,7 +52,9 @@ def bars(rows: Sequence[ResultRow], method: str) -> str:
 def runs_table(rows: Sequence[ResultRow], method: str, metric: str) -> str:
     """Every run: mean and spread, each seed, paired difference to its twin, n, time."""
     head = _row(
-        "th", ["run", metric, "each seed", "difference to its twin", "seeds", "n", "time"], "col"
+        "th",
+        ["run", escape(metric), "each seed", "difference to its twin", "seeds", "n", "time"],
+        "col",
     )
     body = []
     for row in rows:

@@ -204,6 +204,19 @@ def test_layers_share_tables_by_key():
         spconv.SparseInverseConv3d(3, 3, 3, indice_key="b")(y)
     with pytest.raises(ValueError, match="expected 5 input channels"):
         spconv.SubMConv3d(5, 3, 3)(y)
+    y.indices = y.indices.flip(0).contiguous()
+    with pytest.raises(ValueError, match=r"'a' to have the same voxels in one order, got 64"):
+        second(y)
+    y.indices = y.indices[1:]
+    with pytest.raises(ValueError, match=r"same voxels in one order, got 63 for .* and 64 before"):
+        second(y.replace_feature(y.features[1:]))
+
+
+def test_what_is_added_to_a_convolution_of_one_cell_is_not_left_out():
+    features, coords = cube()
+    x = spconv.SparseConvTensor(features, coords, [4, 4, 4], 1)
+    with pytest.raises(ValueError, match="no add_input"):
+        spconv.SubMConv3d(3, 3, 1)(x, add_input=x)
 
 
 def test_training_and_inference_agree_and_pools_can_be_inverted():

@@ -15,7 +15,7 @@ from lidistill.engine.configs.stages import fill_stage_checkpoints, fingerprint
 from lidistill.engine.loops.iterations import ResumableTrainLoop, _AlreadyAdvanced
 from lidistill.engine.train import train
 from lidistill.hooks.checkpoint import AtomicCheckpointHook
-from lidistill.hooks.run_folder import latest_checkpoint, refuse_damaged
+from lidistill.hooks.run_folder import latest_checkpoint, note_run, refuse_damaged
 from lidistill.io import DataError, read_json, write_json
 from tests.distill.toys import ToyMethod
 
@@ -215,6 +215,16 @@ def test_a_training_goes_with_its_info_files(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match=r"made from info file data/train.pkl, which is another"):
         train(CONFIG, tmp_path / "work")
     assert train(CONFIG, tmp_path / "work", restart=True) == final
+
+
+def test_a_stage_in_the_folder_of_another_run_is_noted_by_its_own_run(tmp_path):
+    """Else a stage that was trained otherwise looks as before to those that it feeds."""
+    cfg = load_config(CONFIG)
+    cfg.model.checkpoint = "stage://small"
+    for folder, key in ((tmp_path, "plain"), (tmp_path / "small", "own")):
+        note_run(folder, key)
+    made = {"small": tmp_path / "small/iter_4.pth"}
+    assert fill_stage_checkpoints(cfg, made) == {"small": "own"}
 
 
 def test_unknown_stage_and_unknown_config(tmp_path):

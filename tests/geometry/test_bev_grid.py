@@ -124,3 +124,17 @@ def test_a_moved_map_is_where_the_scene_went():
     assert (moved - blob(place[:2])).abs()[..., 8:-8, 8:-8].max() < 0.03
     still = grid.moved(source, torch.eye(4).repeat(2, 1, 1))
     torch.testing.assert_close(still, source, atol=1e-5, rtol=0)
+
+
+def test_a_map_of_half_precision_is_moved_to_the_same_place():
+    """As under --amp, where a detector of several frames moves the earlier ones."""
+    grid = BEVGrid((-51.2, 51.2), (-51.2, 51.2), (0.8, 0.8))
+    source = torch.randn(1, 2, *grid.shape, generator=torch.Generator().manual_seed(0))
+    source_from_target = torch.eye(4)[None]
+    source_from_target[0, :2, 3] = torch.tensor([3.0, 0.5])
+    for dtype in (torch.bfloat16, torch.float16):
+        half = source.to(dtype)
+        wanted = grid.moved(half.float(), source_from_target).to(dtype)
+        assert torch.equal(grid.moved(half, source_from_target), wanted)
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(grid.moved(half, source_from_target), wanted)

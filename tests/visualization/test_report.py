@@ -309,6 +309,9 @@ def test_tables(data):
     assert '0.510 <span class="quiet">± 0.014</span>' in runs
     assert '+0.300 <span class="quiet">± 0.000</span> <span class="quiet">to random init' in runs
     assert "75 s" in runs
+    runs = runs_table(data.rows, "SLidR", "AP <img src=x>")
+    check(runs)
+    assert "AP &lt;img src=x&gt;" in runs
     classes = classes_table(data)
     check(classes)
     assert "rgb(255, 176, 32)" in classes

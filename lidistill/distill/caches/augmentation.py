@@ -67,7 +67,7 @@ class Augmentation:
             if name in ("HF", "VF"):
                 moved[:, "VF HF".index(name) // 3] *= -1
             elif name == "R":
-                moved = moved @ torch.as_tensor(value).to(moved)
+                moved = _turned(moved, torch.as_tensor(value).to(moved))
             elif name == "S":
                 moved = moved * value
             else:
@@ -92,7 +92,7 @@ class Augmentation:
                 turn = torch.as_tensor(value).to(out)
                 out[:, 6] += torch.atan2(turn[0, 1], turn[0, 0])
                 if out.shape[1] == 9:
-                    out[:, 7:9] = out[:, 7:9] @ turn[:2, :2]
+                    out[:, 7:9] = _turned(out[:, 7:9], turn[:2, :2])
             elif name == "S":
                 out[:, 3:6] *= value
                 out[:, 7:] *= value
@@ -133,6 +133,12 @@ class Augmentation:
         goes = cells.flip(1).double() @ turn.round() + index[0].round()
         inside = ((goes >= 0) & (goes < count)).all(1)
         return goes.long().flip(1), inside
+
+
+def _turned(rows: Tensor, turn: Tensor) -> Tensor:
+    """Rows times a rotation, in their own precision under autocast, too."""
+    with torch.autocast(rows.device.type, enabled=False):
+        return rows @ turn
 
 
 def _rest(value: Tensor) -> Tensor:

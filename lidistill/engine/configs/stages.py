@@ -162,6 +162,7 @@ def fill_stage_checkpoints(cfg: Config, checkpoints: Mapping[str, Path]) -> dict
         for folder in checkpoints[name].parents[:2]:  # what a tool made lies one deeper
             if "config" in (note := read_note(folder)):
                 sources[name] = note["config"]
+                break  # the run's folder may lie in another run's
         return str(checkpoints[name])
 
     map_strings(cfg._cfg_dict, fill)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from lidistill.geometry.map_sampling import sample_maps
 from lidistill.models.teachers.weights import initial_weights
 from lidistill.registry import MODELS
 
@@ -133,14 +134,8 @@ def _read_at(
         cell = (place - (stride - 1)) / stride
         axes.append((2 * cell + 1) / there - 1)  # grid_sample's [-1, 1], corners not aligned
     rows, columns = torch.meshgrid(axes[0], axes[1], indexing="ij")
-    grid = torch.stack([columns, rows], dim=-1).to(features.dtype)
-    return F.grid_sample(
-        features,
-        grid.expand(len(features), -1, -1, -1),
-        mode="bilinear",
-        padding_mode="border",
-        align_corners=False,
-    )
+    grid = torch.stack([columns, rows], dim=-1).expand(len(features), -1, -1, -1)
+    return sample_maps(features, grid, padding_mode="border", align_corners=False)
 
 
 class EfficientNetLite(nn.Module):

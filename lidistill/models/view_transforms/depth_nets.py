@@ -84,7 +84,7 @@ class CameraAwareDepthNet(nn.Module):
             features: (M, C_in, h, w).
             numbers: (M, 27), see :meth:`lidistill.geometry.cameras.Cameras.numbers`.
         """
-        camera = self.bn(numbers)
+        camera = self.bn(numbers.to(self.bn.weight.dtype))
         reduced = self.reduce_conv(features)
         context = self.context_se(reduced, self.context_mlp(camera))
         depth = self.depth_se(reduced, self.depth_mlp(camera))

@@ -109,7 +109,8 @@ class FrustumVoxels(nn.Module):
             ValueError: ``true_depth`` without measured depths.
         """
         size = (features.shape[3], features.shape[4])
-        numbers = torch.from_numpy(cameras.numbers()).to(features.device, features.dtype)
+        single = torch.promote_types(features.dtype, torch.float32)  # 1266 pixels are 1264 in half
+        numbers = torch.from_numpy(cameras.numbers()).to(features.device, single)
         logits, context = self.depth_net(features.flatten(0, 1), numbers.flatten(0, 1))
         guess = DepthGuess.of(logits)
         seen = self._true(guess.chance, measured, size) if self.true_depth else guess.chance

@@ -92,7 +92,8 @@ class LiftSplat(nn.Module):
         """
         batch, _count = features.shape[:2]
         size = (features.shape[3], features.shape[4])
-        numbers = torch.from_numpy(cameras.numbers()).to(features.device, features.dtype)
+        single = torch.promote_types(features.dtype, torch.float32)  # 1266 pixels are 1264 in half
+        numbers = torch.from_numpy(cameras.numbers()).to(features.device, single)
         logits, context = self.depth_net(features.flatten(0, 1), numbers.flatten(0, 1))
         guess = DepthGuess.of(logits)
         depth = self.depth(self.distribution(guess.chance, self._targets(measured, size)))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lidistill.ops.boxes.points_in_boxes import points_in_boxes
+from lidistill.ops.precision import full_precision
 
 
 def points_of_cells(
@@ -92,12 +93,17 @@ def pool_max_grad(gradient: Tensor, winner: Tensor, num_points: int) -> Tensor:
 
 
 def pool_mean(features: Tensor, table: Tensor) -> Tensor:
-    """Mean feature of each cell's points: (M, *cells, C), zero for cells without points."""
+    """Mean feature of each cell's points: (M, *cells, C), zero for cells without points.
+
+    Of the features' dtype; half precision is summed in float32.
+    """
     cell, point = _pairs(table)
-    total = features.new_zeros((table[..., 0].numel(), features.shape[1]))
-    total.index_add_(0, cell, features.detach()[point])
+    rows = full_precision(features.detach())
+    total = rows.new_zeros((table[..., 0].numel(), features.shape[1]))
+    total.index_add_(0, cell, rows[point])
     count = table[..., 0].flatten().clamp(min=1).to(total)
-    return (total / count[:, None]).view(*table.shape[:-1], features.shape[1])
+    mean = (total / count[:, None]).to(features.dtype)
+    return mean.view(*table.shape[:-1], features.shape[1])
 
 
 def pool_mean_grad(gradient: Tensor, table: Tensor, num_points: int) -> Tensor:

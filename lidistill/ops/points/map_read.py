@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lidistill.geometry.map_sampling import sample_maps
+
 
 class PointReader:
     """Reads maps of one size at the same points, bilinearly; cells outside of the map are zero.
@@ -50,7 +52,7 @@ class PointReader:
             table = maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])  # a view
             weights = weights.to(table)
             return F.embedding_bag(index, table, per_sample_weights=weights, mode="sum")
-        read = F.grid_sample(maps, self._where.to(maps.dtype), align_corners=False)  # (B, C, 1, P)
+        read = sample_maps(maps, self._where, align_corners=False)  # (B, C, 1, P)
         rows = read[:, :, 0].transpose(1, 2)
         return torch.cat([rows[sample, :count] for sample, count in enumerate(self.counts)])
 

@@ -214,7 +214,7 @@ def _nearest(points, centres, distances, rows, first, last):  # type: ignore[no-
             for axis in range(3):
                 shift = centres[centre, axis] - points[k, axis]
                 distance += shift * shift
-            if distance >= best[count - 1]:
+            if not distance < best[count - 1]:  # NaN is near nothing
                 continue
             place = count - 1
             while place > 0 and best[place - 1] > distance:

@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor
 
+from lidistill.ops.precision import full_precision
+
 REDUCTIONS = ("sum", "mean", "max")
 
 
@@ -55,19 +57,20 @@ def reduce_points(features: Tensor, row_of_point: Tensor, counts: Tensor, reduct
         reduction: ``sum``, ``mean`` or ``max``.
 
     Returns:
-        (V, C) of the features' dtype.
+        (V, C) of the features' dtype; half precision is summed in float32.
     """
     _check_reduction(reduction)
     inside = row_of_point >= 0
     index = row_of_point[inside]
-    reduced = features.new_zeros((len(counts), features.shape[1]))
     if reduction == "max":
+        highest = features.new_zeros((len(counts), features.shape[1]))
         index = index[:, None].expand(-1, features.shape[1])
-        return reduced.scatter_reduce_(0, index, features[inside], "amax", include_self=False)
-    reduced.index_add_(0, index, features[inside])
+        return highest.scatter_reduce_(0, index, features[inside], "amax", include_self=False)
+    rows = full_precision(features[inside])
+    total = rows.new_zeros((len(counts), features.shape[1])).index_add_(0, index, rows)
     if reduction == "mean":
-        reduced /= counts[:, None].to(reduced.dtype)
-    return reduced
+        total /= counts[:, None].to(total.dtype)
+    return total.to(features.dtype)
 
 
 def reduce_points_backward(

@@ -116,7 +116,7 @@ def _with_spare(ids: Tensor, num_segments: int, what: str = "ids") -> Tensor:
     """
     check_ids(ids, num_segments, what)
     target = ids.to(torch.int32, copy=True)
-    return target.masked_fill_(target < 0, num_segments)
+    return target.masked_fill_(ids < 0, num_segments)  # wide ones may wrap: -2**63, of NaN, to 0
 
 
 def _sum_rows(values: Tensor, target: Tensor, num_segments: int) -> Tensor:

@@ -9,8 +9,7 @@ inputs have. spconv gives them in the order in which the inputs first reach them
 any order on a GPU.
 
 1x1x1 convolutions keep spconv's meaning: their weight (Cout, 1, 1, 1, Cin) is *memory* viewed as
-(Cin, Cout), so a weight trained on one device runs on the other. An importer of a (Cin, Cout)
-matrix reshapes it and never transposes.
+(Cin, Cout), so a weight trained on one device runs on the other. Importers reshape such a matrix.
 """
 
 from __future__ import annotations
@@ -125,6 +124,8 @@ def conv_forward(  # noqa: PLR0913 -- the library's own signature
         raise ValueError(
             f"expected {self.in_channels} input channels for {self}, got {x.features.shape[1]}"
         )
+    if self.conv1x1 and add_input is not None:
+        raise ValueError(f"expected no add_input for {self}: spconv leaves it out; add it behind")
     out = x.shadow_copy()
     if self.conv1x1:
         kernel = weight.view(self.in_channels, 1, self.out_channels).transpose(0, 2)
@@ -249,7 +250,6 @@ def _check_same(
         "kernel size": (layer.kernel_size, ksize),
         "dilation": (layer.dilation, dilation),
         "spatial shape": (list(x.spatial_shape), list(shape)),
-        "number of voxels": (len(x.indices), len(indices)),
     }
     for what, (got, expected) in found.items():
         if expected is not None and got != expected:
@@ -257,6 +257,12 @@ def _check_same(
                 f"expected layers that share the indice_key {layer.indice_key!r} to have the same "
                 f"{what}, got {got} for {layer} and {expected} before: give it a key of its own"
             )
+    if x.indices is not indices and not torch.equal(x.indices, indices):
+        raise ValueError(
+            f"expected layers that share the indice_key {layer.indice_key!r} to have the same "
+            f"voxels in one order, got {len(x.indices)} for {layer} and {len(indices)} before, or "
+            "others: give it a key of its own"
+        )
 
 
 def _build_geometry(layer: Any, x: Any) -> IndiceData:

@@ -53,14 +53,16 @@ def submanifold_table(
         The table, with V inputs and V outputs.
 
     Raises:
-        ValueError: coordinates outside ``shape``.
+        ValueError: coordinates outside ``shape``; a voxel that is there twice; a grid with too many
+            cells to be numbered.
     """
     kernel = np.asarray(kernel_size, dtype=np.int64)
     shift = (_kernel_grid(kernel_size) - kernel // 2) * np.asarray(dilation, dtype=np.int64)
     rows = _checked(coords, shape)
     # the border keeps a step over the edge of one grid line from landing in the next
     border = np.asarray(shape, dtype=np.int64) + np.abs(shift).max(axis=0, initial=0)
-    keys, order = _ranked(_keys(rows, border))
+    _check_span([_samples(rows), *border.tolist()])
+    keys, order = _unique_ranks(rows, border)
     steps = _keys(np.concatenate([np.zeros_like(shift[:, :1]), shift], axis=1), border)
     ins, outs, firsts = shifted_pairs(np.append(keys, LAST), keys, steps, True)
     return _table(ins, outs, firsts, order, order)
@@ -91,20 +93,25 @@ def offset_table(coords: Tensor, out_coords: Tensor, offsets: Tensor) -> PairTab
     )
     extent = high - low + 1
     extent[1:] += np.abs(shifts).max(axis=0, initial=0)  # the border, as of a submanifold table
-    if math.prod(extent.tolist()) >= MOST_KEYS:
-        raise ValueError(
-            f"expected voxels that span fewer than 2**62 cells, got {extent.tolist()} along "
-            "(batch, ...): take the least coordinate of each sample from its own"
-        )
-    keys, order = _unique_ranks(rows, low, extent[1:])
+    _check_span(extent.tolist())
+    keys, order = _unique_ranks(rows, extent[1:], low)
     same = coords is out_coords
-    out_keys, out_order = (keys, order) if same else _unique_ranks(out_rows, low, extent[1:])
+    out_keys, out_order = (keys, order) if same else _unique_ranks(out_rows, extent[1:], low)
     steps = _keys(np.concatenate([np.zeros_like(shifts[:, :1]), shifts], axis=1), extent[1:])
     ins, outs, firsts = shifted_pairs(np.append(keys, LAST), out_keys, steps, same)
     return _table(ins, outs, firsts, order, out_order)
 
 
-def _unique_ranks(rows: Int64, low: Int64, grid: Int64) -> tuple[Int64, Int32]:
+def _check_span(extent: Sequence[int]) -> None:
+    """Refuse cells (batch, ...) whose number and a step do not fit 64 bits together."""
+    if math.prod(map(int, extent)) >= MOST_KEYS:
+        raise ValueError(
+            f"expected voxels that span fewer than 2**62 cells, got {extent} along (batch, ...): "
+            "take the least coordinate of each sample from its own, and a grid that is not larger"
+        )
+
+
+def _unique_ranks(rows: npt.NDArray[Any], grid: Int64, low: Int64 | int = 0) -> tuple[Int64, Int32]:
     """Sorted keys of voxels and the row of each rank; no voxel may be there twice."""
     keys, order = _ranked(_keys(rows - low, grid))
     twice = np.flatnonzero(keys[1:] == keys[:-1])
@@ -153,7 +160,8 @@ def strided_table(
         Output coordinates (V_out, 1 + D) int32 in lexicographic order, and the table.
 
     Raises:
-        ValueError: coordinates outside ``shape``; an output grid with an empty axis.
+        ValueError: coordinates outside ``shape``; a voxel that is there twice; a grid with an empty
+            axis, or with too many cells to be numbered.
     """
     if min(out_shape) <= 0:
         raise ValueError(
@@ -163,7 +171,9 @@ def strided_table(
         )
     rows = _checked(coords, shape)
     grid = np.asarray(out_shape, dtype=np.int64)
-    _, order = _ranked(_keys(rows, np.asarray(shape, dtype=np.int64)))
+    for cells in (shape, out_shape):
+        _check_span([_samples(rows), *cells])
+    _, order = _unique_ranks(rows, np.asarray(shape, dtype=np.int64))
     places = np.full((len(grid), max(kernel_size), max(shape)), -1, dtype=np.int32)
     geometry = zip(shape, out_shape, kernel_size, stride, padding, dilation, strict=True)
     for axis, (n, n_out, k, s, p, d) in enumerate(geometry):
@@ -210,6 +220,11 @@ def _checked(coords: Tensor, shape: Sequence[int]) -> Int32:
             "(batch, z, y, x)"
         )
     return rows
+
+
+def _samples(rows: Int32) -> int:
+    """Samples that voxels (V, 1 + D) are numbered over."""
+    return int(rows[:, 0].max(initial=-1)) + 1
 
 
 def _kernel_grid(kernel_size: Sequence[int]) -> Int64:

@@ -62,11 +62,16 @@ def record_scene(
         recording.save(str(temporary))
         recording.send_blueprint(_layout(rerun, camera_names(frames[0])))
         recording.log("world", rerun.ViewCoordinates.RIGHT_HAND_Z_UP, static=True)
+        shown: set[str] = set()
         for index, info in track(enumerate(frames), "Record", total=len(frames)):
             seconds = _seconds_of(info, bank)
             passed = 0.1 * index if seconds is None or first is None else seconds - first
             recording.set_time("seconds", duration=passed)
-            _log_frame(rerun, recording, info, locate, bank, (colours or {}).get(frame_token(info)))
+            given = (colours or {}).get(frame_token(info))
+            logged = _log_frame(rerun, recording, info, locate, bank, given)
+            for path in sorted(shown - logged):  # rerun shows what was logged last, however old
+                recording.log(path, rerun.Clear(recursive=False))
+            shown = logged
         recording.flush()
         recording.disconnect()
     return out
@@ -140,15 +145,17 @@ def _log_frame(
     locate: InfoPaths,
     bank: BankReader | None,
     colours: NDArray[np.uint8] | None,
-) -> None:
+) -> set[str]:
+    """Log a frame; the paths of what it has."""
     path = locate(info["lidar_points"]["lidar_path"], "pts")
     points = read_cloud(info, path)
     height = scalar_colours(points[:, 2], low=-2.5, high=3.0) if colours is None else colours
     recording.log("world/points", rerun.Points3D(points[:, :3], colors=height, radii=DOT))
     place = None if bank is None else bank_frame(bank, info)
     known = None if bank is None or place is None else bank.scene(place[0])
-    frame = 0 if place is None else place[1]
+    frame, logged = 0 if place is None else place[1], {"world/points"}
     if known is not None:
+        logged.add("world/complete")
         composed = complete_file(points, path, known, frame)
         recording.log(
             "world/complete",
@@ -156,19 +163,25 @@ def _log_frame(
                 composed.pasted[:, :3], colors=region_colours(composed.instance), radii=DOT
             ),
         )
-    _log_boxes(rerun, recording, info, known, frame)
+    if _log_boxes(rerun, recording, info, known, frame):
+        logged.add("world/boxes")
     for name in camera_names(info):
         image = info["images"][name]
         if image.get("lidar2cam") is not None and image.get("cam2img") is not None:
+            logged.add(f"world/{name}")
             _log_camera(rerun, recording, f"world/{name}", image, locate(image["img_path"], name))
+    return logged
 
 
 def _log_boxes(
     rerun: Any, recording: Any, info: dict[str, Any], bank: SceneBank | None, frame: int
-) -> None:
+) -> bool:
     """The bank's boxes, with all their rotations; without a bank those of the info file.
 
     KITTI's info files have boxes in the camera's frame: without a bank they are left out.
+
+    Returns:
+        Whether there were any.
     """
     if bank is not None:
         rows = bank.boxes_of(frame)
@@ -180,7 +193,7 @@ def _log_boxes(
         poses, sizes = upright_boxes(array), array[:, 3:6]
         names = [str(box.get("category", "")) for box in boxes]
     if len(poses) == 0:
-        return
+        return False
     recording.log(
         "world/boxes",
         rerun.Boxes3D(
@@ -190,6 +203,7 @@ def _log_boxes(
             labels=names,
         ),
     )
+    return True
 
 
 def _log_camera(rerun: Any, recording: Any, name: str, image: dict[str, Any], path: Path) -> None:

@@ -68,15 +68,18 @@ def test_boxes_and_points_go_where_mmdet3d_puts_them(order, columns):
     assert len(seen) >= 4  # every pair of mirrors
 
 
+def _turn(angle: float) -> torch.Tensor:
+    sin, cos = math.sin(angle), math.cos(angle)
+    return torch.tensor([[cos, sin, 0], [-sin, cos, 0], [0, 0, 1]])
+
+
 @pytest.mark.parametrize("flow", [["S", "T"], ["T", "S"], ["R", "HF", "T"], ["T", "VF", "R", "S"]])
 def test_order_of_operations(flow):
     """Box methods called one after the other, in the recorded order."""
     boxes = scene(np.random.default_rng(1), 9)["gt_bboxes_3d"]
     record = {"pcd_scale_factor": 1.3, "pcd_trans": np.array([3.0, -1.0, 0.5])}
     angle = torch.tensor(0.7)
-    record["pcd_rotation"] = torch.tensor(
-        [[math.cos(0.7), math.sin(0.7), 0], [-math.sin(0.7), math.cos(0.7), 0], [0, 0, 1]]
-    )
+    record["pcd_rotation"] = _turn(0.7)
     expected = boxes.clone()
     for name in flow:
         {
@@ -86,6 +89,14 @@ def test_order_of_operations(flow):
         }[name]()  # fmt: skip
     steps = Augmentation.of({**record, "transformation_3d_flow": flow})
     torch.testing.assert_close(steps.boxes(boxes.tensor), expected.tensor, rtol=1e-5, atol=1e-5)
+
+
+def test_autocast_rounds_nothing_that_is_replayed():
+    boxes = scene(np.random.default_rng(1), 9)["gt_bboxes_3d"].tensor
+    steps = Augmentation.of({"transformation_3d_flow": ["R"], "pcd_rotation": _turn(0.7)})
+    wanted = steps.boxes(boxes)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(steps.boxes(boxes), wanted)
 
 
 def turned(quarter: int) -> torch.Tensor:

@@ -97,6 +97,12 @@ def test_levels_are_read_where_the_package_reads_maps(stride: int) -> None:
     torch.testing.assert_close(values[:, 0], rowcol[:, 1].float(), atol=1e-3, rtol=0)
 
 
+def test_a_level_of_half_precision_is_read_at_the_same_places() -> None:
+    level = torch.randn(1, 4, 28, 104, generator=torch.Generator().manual_seed(0)).bfloat16()
+    read = [efficientnet_lite._read_at(x, 8, (14, 52), (224, 832)) for x in (level, level.float())]
+    assert torch.equal(read[0], read[1].bfloat16())
+
+
 @pytest.mark.parametrize("size", [(64, 96), (60, 90)])
 def test_map_size_and_unit_levels(size: tuple[int, int]) -> None:
     model = teacher(stride=8, levels=(8, 16))

@@ -125,6 +125,21 @@ def test_plans_are_kept_for_geometries_that_come_again():
     assert len(transform._kept) == 2
 
 
+def test_half_precision_rounds_no_geometry():
+    """Under --amp points lie in the same cells, and depth networks see the same cameras."""
+    grid, seen = BEVGrid((-51.2, 51.2), (-51.2, 51.2), (0.8, 0.8)), []
+    torch.manual_seed(0)
+    transform = LiftSplat(3, 4, grid, (-5.0, 3.0), depths=(1.0, 60.0, 0.5), plans=0)
+    transform.depth_net.register_forward_hook(lambda _m, given, _out: seen.append(given[1]))
+    exact = transform.plan(rig(2, 2), IMAGE, FEATURES)
+    with torch.autocast("cpu", torch.bfloat16):
+        half = transform.plan(rig(2, 2), IMAGE, FEATURES)
+        transform(features().bfloat16(), rig(2, 2), IMAGE)
+    assert torch.equal(half.cells, exact.cells)
+    assert seen[0].dtype == torch.float32
+    np.testing.assert_allclose(seen[0], rig(2, 2).numbers().reshape(4, -1), rtol=1e-6)
+
+
 def test_true_depth_puts_all_at_the_measured_bin():
     cameras, given = rig(2), features()
     transform = made(TrueDepth, blind="nothing")

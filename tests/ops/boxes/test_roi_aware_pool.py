@@ -83,6 +83,15 @@ def test_order_ties_and_what_is_no_number() -> None:
     assert (winner[0, 1:] == -1).all()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_float32(dtype) -> None:
+    made = torch.Generator().manual_seed(0)
+    points = torch.rand(200, 3, generator=made) * 1.6 + torch.tensor([-0.8, -0.8, 0.2])
+    table = pool.points_of_cells(torch.tensor([[0.0, 0, 0, 2, 2, 2, 0]]), points, (1, 1, 1), 129)
+    mean = pool.pool_mean(torch.full((200, 1), 600.0, dtype=dtype), table)
+    assert (mean.dtype, mean.item()) == (dtype, 600)
+
+
 def test_faces_belong_to_the_last_cell() -> None:
     boxes = torch.tensor([[0.0, 0, 0, 3, 2, 2, 0]])
     table = pool.points_of_cells(boxes, torch.tensor([[0.0, 0, 2], [0, 0, 1], [0, 0, 0]]), CELLS, 4)

@@ -50,6 +50,14 @@ def test_no_points_are_no_rows_with_gradient(memory):
     assert not maps.grad.any()
 
 
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+def test_half_precision_is_read_at_the_same_places(memory):
+    made = torch.Generator().manual_seed(0)
+    maps = torch.randn(1, 4, 128, 128, generator=made).bfloat16().to(memory_format=memory)
+    read = PointReader(torch.rand(200, 2, generator=made) * 120 + 4, [200], (128, 128))
+    torch.testing.assert_close(read(maps), read(maps.float()).bfloat16(), atol=0.02, rtol=0.01)
+
+
 def test_cells_are_rows():
     maps = drawn()[0].requires_grad_()
     index = torch.tensor([0, 53, 54, 54, 161])

@@ -93,6 +93,14 @@ def test_nearest_equal_loop(step):
             assert distances[sample, at].tolist() == [all_squared[k] for k in order]
 
 
+def test_a_point_of_nan_is_near_nothing_and_hides_no_other():
+    points = torch.tensor([[[1.0, 0, 0], [0.1, 0, 0], [torch.nan] * 3, [5, 0, 0], [6, 0, 0]]])
+    for count, wanted in ((1, [1]), (3, [1, 0, 3])):
+        distances, rows = point_sets.nearest_points(points, torch.zeros(1, 1, 3), count)
+        assert rows.tolist() == [[wanted]]
+        torch.testing.assert_close(distances[0, 0], points[0, wanted, 0] ** 2)
+
+
 def test_gather_and_its_transpose():
     rng = torch.Generator().manual_seed(0)
     features = torch.randn(2, 3, 9, generator=rng, dtype=torch.double, requires_grad=True)

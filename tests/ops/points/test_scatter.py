@@ -52,6 +52,16 @@ def test_reduce_equals_loop(reduction) -> None:
         torch.testing.assert_close(row, expected)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_summed_in_float32(dtype) -> None:
+    features = torch.full((3000, 2), 100.0, dtype=dtype)
+    row, counts = torch.zeros(3000, dtype=torch.int64), torch.tensor([3000])
+    mean = scatter_points.reduce_points(features, row, counts, "mean")
+    assert (mean.dtype, mean.tolist()) == (dtype, [[100, 100]])
+    total = scatter_points.reduce_points(features / 100, row, counts, "sum")
+    torch.testing.assert_close(total, torch.full_like(total, 3000))
+
+
 @pytest.mark.parametrize("reduction", scatter_points.REDUCTIONS)
 def test_gradient_equals_loop(reduction) -> None:
     features, coords = make_case()

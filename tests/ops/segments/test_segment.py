@@ -239,3 +239,13 @@ def test_gpu_equals_cpu():
             results.append((mean.cpu(), counts.cpu(), leaf.grad.cpu()))
         for here, there in zip(*results, strict=True):
             torch.testing.assert_close(here, there, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("none", [-1, -(2**32), -(2**63)])
+def test_any_negative_id_belongs_to_no_segment(none):
+    """-2**63 is what NaN becomes; 32 bits of it are 0."""
+    ids = torch.tensor([0, none, 1])
+    assert segment_count(ids, 2).tolist() == [1, 1]
+    assert segment_sum(torch.ones(3, 1), ids, 2).tolist() == [[1], [1]]
+    sums = label_map_sum(torch.ones(1, 1, 1, 3), ids.view(1, 1, 3), 2)
+    assert sums.tolist() == [[1], [1]]

@@ -219,6 +219,30 @@ def test_no_voxels():
         assert (table.num_in, table.num_out, len(table.ins)) == (len(ins), len(outs), 0)
 
 
+@pytest.mark.parametrize("side", [1, 2**21])
+def test_grids_with_too_many_cells_are_refused(side):
+    """Keys of voxels that wrap around are keys of other voxels: pairs that are none."""
+    coords = torch.tensor([[0, 0, 0, 0], [1, 0, 0, 0]], dtype=torch.int32)
+    one, wide = ([1] * 3, [1] * 3, [0] * 3, [1] * 3), [2**21, 2**21, side]
+    if side == 1:
+        assert submanifold_table(coords, wide, [1] * 3, [1] * 3).ins.tolist() == [0, 1]
+        return
+    with pytest.raises(ValueError, match=r"fewer than 2\*\*62 cells, got \[2, .*not larger"):
+        submanifold_table(coords, wide, [1] * 3, [1] * 3)
+    for shape, out in ((wide, [1] * 3), ([1] * 3, wide)):
+        with pytest.raises(ValueError, match="fewer than"):
+            strided_table(coords, shape, out, *one)
+
+
+def test_a_voxel_that_is_there_twice_is_refused():
+    coords = torch.tensor([[0, 1, 2, 3], [0, 0, 0, 0], [0, 1, 2, 3]], dtype=torch.int32)
+    message = r"once, got \[0, 1, 2, 3\] .* twice, and 1 such"
+    with pytest.raises(ValueError, match=message):
+        submanifold_table(coords, [4] * 3, [3] * 3, [1] * 3)
+    with pytest.raises(ValueError, match=message):
+        strided_table(coords, [4] * 3, [2] * 3, [2] * 3, [2] * 3, [0] * 3, [1] * 3)
+
+
 def test_errors_say_what_to_do():
     coords = torch.tensor([[0, 1, 2, 9]], dtype=torch.int32)
     with pytest.raises(ValueError, match=r"inside the grid \[4, 4, 4\].*axes run"):

@@ -18,6 +18,7 @@ from lidistill.converters.object_bank.options import BankOptions
 from lidistill.converters.object_bank.sources.nuscenes import NuScenesSource
 from lidistill.io import DataError
 from lidistill.visualization.bev import BACKGROUND
+from lidistill.visualization.objects import recording
 from lidistill.visualization.objects.coverage import coverage, occupied
 from lidistill.visualization.objects.pictures import BLUE, ORANGE, frame_pair, object_picture
 from lidistill.visualization.objects.recording import record_scene
@@ -175,6 +176,23 @@ def test_what_a_recording_holds(world, tmp_path, monkeypatch):
     assert len(panels) == 3
     with pytest.raises(DataError, match="No scene"):
         record_scene(infos, root, tmp_path / "a.rrd", "scene-9999")
+
+
+def test_what_a_frame_does_not_have_is_cleared(world, tmp_path, monkeypatch):
+    """Else rerun goes on with the boxes and images of the frame before."""
+    root, infos, _, scene = world
+    spy, read = Spy(), load_infos(infos)
+    monkeypatch.setitem(sys.modules, "rerun", spy)
+    frames = [frame for frame in read.frames if frame["scene_name"] == scene]
+    first, second = sorted(frames, key=lambda frame: frame["timestamp"])
+    second["instances"] = []
+    del second["images"]["CAM_BACK"]
+    monkeypatch.setattr(recording, "load_infos", lambda *_, **__: read)
+    record_scene(infos, root, tmp_path / "a.rrd", scene)
+    cleared = [path for path, what in spy.logged if what == "Clear"]
+    assert cleared == ["world/CAM_BACK", "world/boxes"]
+    assert [what for path, what in spy.logged if path == "world/boxes"] == ["Boxes3D", "Clear"]
+    assert first["instances"]
 
 
 def test_a_real_recording(world, tmp_path):
