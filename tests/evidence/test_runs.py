@@ -247,16 +247,18 @@ def test_every_table_is_declared_in_a_short_file(name, tmp_path):
         assert len(point.config_hash) == 12
 
 
-@pytest.mark.parametrize(
-    "table", [real_few_labels.table(), xray_few_labels.table()], ids=lambda table: table.method
-)
-def test_lines_of_few_labels_are_no_trainings_that_are_refused(table):
-    """Such a table ended at its first line: see refuse_without_teacher."""
+@pytest.mark.parametrize("plan", [real_few_labels, xray_few_labels], ids=lambda plan: plan.__name__)
+def test_lines_of_few_labels_are_no_trainings_that_are_refused(plan):
+    """Such a table ended at its first line, and at its first that looks at unlabelled frames."""
+    table = plan.table()
     made = Runs(table, Path())
     for line in table.lines:
         cfg = made.config(line)
         like = SimpleNamespace(student=None) if "student" in cfg.model else SimpleNamespace()
-        refuse_without_teacher(like, cfg.train_dataloader.dataset)
+        frames = cfg.train_dataloader.dataset
+        refuse_without_teacher(like, frames)
+        if frames.get("labelled") is not None and frames.get("keep_unlabelled", True):
+            assert cfg.model.get("unlabelled") or cfg.model.get("pseudo"), line.name
 
 
 def test_a_plan_of_a_package_may_move_in_here(tmp_path, monkeypatch):

@@ -9,8 +9,9 @@ from lidistill.evidence.plans.real_detection import CAP, CURVE, ITERS, TEACHER_I
 from lidistill.evidence.real import DRIVES
 from lidistill.evidence.table import ROW, Line, Table
 
-REST = {"train_dataloader.dataset.labelled": 0.1}  # of 199 frames, evenly spaced
-ONLY = {**REST, "train_dataloader.dataset.keep_unlabelled": False}
+LABELLED = {"train_dataloader.dataset.labelled": 0.1}  # of 199 frames, evenly spaced
+ONLY = {**LABELLED, "train_dataloader.dataset.keep_unlabelled": False}
+REST = {**LABELLED, "model.unlabelled": {"teacher": "teacher", "score": 0.3}}
 FEW, ALL = "teacher of 20 labels", "teacher of 199 labels"
 CARS = dataclasses.replace(SMALL_POINTPILLARS, world=DRIVES)
 
