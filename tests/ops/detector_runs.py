@@ -59,13 +59,21 @@ def predictions(name: str, state: State) -> dict[str, np.ndarray]:
     return {key: np.asarray(value) for key, value in found.items()}
 
 
-def train(name: str, state: State, iterations: int) -> dict[str, np.ndarray]:
-    """So many steps on one batch, in double precision, where rounding has not grown to anything by
+def train(
+    name: str, state: State, iterations: int, last_bits: bool = False
+) -> dict[str, np.ndarray]:
+    """So many steps on one batch, in double precision, where rounding has grown the least by
     the end: ``course``, the sum of the losses before each (iterations,), and ``end``, all weights
-    behind the last."""
+    behind the last. With ``last_bits`` each weight starts off by its last bit, up or down."""
     model = cases_of(name).build(name)
     set_weights(model, state)
     model.double()
+    if last_bits:
+        generator = torch.Generator().manual_seed(0)
+        with torch.no_grad():
+            for weight in model.parameters():
+                sign = torch.randint(2, weight.shape, generator=generator).to(weight) * 2 - 1
+                weight.mul_(1 + torch.finfo(weight.dtype).eps * sign)
     model.data_preprocessor.register_forward_pre_hook(_in_double)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9)
     course = []

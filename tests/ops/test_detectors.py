@@ -18,6 +18,7 @@ pytestmark = pytest.mark.slow
 # What of the others calls no op that compiled mmcv has for CUDA only.
 ON_CPU = ("second", "pointpillars", "centerpoint", "smoke", "fcos3d", "pgd", "imvoxelnet")
 LONG = ("second", "pointpillars", "fcos3d")
+SENSITIVE = ("fcos3d",)  # rounding grows over fifty steps in double precision, too
 # Of the others what compiled mmcv or mmdet3d stops at without CUDA.
 REFUSED = {
     **dict.fromkeys(("pointrcnn", "pvrcnn", "votenet", "3dssd", "paconv"), "furthest_point_sample"),
@@ -108,21 +109,30 @@ def test_trains_as_over_compiled_mmcv(trained, tmp_path: Path, record_property) 
 
     In double precision: in single, a start that is off by its last bit ends somewhere else, too.
     Apart are the losses, relative to the first, and the weights, relative to the way they went.
+    A detector whose steps make rounding grow in double, too, is no further apart than a training
+    of ours that starts off by its last bits.
     """
     name, result = trained
     expected = compiled(name, result, tmp_path, ITERATIONS)
     assert not [str(value) for key, value in expected.items() if key.startswith("error/")]
     ours = detector_runs.train(name, result.before, ITERATIONS)
     start = detector_runs.trainable(detector_runs.cases_of(name).build(name), result.before)
-    way = np.linalg.norm(ours["end"] - start)
-    losses = np.abs(expected["train/course"] - ours["course"]) / ours["course"][0]
-    weights = np.linalg.norm(expected["train/end"] - ours["end"]) / way
-    record_property("course", float(losses.max()))
-    record_property("last", float(losses[-1]))
-    record_property("weights", float(weights))
+
+    def apart(course: np.ndarray, end: np.ndarray) -> dict[str, float]:
+        losses = np.abs(course - ours["course"]) / ours["course"][0]
+        weights = np.linalg.norm(end - ours["end"]) / np.linalg.norm(ours["end"] - start)
+        return {"course": losses.max(), "last": losses[-1], "weights": weights}
+
+    found = apart(expected["train/course"], expected["train/end"])
+    bounds = dict.fromkeys(found, 1e-6)
+    if name in SENSITIVE:
+        bounds = apart(**detector_runs.train(name, result.before, ITERATIONS, last_bits=True))
+    for key, value in found.items():
+        record_property(key, float(value))
+        record_property(f"{key}, bound", float(bounds[key]))
     assert ours["course"][-1] < ours["course"][0]
-    assert losses.max() <= 1e-6
-    assert weights <= 1e-6
+    for key, value in found.items():
+        assert value <= bounds[key], key
 
 
 @pytest.mark.parametrize("trained", REFUSED, indirect=True)
