@@ -109,8 +109,8 @@ def test_trains_as_over_compiled_mmcv(trained, tmp_path: Path, record_property) 
 
     In double precision: in single, a start that is off by its last bit ends somewhere else, too.
     Apart are the losses, relative to the first, and the weights, relative to the way they went.
-    A detector whose steps make rounding grow in double, too, is no further apart than a training
-    of ours that starts off by its last bits.
+    A detector whose steps make rounding grow in double, too, is as near as a training of ours that
+    starts off by its last bits, within a factor of two.
     """
     name, result = trained
     expected = compiled(name, result, tmp_path, ITERATIONS)
@@ -126,7 +126,8 @@ def test_trains_as_over_compiled_mmcv(trained, tmp_path: Path, record_property) 
     found = apart(expected["train/course"], expected["train/end"])
     bounds = dict.fromkeys(found, 1e-6)
     if name in SENSITIVE:
-        bounds = apart(**detector_runs.train(name, result.before, ITERATIONS, last_bits=True))
+        nudged = apart(**detector_runs.train(name, result.before, ITERATIONS, last_bits=True))
+        bounds = {key: 2 * value for key, value in nudged.items()}
     for key, value in found.items():
         record_property(key, float(value))
         record_property(f"{key}, bound", float(bounds[key]))
