@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,10 +34,14 @@ def exclusive(folder: str | Path, what: str) -> Iterator[None]:
 def _locked(path: Path, wait: str) -> TextIO:
     """The lock file, open and locked; one that its holder removed meanwhile is made again."""
     while True:
-        path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            path.parent.mkdir(parents=True, exist_ok=True)
             file = path.open("a")
         except FileNotFoundError:  # the folder was removed since
+            continue
+        except FileExistsError:  # or while mkdir looked whether what is there is a folder
+            if _is_other(path.parent):
+                raise
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -47,3 +52,11 @@ def _locked(path: Path, wait: str) -> TextIO:
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 return file
         file.close()
+
+
+def _is_other(path: Path) -> bool:
+    """Whether something is there that is no folder."""
+    try:
+        return not stat.S_ISDIR(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False

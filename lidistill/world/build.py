@@ -96,16 +96,26 @@ def _generate_layout(root: Path, parameters: dict[str, Any], jobs: int) -> None:
 
 
 def _finished(root: Path, parameters: dict[str, Any]) -> bool:
-    """Whether this very world is complete; raises where another one is in the way."""
+    """Whether this very world is complete; raises where another one is in the way.
+
+    Another process may begin or end this world meanwhile.
+    """
     started = root / WORK / "parameters.json"
-    done = (root / "manifest.json").exists()
+    begun, done = _marks(root)
     if done:
         found = read_manifest(root, f"delete this world and make it again: rm -r {root}")[
             "parameters"
         ]
-    elif started.exists():
-        found = read_json(started, f"start again: rm -r {root / WORK}")
+    elif begun:
+        try:
+            found = read_json(started, f"start again: rm -r {root / WORK}")
+        except DataError:
+            if started.exists():
+                raise
+            return _finished(root, parameters)  # it was ended since
     elif root.exists() and any(True for _ in _foreign(root)):
+        if any(_marks(root)):  # they are of a process that began since
+            return _finished(root, parameters)
         raise DataError(
             "expected an empty folder or a world of lidistill, got a folder with other content",
             path=root,
@@ -132,6 +142,14 @@ def _finished(root: Path, parameters: dict[str, Any]) -> bool:
     if done:
         _remove(root / WORK)
     return done
+
+
+def _marks(root: Path) -> tuple[bool, bool]:
+    """Whether a world was begun, and whether it is complete.
+
+    In this order: what ends between the two looks has its manifest.
+    """
+    return (root / WORK / "parameters.json").exists(), (root / "manifest.json").exists()
 
 
 def _foreign(root: Path) -> Iterator[Path]:

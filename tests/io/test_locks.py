@@ -3,6 +3,9 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
+
+import pytest
 
 from lidistill.io.locks import LOCK_FILE, exclusive
 
@@ -39,6 +42,23 @@ def test_the_second_waits_and_a_killed_holder_lets_go(tmp_path, capfd):
         holder.kill()
         waiter.join(timeout=30)
     assert got.is_set()
+
+
+def test_a_folder_removed_while_mkdir_looks_at_it_is_made_again(tmp_path, monkeypatch):
+    made, turns = Path.mkdir, []
+
+    def mkdir(path, *args, **options):
+        turns.append(path)
+        if len(turns) == 1:  # it was there, and is gone when pathlib asks whether it is a folder
+            raise FileExistsError(path)
+        made(path, *args, **options)
+
+    monkeypatch.setattr(Path, "mkdir", mkdir)
+    with exclusive(tmp_path / "work", "works"):
+        assert (tmp_path / "work" / LOCK_FILE).is_file()
+    (tmp_path / "file").touch()
+    with pytest.raises(FileExistsError), exclusive(tmp_path / "file", "works"):
+        pass
 
 
 def test_free_again_after_an_error(tmp_path):

@@ -177,6 +177,16 @@ def test_two_at_once_on_one_folder_make_one_world(world, tmp_path):
     assert "another process makes this world" in "".join(words)
 
 
+@pytest.mark.parametrize("seen", [(False, False), (True, False)])
+def test_a_world_that_another_process_ends_meanwhile_is_taken(world, monkeypatch, seen):
+    """Between two looks the record of what was begun goes and the manifest comes."""
+    looks, marks = iter([seen]), build._marks
+    monkeypatch.setattr(build, "_marks", lambda root: next(looks, None) or marks(root))
+    before = nano.digest(world)
+    generate(world, "kitti", "nano", 3, jobs=1)
+    assert nano.digest(world) == before
+
+
 @pytest.mark.parametrize("damage", ["", "null", "[]", '{"log": []}', "{" * 9000])
 def test_a_damaged_record_of_a_scene_is_made_again(world, tmp_path, monkeypatch, damage):
     monkeypatch.setattr(build, "_remove", lambda work: None)
