@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 
 from lidistill.evaluation.results import ResultRow, compared, summarise, with_spread
-from lidistill.evidence.record import Evidence, EvidenceRow
+from lidistill.evidence.record import MORE_STEPS, Evidence, EvidenceRow
 
 
 def points_of(rows: Sequence[EvidenceRow], curve: str) -> list[EvidenceRow]:
@@ -64,25 +64,45 @@ def verdicts(evidence: Evidence) -> list[str]:
         if twin is None:
             found.append(_end(name, points, evidence.caps.get(name, points[-1].steps)))
         else:
-            found.append(gain(name, points, twin, points_of(evidence.rows, twin)))
+            longer = [row for row in evidence.rows if row.note == MORE_STEPS and not row.curve]
+            found.append(gain(name, points, twin, points_of(evidence.rows, twin), longer))
     if evidence.refused:
         found.append(f"Refused: {evidence.refused}. Such a table says nothing about teaching.")
     return found
 
 
 def gain(
-    name: str, points: Sequence[EvidenceRow], twin: str, baseline: Sequence[EvidenceRow]
+    name: str,
+    points: Sequence[EvidenceRow],
+    twin: str,
+    baseline: Sequence[EvidenceRow],
+    longer: Sequence[EvidenceRow] = (),
 ) -> str:
-    """Whether a method's best point is above the best point of its twin's curve."""
+    """Whether a method's best point is above the best point of its twin's curve.
+
+    Args:
+        name: of the method's curve.
+        points: of it.
+        twin: name of the curve of its student alone.
+        baseline: points of that.
+        longer: its student alone with more steps, beside the curve; where the best of them is above
+            the curve's best, a gain is one above it.
+    """
     ours, theirs = best_of(points), best_of(baseline)
     mine, other = compared(ours, theirs), summarise(theirs, ())
     head = (
         f"{name}: {with_spread(mine.mean, mine.spread)} at its best ({ours.steps:g}x steps); "
         f"{twin} at its best {with_spread(other.mean, other.spread)} ({theirs.steps:g}x)"
     )
+    above = "the best point of the twin's curve"
+    control = best_of([theirs, *longer])
+    if control is not theirs:
+        further = summarise(control, ())
+        head += f", {control.name} {with_spread(further.mean, further.spread)}"
+        above, mine = f"{control.name!r}", compared(ours, control)
     paired = with_spread(mine.difference, mine.difference_spread, "+")
     if mine.beyond_spread and mine.difference > 0:
-        return f"{head}: a gain of {paired} above the best point of the twin's curve."
+        return f"{head}: a gain of {paired} above {above}."
     if mine.difference > 0:
         return f"{head}: {paired}, not beyond the spread, so no gain."
     return f"{head}: {paired}, no gain."

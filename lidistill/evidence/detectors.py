@@ -10,7 +10,7 @@ from typing import Any
 
 from lidistill.engine.configs.read import load_config
 from lidistill.evaluation.results import summarise
-from lidistill.evidence.record import RECORDS, load_evidence
+from lidistill.evidence.record import MORE_STEPS, RECORDS, load_evidence
 from lidistill.evidence.table import CONFIG, ROW, Line
 from lidistill.evidence.worlds import KITTI, NUSCENES, World
 from lidistill.io import DataError
@@ -47,7 +47,7 @@ class Detector:
     def alone(self, steps: float = 1.0, **changes: Any) -> Line:
         """The student without a teacher; with more steps a control of the others."""
         name = STUDENT if steps == 1 else f"{STUDENT}, {steps:g} times as long"
-        twin, note = (None, "") if steps == 1 else (STUDENT, "control: no teacher, more steps")
+        twin, note = (None, "") if steps == 1 else (STUDENT, MORE_STEPS)
         line = Line(name, self.graphs, {"model": f"{CONFIG}model.student"}, twin, steps, note=note)
         return dataclasses.replace(line, **changes)
 

@@ -18,6 +18,8 @@ from lidistill.evaluation.results import ResultRow
 from lidistill.io import DataError, read_json, write_json
 
 RECORDS = Path("docs/evidence")
+MORE_STEPS = "control: no teacher, more steps"
+"""Note of a row beside a curve: the student alone for as long as a taught one takes in all."""
 KINDS = ("evidence", "choice")
 NUMBER = (int, float)
 SCHEMA: dict[str, Any] = {

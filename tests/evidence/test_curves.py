@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lidistill.evidence.curves import bent, best_of, gain, points_of, refusal, verdicts
-from lidistill.evidence.record import Evidence, EvidenceRow
+from lidistill.evidence.record import MORE_STEPS, Evidence, EvidenceRow
 
 
 def point(steps: float, values: list[float], curve: str = "student", twin: str | None = None):
@@ -71,6 +71,22 @@ def test_a_gain_is_above_the_best_point_in_every_seed():
     assert "not beyond the spread, so no gain" in gain("taught", mixed, "student", twin)
     equal = [point(1, [0.2, 0.3, 0.4], "taught")]
     assert gain("taught", equal, "student", twin).endswith("+0.000 ± 0.000, no gain.")
+
+
+def test_a_gain_is_above_a_student_that_trained_on_where_its_curve_ended():
+    """A curve may bend by chance where its spread is large."""
+    twin = [point(1, [0.1, 0.2, 0.3]), point(2, [0.2, 0.3, 0.4])]
+    better = point(1, [0.25, 0.36, 0.44], "taught", twin="student")
+    longer = EvidenceRow("for long", None, "AP", [0.3, 0.32, 0.46], [0, 1, 2], 9, "c", 1.0)
+    longer.note = MORE_STEPS
+    found = verdicts(Evidence("m", "d", "c", "h", "c", [*twin, better, longer]))[1]
+    assert "(2x), for long 0.360 ± 0.087: -0.010 ± 0.046, no gain." in found
+    longer.values = [0.2, 0.31, 0.41]
+    found = verdicts(Evidence("m", "d", "c", "h", "c", [*twin, better, longer]))[1]
+    assert found.endswith("a gain of +0.043 ± 0.012 above 'for long'.")
+    longer.values = [0.0, 0.0, 0.0]
+    found = verdicts(Evidence("m", "d", "c", "h", "c", [*twin, better, longer]))[1]
+    assert found.endswith("a gain of +0.050 ± 0.010 above the best point of the twin's curve.")
 
 
 def test_verdicts_name_the_cap_and_the_refusal():

@@ -47,7 +47,7 @@ def table() -> Table:
             Line(FEW, CARS.teacher, ONLY, iters=TEACHER_ITERS),
             Line(ALL, CARS.teacher, iters=TEACHER_ITERS, note="knows the labels of all frames"),
             *students([alone], iters=ITERS, curve=CURVE),
-            *students([longer], iters=ITERS),
+            *students([longer], iters=ITERS, twin=None),
             *students(lines, iters=ITERS, curve=(CAP,)),
         ],
     )
