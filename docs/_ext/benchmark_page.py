@@ -112,8 +112,8 @@ GROUPS = (
     ),
     Group(
         "A detector's own training step",
-        "mmdet3d's pillar layers beside ours on the same batch; a detector without pillars has no "
-        "reference.",
+        "mmdet3d's pillar layers and CenterPoint's targets beside ours on the same batch; a "
+        "detector with neither has no reference; of one with voxels the targets are a small part.",
         {r"(gpu_)?detector_step, (.*)": r"\2"},
     ),
     Group(
