@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lidistill.converters.class_names import NUSCENES_CLASS_OF
 from lidistill.world.catalog import CATEGORIES
 
 IGNORE = 0
@@ -37,20 +38,7 @@ NUSCENES_CLASSES = (
 """``ignore`` and the 16 scored classes of the nuScenes-lidarseg challenge; position = index."""
 
 _COARSE_NAMES = {
-    "human.pedestrian.adult": "pedestrian",
-    "human.pedestrian.child": "pedestrian",
-    "human.pedestrian.construction_worker": "pedestrian",
-    "human.pedestrian.police_officer": "pedestrian",
-    "movable_object.barrier": "barrier",
-    "movable_object.trafficcone": "traffic_cone",
-    "vehicle.bicycle": "bicycle",
-    "vehicle.bus.bendy": "bus",
-    "vehicle.bus.rigid": "bus",
-    "vehicle.car": "car",
-    "vehicle.construction": "construction_vehicle",
-    "vehicle.motorcycle": "motorcycle",
-    "vehicle.trailer": "trailer",
-    "vehicle.truck": "truck",
+    **NUSCENES_CLASS_OF,
     "flat.driveable_surface": "driveable_surface",
     "flat.other": "other_flat",
     "flat.sidewalk": "sidewalk",
