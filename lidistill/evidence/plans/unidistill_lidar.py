@@ -33,14 +33,16 @@ def taught(source: str, target: str) -> Line:
     return Line(name, FILE, changes, NAMES[target], curve=CURVE)
 
 
-def paths_to(target: str, teachers: dict[str, Line], name: str | None = None) -> Table:
+def paths_to(
+    target: str, teachers: dict[str, Line], name: str | None = None, iters: int = ITERS
+) -> Table:
     """Teachers by their sensors, the student alone, and what it learns from each."""
     return Table(
         method=f"unidistill_{name or target}",
         world=NUSCENES,
         metric="mAP of nuScenes' detection benchmark within 29 m",
         score="detection",
-        iters=ITERS,
+        iters=iters,
         lines=[
             *teachers.values(),
             alone(target),
