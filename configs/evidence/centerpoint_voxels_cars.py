@@ -4,8 +4,8 @@
 from mmengine.config import read_base
 
 with read_base():
-    from .._base_.centerpoint_voxel_world import *
     from .._base_.cars_world import *
+    from .._base_.centerpoint_voxel_world import *
 
 detector_range = point_range
 detector.update(point_range=detector_range, voxel_size=(0.3, 0.3, 0.4))
