@@ -214,13 +214,13 @@ def rank(name: str, group: Group) -> int:
 
 def table(lines: Sequence[str]) -> str:
     """The lines under one head; no empty line inside, or Markdown would end it."""
-    head = ["what, on what input", "time", "", "memory, MiB", "internal name"]
+    head = ["what, on what input, internal name", "time", "", "memory, MiB"]
     cells = "".join(f"<th>{word}</th>" for word in head)
     return "\n".join(['<table class="bench">', f"<tr>{cells}</tr>", *lines, "</table>"])
 
 
 def line(row: Row, name: str, group: Group) -> str:
-    """One row: plain name, two bars, what that is in words, memory, internal name."""
+    """One row: plain name, input and internal name; two bars; what that is in words; memory."""
     theirs, ours = row["reference_s"], row["ours_s"]
     longest = max(ours, theirs or 0.0)
     bars = "".join(
@@ -230,13 +230,12 @@ def line(row: Row, name: str, group: Group) -> str:
         if value is not None
     )
     memory = f"{mebibytes(row['reference_mib'])} / {mebibytes(row['ours_mib'])}"
-    inputs = row["size"]
+    small = html.escape(row["size"]), f"<code>{html.escape(row['name'])}</code>"
     cells = [
-        f"{html.escape(name)}<br><small>{html.escape(inputs)}</small>",
+        "<br>".join([html.escape(name), *(f"<small>{text}</small>" for text in small)]),
         f'<div class="bars">{bars}</div>',
         factor(row["ratio"]),
         memory if row["reference_mib"] is not None else mebibytes(row["ours_mib"]),
-        f"<code>{html.escape(row['name'])}</code>",
     ]
     return f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
 

@@ -9,7 +9,7 @@ from html import escape
 
 from lidistill.visualization.curves import Curve, smooth
 
-_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 14, 12, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 52, 22, 12, 40
 SERIES = 6
 """Line colours of the style sheet (classes ``s0`` .. ``s5``)."""
 
