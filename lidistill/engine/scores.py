@@ -13,26 +13,26 @@ from rich.table import Table
 from lidistill.hooks.run_folder import note_written
 from lidistill.io import write_json
 
-KITTI = re.compile(r"(?P<metric>\w+)_(?P<recalls>R\d+)_(?P<level>easy|moderate|hard)")
+KITTI = re.compile(r"((?P<metric>\w+)_(?P<recalls>R\d+)|objects)_(?P<level>easy|moderate|hard)")
 SHOWN_RECALLS = "R40"
 
 
 def tables(scores: Mapping[str, Any]) -> list[Table]:
-    """KITTI's scores as classes by metrics, others one a line, grouped by what precedes the last /.
+    """KITTI's scores, a line a difficulty; others one a line, grouped by what precedes the last /.
 
     Args:
         scores: name -> number, as mmengine's evaluator returns them.
     """
-    kitti: dict[str, dict[str, float]] = {}
+    kitti: dict[tuple[str, str], dict[str, Any]] = {}
     plain: dict[str, dict[str, Any]] = {}
     for key, value in scores.items():
         group, slash, name = key.rpartition("/")
         match = KITTI.fullmatch(name) if slash else None
         if match is None:
             plain.setdefault(group, {})[name] = value
-        elif match["recalls"] == SHOWN_RECALLS:
-            row = kitti.setdefault(group.rpartition("/")[2], {})  # kitti/Car: Car
-            row[f"{match['metric']} {match['level']}"] = value
+        elif match["recalls"] in (SHOWN_RECALLS, None):
+            line = group.rpartition("/")[2], match["level"]  # kitti/Car: Car
+            kitti.setdefault(line, {})[match["metric"] or "objects"] = value
     found = [_kitti_table(kitti)] if kitti else []
     return found + [_plain_table(group, values) for group, values in plain.items()]
 
@@ -50,14 +50,14 @@ def write_scores(
     return path
 
 
-def _kitti_table(rows: Mapping[str, Mapping[str, float]]) -> Table:
-    columns = list(dict.fromkeys(name for row in rows.values() for name in row))
+def _kitti_table(lines: Mapping[tuple[str, str], Mapping[str, Any]]) -> Table:
+    metrics = dict.fromkeys(name for line in lines.values() for name in line)
+    columns = sorted(metrics, key=lambda name: name != "objects")
     table = Table(title=f"AP in percent, {SHOWN_RECALLS} (others: in the JSON file)")
-    table.add_column("class")
-    for name in columns:
-        table.add_column(name.replace(" ", "\n"), justify="right")
-    for name, row in rows.items():
-        table.add_row(name, *(_number(row.get(column)) for column in columns))
+    for name in ("class", "difficulty", *columns):
+        table.add_column(name, justify="right" if name in columns else "left", no_wrap=True)
+    for (kind, level), line in lines.items():
+        table.add_row(kind, level, *(_number(line.get(name, "-")) for name in columns))
     return table
 
 
@@ -76,4 +76,8 @@ def _plain(value: Any) -> Any:
 
 def _number(value: Any) -> str:
     value = _plain(value)
-    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
+    if value is None:
+        return "-"
+    if not isinstance(value, int | float):
+        return str(value)
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.4g}"

@@ -14,28 +14,34 @@ from lidistill.io import read_json
 
 
 def text_of(scores) -> str:
-    console = Console(file=io.StringIO(), width=160)
+    console = Console(file=io.StringIO(), width=80)  # as where output goes to a file
     for table in tables(scores):
         console.print(table)
     return console.file.getvalue()
 
 
-def test_kittis_numbers_are_classes_by_metrics():
+def test_kittis_numbers_are_a_line_a_difficulty_and_whole_on_80_columns():
+    levels = ("easy", "moderate", "hard")
     scores = {
-        f"kitti/{name}/{metric}_{recalls}_{level}": 10.0 + number
-        for number, name in enumerate(("mAP", "Car"))
-        for metric in ("bbox", "bev", "3d")
+        f"kitti/{name}/{metric}_{recalls}_{level}": 10.0 + number + 0.123
+        for number, name in enumerate(("mAP", "Pedestrian"))
+        for metric in ("bbox", "bev", "3d", "aos")
         for recalls in ("R11", "R40")
-        for level in ("easy", "moderate", "hard")
+        for level in levels
     }
+    scores |= {f"kitti/Pedestrian/objects_{level}": 12345.0 for level in levels}
+    scores |= {f"kitti/mAP/aos_R40_{level}": None for level in levels}
     (table,) = tables(scores)
-    assert [column.header for column in table.columns][:4] == [
-        "class", "bbox\neasy", "bbox\nmoderate", "bbox\nhard",
+    assert [column.header for column in table.columns] == [
+        "class", "difficulty", "objects", "bbox", "bev", "3d", "aos",
     ]  # fmt: skip
-    assert len(table.columns) == 10
-    assert table.row_count == 2
-    assert list(table.columns[0].cells) == ["mAP", "Car"]
-    assert "11" in text_of(scores)
+    assert list(table.columns[0].cells) == ["mAP"] * 3 + ["Pedestrian"] * 3
+    lines = [line.split() for line in text_of(scores).splitlines()]
+    for line in (
+        "│ Pedestrian │ moderate │ 12345 │ 11.12 │ 11.12 │ 11.12 │ 11.12 │",
+        "│ mAP │ hard │ - │ 10.12 │ 10.12 │ 10.12 │ - │",
+    ):
+        assert line.split() in lines
 
 
 def test_other_numbers_are_a_line_each():

@@ -32,10 +32,12 @@ def merge_options(cfg: Any, options: Mapping[str, Any]) -> None:
         options: dotted key -> value; numbers stand for places in lists.
 
     Raises:
-        ValueError: a key is none of the config's and of no argument; with the nearest names.
+        ValueError: a key is none of the config's and of no argument, with the nearest names; or a
+            section of the config would become a plain value.
     """
-    for key in options:
+    for key, value in options.items():
         _check_key(cfg, key)
+        _check_section(cfg, key, value)
     if options:
         cfg.merge_from_dict(dict(options))
 
@@ -62,6 +64,16 @@ def _check_key(cfg: Any, key: str) -> None:
             _check_new(node, part, key, place)
             return  # below a new key everything is new
         node = node[part]
+
+
+def _check_section(cfg: Any, key: str, value: Any) -> None:
+    """A section of the config stays one, or becomes None."""
+    old = cfg._cfg_dict.get(key)
+    if isinstance(old, Mapping) and not (value is None or isinstance(value, Mapping)):
+        raise ValueError(
+            f"option {key!r}: expected {key}.NAME=VALUE, or a dictionary as a whole, got "
+            f"{value!r}; {key} has {', '.join(sorted(map(str, old)))}"
+        )
 
 
 def _check_new(node: Mapping[str, Any], part: str, key: str, place: str) -> None:

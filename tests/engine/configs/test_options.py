@@ -31,6 +31,8 @@ KITTI = ROOT / "configs/detection/pointpillars_world.py"
         ("custom_hooks.99.interval=3", "a list of 4; expected a number from 0 to 3"),
         ("max_iters.value=3", "has no keys; give it as a whole"),
         ("nonsense=1", "the config has"),
+        ("model=student", "expected model.NAME=VALUE, or a dictionary as a whole, got 'student'"),
+        ("train_dataloader=[1]", "train_dataloader has .*batch_size"),
     ],
 )
 def test_a_slip_is_refused_with_what_was_meant(option, near):
