@@ -157,16 +157,26 @@ def set_probe(cfg: Any, name: str) -> None:
 def drop_teacher_checkpoints(cfg: Any) -> None:
     """The model is tested with the weights it is given: no others are read.
 
-    These are its teachers', and what a segmentor or detector was fine-tuned from.
+    These are its teachers', its image networks', and what a segmentor or detector was fine-tuned
+    from.
     """
     set_pretrained(cfg, None)
     model = cfg.model
     model.pop("checkpoint", None)
     for teacher in teachers_of(model):
         teacher.pop("checkpoint", None)
-        network = teacher.get("model")
-        if isinstance(network, dict) and network.get("weights") is not None:
-            network["weights"] = None
+    _drop_weight_files(model)
+
+
+def _drop_weight_files(node: Any) -> None:
+    """Image networks, of teachers and of a detector's cameras, whose config names a file."""
+    if isinstance(node, dict):
+        if isinstance(node.get("weights"), str | Path):
+            node["weights"] = None
+        node = list(node.values())
+    if isinstance(node, list | tuple):
+        for part in node:
+            _drop_weight_files(part)
 
 
 def teachers_of(model: Any) -> list[Any]:

@@ -5,6 +5,7 @@ Libraries behind them (spconv, mmdet, transformers) are imported when a network 
 """
 
 from lidistill.models.backbones.bev_reader import BEVAtVoxels
+from lidistill.models.backbones.image_efficientnet import EfficientNetPyramid
 from lidistill.models.backbones.image_vit import ViTPyramid
 from lidistill.models.backbones.mmdet3d_encoders import (
     MinkUNetAtVoxels,
@@ -32,6 +33,7 @@ __all__ = [
     "ConvFuser",
     "DenseImageContrast",
     "EfficientNetLiteTeacher",
+    "EfficientNetPyramid",
     "GatedFuser",
     "LiftSplat",
     "LocalColour",

@@ -95,6 +95,13 @@ def test_a_teacher_s_published_weights_are_not_needed_with_random_teachers():
     assert model["teacher"]["model"]["weights"] == "random"
     model = {"teacher": {"model": {"type": "X", "weights": "package"}}}
     assert _teachers_as_built(model, random_teachers=False) == []
-    cfg = ConfigDict(model=model)
+
+
+def test_a_test_reads_no_weights_but_those_it_is_given():
+    own = {"camera": {"backbone": {"type": "X", "weights": "package"}}, "weights": {"term": 1.0}}
+    teachers = {"one": {"model": {"type": "X", "weights": "random"}, "checkpoint": "x.pth"}}
+    cfg = ConfigDict(model={"student": own, "teachers": teachers})
     drop_teacher_checkpoints(cfg)
-    assert cfg.model.teacher.model.weights is None
+    assert cfg.model.teachers.one == {"model": {"type": "X", "weights": None}}
+    assert cfg.model.student.camera.backbone == {"type": "X", "weights": None}
+    assert cfg.model.student.weights == {"term": 1.0}

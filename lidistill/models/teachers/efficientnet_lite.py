@@ -68,9 +68,6 @@ class EfficientNetLiteTeacher(nn.Module):
         ReLU6 (TensorFlow's ``efficientnet_lite_builder.py``).
     """
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(
         self,
         stride: int = 8,
@@ -90,13 +87,8 @@ class EfficientNetLiteTeacher(nn.Module):
         self.stride, self.levels = stride, tuple(sorted(set(levels)))
         self.encoder = EfficientNetLite(width, last=TAPPED[self.levels[-1]])
         self.out_channels = sum(self.encoder.channels[TAPPED[level]] for level in self.levels)
-        if weights == PACKAGE:
-            weights = package_weights()
-        self.loaded = initial_weights(self.encoder, weights)
-        # from the images as PackPairs makes them to the network's own [-1, 1]
-        scale, shift = torch.tensor(std) / 0.5, (torch.tensor(mean) - 0.5) / 0.5
-        self.register_buffer("scale", scale[:, None, None], persistent=False)
-        self.register_buffer("shift", shift[:, None, None], persistent=False)
+        self.loaded = initial_weights(self.encoder, find_weights(weights))
+        self.colours = OwnColours(mean, std)
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -105,7 +97,7 @@ class EfficientNetLiteTeacher(nn.Module):
         Sizes that are no multiple of 32 are padded inside; the map has the cells rounded up.
         """
         height, width = images.shape[2:]
-        images = images * self.scale + self.shift
+        images = self.colours(images)
         down, right = -height % DEEPEST, -width % DEEPEST
         if down or right:
             images = F.pad(images, (0, right, 0, down), mode="replicate")
@@ -136,6 +128,28 @@ def _read_at(
     rows, columns = torch.meshgrid(axes[0], axes[1], indexing="ij")
     grid = torch.stack([columns, rows], dim=-1).expand(len(features), -1, -1, -1)
     return sample_maps(features, grid, padding_mode="border", align_corners=False)
+
+
+class OwnColours(nn.Module):
+    """From images as this project normalises them to the network's own [-1, 1].
+
+    Args:
+        mean: of the normalisation that is undone, one a channel.
+        std: same.
+    """
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        scale, shift = torch.tensor(std) / 0.5, (torch.tensor(mean) - 0.5) / 0.5
+        self.register_buffer("scale", scale[:, None, None], persistent=False)
+        self.register_buffer("shift", shift[:, None, None], persistent=False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> the same."""
+        return images * self.scale + self.shift
 
 
 class EfficientNetLite(nn.Module):
@@ -237,6 +251,11 @@ class SameConv(nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H / stride, W / stride)."""
         return super().forward(F.pad(x, self.around) if any(self.around) else x)
+
+
+def find_weights(weights: str | Path | None) -> str | Path | None:
+    """The file of the installed package where ``weights`` is :data:`PACKAGE`; else as given."""
+    return package_weights() if weights == PACKAGE else weights
 
 
 def package_weights() -> Path:

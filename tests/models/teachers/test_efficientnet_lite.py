@@ -117,7 +117,7 @@ def test_images_come_as_pack_pairs_makes_them() -> None:
     grey = (torch.full((3,), 0.5) - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
         [0.229, 0.224, 0.225]
     )
-    image = grey[:, None, None].expand(1, 3, 32, 32) * model.scale + model.shift
+    image = grey[:, None, None].expand(1, 3, 32, 32) * model.colours.scale + model.colours.shift
     torch.testing.assert_close(image, torch.zeros(1, 3, 32, 32), atol=1e-6, rtol=0)
 
 
