@@ -51,6 +51,12 @@ def commit(checkout: Path = CHECKOUT) -> str:
     return f"{name}-dirty" if changed else name
 
 
+def commits(*names: str) -> str:
+    """Commits in one text, each once, in their order; each name may hold several already."""
+    words = (word for name in names for word in name.split(", ") if word)
+    return ", ".join(dict.fromkeys(words))
+
+
 def _git(checkout: Path, *arguments: str) -> str:
     command = ["git", "-C", str(checkout), *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from lidistill import provenance
 from lidistill.engine.configs.stages import fingerprint, trained_values
 from lidistill.hooks.run_folder import (
     clear,
@@ -46,15 +47,17 @@ def run_tool(
     if done is not None:
         return done
     noted = read_note(work_dir)
-    before = {name: noted.get(name, 0.0) for name in ("wall_s", "process_s")}
+    before: dict[str, Any] = {name: noted.get(name, 0.0) for name in ("wall_s", "process_s")}
+    before["commit"] = provenance.commits(noted.get("commit", ""), provenance.commit())
     note_run(work_dir, key, values, sources, **before)
     note_written(work_dir, FOLDER)  # before: a killed tool leaves what --restart may remove
     (work_dir / FOLDER).mkdir(exist_ok=True)
     begin, used = time.perf_counter(), time.process_time()
 
     def spent() -> dict[str, Any]:
-        """Seconds over all starts: a tool goes on with what an interrupted one left."""
+        """Seconds and commits of all starts: a tool goes on with what an interrupted one left."""
         return {
+            "commit": before["commit"],
             "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 1),
             "process_s": round(before["process_s"] + time.process_time() - used, 1),
         }

@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from lidistill import compat
+from lidistill import compat, provenance
 from lidistill.distill.unlabelled import refuse_without_teacher
 from lidistill.engine.configs.options import parse_options
 from lidistill.engine.configs.overrides import (
@@ -215,8 +215,9 @@ def _train_alone(
     request = StopRequest()
 
     def spent() -> dict[str, Any]:
-        """Seconds over all starts of this run."""
+        """Seconds over all starts of this run, and the commits of its code."""
         return {
+            "commit": before["commit"],
             "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 1),
             "process_s": round(before["process_s"] + time.process_time() - used, 1),
         }
@@ -293,17 +294,17 @@ def _begin(
     values: dict[str, str],
     sources: dict[str, str],
     restart: bool,
-) -> tuple[Path | None, Path | None, dict[str, float]]:
+) -> tuple[Path | None, Path | None, dict[str, Any]]:
     """Claim the folder.
 
     Returns:
         The final checkpoint if the run is finished, the one to go on from, and the seconds that
-        earlier starts took.
+        earlier starts took, with the commits of all starts.
     """
     if restart:
         clear(work_dir)
     done = finished_checkpoint(work_dir, key, values, sources)
-    spent = {"wall_s": 0.0, "process_s": 0.0}
+    spent: dict[str, Any] = {"wall_s": 0.0, "process_s": 0.0}
     if done is not None:
         return done, None, spent
     own = Path(cfg.filename).name if cfg.filename else None  # mmengine writes the config down
@@ -317,7 +318,8 @@ def _begin(
         refuse_damaged(latest)
     if latest is not None and (work_dir / NOTE).is_file():
         noted = read_run(work_dir)
-        spent = {name: noted[name] for name in spent}
+        spent = {name: noted[name] for name in (*spent, "commit")}
+    spent["commit"] = provenance.commits(spent.get("commit", ""), provenance.commit())
     note_run(work_dir, key, values, sources, **spent)
     note_written(work_dir, "last_checkpoint", "console.log", *([own] if own else []))
     return None, latest, spent

@@ -7,7 +7,7 @@ import itertools
 import math
 import statistics
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,7 @@ class _Work:
             further=_columns(mine, "further"),
             note=row.note,
             cost=_mean_cost([outcome.get("cost", {}) for outcome in mine]),
-            commit=", ".join(dict.fromkeys(outcome["commit"] for outcome in mine)),
+            commit=_commits(mine),
             config_hash=row.config_hash,
             curve=row.curve,
             steps=row.steps,
@@ -185,7 +185,7 @@ class _Work:
         return Evidence(
             method=plan.method,
             dataset=plan.dataset,
-            commit=", ".join(dict.fromkeys(outcome["commit"] for outcome in outcomes)),
+            commit=_commits(outcomes),
             hardware="; ".join(machines),
             command=command,
             rows=[self.gathered(row) for row in order],
@@ -250,6 +250,7 @@ def _whole(outcome: Mapping[str, Any]) -> bool:
     """Whether an outcome from disk has the form that :func:`run_job` wrote."""
     numbers = all(is_number(outcome.get(name)) for name in ("value", "n", "wall_s"))
     words = all(isinstance(outcome.get(name), str) for name in ("commit", "hardware", "protocol"))
+    words = words and isinstance(outcome.get("trained_by", ""), str)
     classes, cost = outcome.get("per_class"), outcome.get("cost", {})
     parts = [classes, outcome.get("per_group", {}), outcome.get("further", {})]
     if not (numbers and words and all(isinstance(part, dict) for part in (*parts, cost))):
@@ -280,7 +281,14 @@ def _timed(row: Row, seed: int) -> dict[str, Any]:
         "cost": dict(full.get("cost", {})),
         "wall_s": float(full.get("wall_s", wall_s)),
         "hardware": provenance.hardware(),
+        "trained_by": str(full.get("commit", "")),
     }
+
+
+def _commits(outcomes: Iterable[Mapping[str, Any]]) -> str:
+    """Of the code that trained them, and of that which scored them."""
+    pairs = [(outcome.get("trained_by", ""), outcome["commit"]) for outcome in outcomes]
+    return provenance.commits(*itertools.chain(*pairs))
 
 
 def _columns(outcomes: Sequence[Mapping[str, Any]], key: str) -> dict[str, list[float | None]]:

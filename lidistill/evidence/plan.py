@@ -12,10 +12,11 @@ from typing import Any
 Outcome = float | Mapping[str, Any]
 """A value, or ``{"value": float, "n": int, "per_class": {name: float | None},
 "per_group": {name: float | None}, "further": {name: float | None}, "protocol": str,
-"cost": {name: float}, "wall_s": float}``.
+"cost": {name: float}, "wall_s": float, "commit": str}``.
 
 Only ``value`` is required. ``wall_s`` is what the result needed, stages of earlier calls included;
-without it the call's own time counts.
+without it the call's own time counts. ``commit`` is of the code that
+trained it, where that may be an earlier one.
 """
 
 

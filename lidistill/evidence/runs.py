@@ -15,7 +15,7 @@ from typing import Any
 from mmengine.config import ConfigDict
 from mmengine.config.lazy import LazyAttr, LazyObject
 
-from lidistill import compat
+from lidistill import compat, provenance
 from lidistill.engine.configs.overrides import apply_overrides
 from lidistill.engine.configs.read import load_config, map_strings
 from lidistill.engine.train import train_one
@@ -105,7 +105,8 @@ class Runs:
             cost["training_s"] = own["process_s"]
         cost["with_stages_s"] = round(sum(run["process_s"] for run in spent), 1)
         wall_s = sum(run["wall_s"] for run in spent) + scoring_s
-        return {**found, "cost": cost, "wall_s": round(wall_s, 1)}
+        commit = provenance.commits(*(run["commit"] for run in spent))
+        return {**found, "cost": cost, "wall_s": round(wall_s, 1), "commit": commit}
 
     def trained(self, line: Line, seed: int, root: Path) -> Trained:
         """A line's config and checkpoint, trained after the lines that it needs."""

@@ -51,21 +51,21 @@ def read_run(work_dir: Path) -> dict[str, Any]:
     """What ``run.json`` says of a training.
 
     Returns:
-        ``config``, its fingerprint; ``wall_s`` and ``process_s``, seconds over all its starts; and
-        what else :func:`note_run` was given.
+        ``config``, its fingerprint; ``wall_s`` and ``process_s``, seconds over all its starts;
+        ``commit``, of the code of these; and what else :func:`note_run` was given.
 
     Raises:
         DataError: there is none, or not one that :func:`note_run` wrote.
     """
     read_json(work_dir / NOTE)  # raises where there is none
-    return {"wall_s": 0.0, "process_s": 0.0, **read_note(work_dir)}
+    return {"wall_s": 0.0, "process_s": 0.0, "commit": "", **read_note(work_dir)}
 
 
 def _wrong_in(note: Any) -> str:
     """What keeps ``note`` from being one of a run."""
     if not isinstance(note, dict):
         return f"it holds a {type(note).__name__}, expected an object"
-    for name in ("config", "checkpoint", "made"):
+    for name in ("config", "checkpoint", "made", "commit"):
         if not isinstance(note.get(name, ""), str):
             return f"its {name} is a {type(note[name]).__name__}, expected words"
     if not isinstance(note.get(SOURCES, {}), dict):

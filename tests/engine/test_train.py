@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from lidistill import provenance
 from lidistill.engine.configs.read import load_config
 from lidistill.engine.configs.stages import fill_stage_checkpoints, fingerprint
 from lidistill.engine.loops.iterations import ResumableTrainLoop, _AlreadyAdvanced
@@ -274,12 +275,14 @@ def test_a_start_from_weights_of_something_else_is_refused(undisturbed, tmp_path
         train(CONFIG, tmp_path / "run", options=start)
 
 
-def test_seconds_add_up_over_all_starts_of_a_run(tmp_path, monkeypatch):
+def test_seconds_and_commits_are_of_all_starts_of_a_run(tmp_path, monkeypatch):
     final = train(CONFIG, tmp_path, options={"iters": 10})
     note = read_json(tmp_path / "run.json")
     assert note["process_s"] > 0
+    assert note["commit"] == provenance.commit()
     cut = {key: value for key, value in note.items() if key != "checkpoint"}
-    write_json(tmp_path / "run.json", {**cut, "process_s": 500.0, "wall_s": 700.0})
+    earlier = {"process_s": 500.0, "wall_s": 700.0, "commit": "abc"}
+    write_json(tmp_path / "run.json", {**cut, **earlier})
 
     def fail(*_args):
         raise RuntimeError("a step that failed")
@@ -293,6 +296,7 @@ def test_seconds_add_up_over_all_starts_of_a_run(tmp_path, monkeypatch):
     again = read_json(tmp_path / "run.json")
     assert again["checkpoint"] == final.name
     assert (again["process_s"], again["wall_s"]) >= (500, 700)
+    assert again["commit"] == f"abc, {note['commit']}"  # of all starts
 
 
 def test_schedules_run_where_a_config_has_hooks_of_its_own(tmp_path, monkeypatch):

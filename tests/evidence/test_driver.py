@@ -106,6 +106,16 @@ def test_outcomes_of_another_commit(tmp_path, monkeypatch):
     assert made.commit == "def"
 
 
+def test_a_record_names_the_commits_that_trained_and_the_one_that_scored(tmp_path, monkeypatch):
+    """A training that an earlier commit finished is taken; its row named the later one alone."""
+    row = Recorder().row("SLidR", 0.5, commit="old, abc")
+    made = run_plan(EvidencePlan("slidr", "w", "mIoU", [row]), tmp_path, tmp_path / "x.json", "c")
+    assert made.commit == made.rows[0].commit == "old, abc"
+    monkeypatch.setattr(provenance, "commit", lambda: "def")
+    made = run_plan(EvidencePlan("slidr", "w", "mIoU", [row]), tmp_path, tmp_path / "x.json", "c")
+    assert made.commit == made.rows[0].commit == "old, abc, def"
+
+
 def test_damaged_outcome_is_run_again(tmp_path):
     run_plan(Recorder().plan(), tmp_path, tmp_path / "x.json", "c")
     (tmp_path / "slidr" / "random_init" / "seed_1.json").write_text("{")

@@ -48,7 +48,9 @@ def trained(monkeypatch, tmp_path):
         assert quiet
         fill_stage_checkpoints(cfg, {})  # refuses a line that leaves the name of a stage
         seen[folder.name.rpartition("_")[0]] = cfg
-        write_json(folder / "run.json", {"config": "x", "wall_s": 3.0, "process_s": 2.0})
+        name = folder.name.rpartition("_")[0]
+        note = {"config": "x", "wall_s": 3.0, "process_s": 2.0, "commit": f"of {name}"}
+        write_json(folder / "run.json", note)
         return folder / "final.pth"
 
     monkeypatch.setattr(World, "root", lambda world: tmp_path / world.layout)
@@ -111,6 +113,7 @@ def test_a_row_costs_what_its_result_needed(trained, tmp_path):
     assert found["teacher"]["cost"] == found["student"]["cost"] == {**own, "with_stages_s": 2.0}
     assert found["student + pkd"]["cost"] == {**own, "with_stages_s": 4.0}
     assert found["student + pkd"]["wall_s"] == pytest.approx(6.0, abs=0.5)
+    assert found["student + pkd"]["commit"] == "of teacher, of student_pkd"
     again = run(table, tmp_path)  # nothing to train any more: it costs what it did
     assert again["student + pkd"]["cost"] == found["student + pkd"]["cost"]
 
