@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 
 import psutil
@@ -35,8 +36,9 @@ def commit(checkout: Path = CHECKOUT) -> str:
     variable ``LIDISTILL_COMMIT`` says which one it is.
 
     Returns:
-        The short hash, with ``-dirty`` where tracked files other than :data:`RECORDS` differ from
-        it; ``"unknown"`` outside of a git checkout (an installed wheel) or without git.
+        The short hash; where tracked files other than :data:`RECORDS` differ from it, with a hash
+        of what differs and ``-dirty``; ``"unknown"`` outside of a git checkout (an installed wheel)
+        or without git.
     """
     if "LIDISTILL_COMMIT" in os.environ:
         return os.environ["LIDISTILL_COMMIT"]
@@ -45,10 +47,10 @@ def commit(checkout: Path = CHECKOUT) -> str:
     try:
         name = _git(checkout, "describe", "--always", "--abbrev=10", "--exclude=*")
         others = (f":(exclude){record}" for record in RECORDS)
-        changed = _git(checkout, "status", "--porcelain", "-uno", "--", ".", *others)
+        changed = _git(checkout, "diff", "HEAD", "--binary", "--no-ext-diff", "--", ".", *others)
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return f"{name}-dirty" if changed else name
+    return f"{name}-{sha256(changed.encode()).hexdigest()[:6]}-dirty" if changed else name
 
 
 def commits(*names: str) -> str:
@@ -59,8 +61,8 @@ def commits(*names: str) -> str:
 
 def _git(checkout: Path, *arguments: str) -> str:
     command = ["git", "-C", str(checkout), *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=20)
-    return done.stdout.strip()
+    done = subprocess.run(command, capture_output=True, check=True, timeout=20)
+    return done.stdout.decode(errors="replace").strip()
 
 
 def hardware() -> str:

@@ -25,7 +25,12 @@ def test_commit_is_the_hash_and_says_when_files_differ(tmp_path):
     git(tmp_path, "commit", "-q", "-m", "first")
     assert provenance.commit(tmp_path) == git(tmp_path, "rev-parse", "--short=10", "HEAD")
     (tmp_path / "file").write_text("two")
-    assert provenance.commit(tmp_path).endswith("-dirty")
+    second = provenance.commit(tmp_path)
+    assert second.endswith("-dirty")
+    (tmp_path / "file").write_text("three")  # else what the second state gave is taken for its own
+    third = provenance.commit(tmp_path)
+    assert third.endswith("-dirty")
+    assert third != second
 
 
 def test_a_fresh_record_is_no_other_code(tmp_path):
