@@ -137,6 +137,8 @@ class StoreWriter:
         parameters: Everything that changes its content.
         info_files: What the images come from.
         tool: The command.
+        files: What it should remember of some of the images, in JSON values; those noted before
+            stay.
 
     Raises:
         DataError: If the store was made with other parameters, or is a folder of other pictures.
@@ -148,8 +150,10 @@ class StoreWriter:
         parameters: Mapping[str, Any],
         info_files: Sequence[Path],
         tool: str = TOOL,
+        files: Mapping[str, Any] | None = None,
     ) -> None:
         self.folder, self.parameters, self.tool = Path(folder), dict(parameters), tool
+        self.files = dict(files or {})
         self.sources = [f"{path.name} sha256:{_hash(path)}" for path in info_files]
         if (self.folder / "manifest.json").is_file():
             fix = "delete this folder to make it again, or give another --out folder."
@@ -163,6 +167,7 @@ class StoreWriter:
                 )
             before = filter(None, old["source"].split("; "))
             self.sources = list(dict.fromkeys([*before, *self.sources]))
+            self.files |= old.get("files", {})
         elif present(self.folder):
             raise io.DataError(
                 "There are PNG files in this folder, but no manifest: it is no superpixel store.",
@@ -195,7 +200,8 @@ class StoreWriter:
                 self.parameters,
             ):
                 return
-        io.write_manifest(self.folder, self.tool, self.parameters, count, sources)
+        more = {"files": self.files} if self.files else {}
+        io.write_manifest(self.folder, self.tool, self.parameters, count, sources, more)
 
 
 def present(store: Path) -> set[str]:

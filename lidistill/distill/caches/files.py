@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Whether the images and scans of a cache are still those that its teacher saw."""
+"""Whether the images and scans of a store are still those that its teacher saw."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lidistill import io
-from lidistill.distill.caches.store import TOOL
 
 LOOKED_AT = 16
-"""Files that a cache remembers of those it was filled from."""
+"""Files that a store remembers of those it was filled from."""
 
 
 def glances(paths: Iterable[str | Path], root: str | Path) -> dict[str, list[int]]:
@@ -25,10 +24,10 @@ def glances(paths: Iterable[str | Path], root: str | Path) -> dict[str, list[int
 
 
 def check_files(folder: str | Path, root: str | Path) -> None:
-    """Refuse a cache whose files were written anew; those that are not there tell nothing.
+    """Refuse a store whose files were written anew; those that are not there tell nothing.
 
     Args:
-        folder: of the cache; one that is not there yet is fine.
+        folder: of the cache, or of a teacher's regions; one that is not there yet is fine.
         root: the data root.
 
     Raises:
@@ -36,14 +35,15 @@ def check_files(folder: str | Path, root: str | Path) -> None:
     """
     if not (Path(folder) / "manifest.json").is_file():
         return
-    known = io.read_manifest(folder).get("files")
+    manifest = io.read_manifest(folder)
+    known, tool = manifest.get("files"), manifest["tool"]
     for name, seen in (known if isinstance(known, dict) else {}).items():
         path = Path(root) / name
         if path.is_file() and io.glance(path) != seen:
             raise io.DataError(
-                f"The teacher cache {folder} was filled from another file of this name: it was "
+                f"What the teacher said of another file of this name is in {folder}: it was "
                 "written anew since, or this is another data set.",
                 path=path,
-                fix=f"delete the cache and run: {TOOL} CONFIG --out {folder}; or name another "
-                "folder in the config.",
+                fix=f"delete this folder and run: {tool} CONFIG --out {folder}; or name another "
+                "folder.",
             )

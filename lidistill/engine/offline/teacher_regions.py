@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     from lidistill.converters.superpixels.cli import shard_of
     from lidistill.converters.superpixels.store import Job, StoreWriter, missing_jobs
+    from lidistill.distill.caches.files import LOOKED_AT, check_files, glances
     from lidistill.distill.caches.images import parameters_of
     from lidistill.engine.offline.whole_images import open_config, read_frames
 
@@ -51,7 +52,9 @@ def run(args: argparse.Namespace) -> int:
         **{name: getattr(args, name) for name in names},
         **parameters_of(teacher, seen.size, seen.inputs),
     }
-    writer = StoreWriter(args.out, parameters, dataset.info_files, TOOL)
+    files = glances(dataset.some_files(LOOKED_AT), dataset.root)
+    writer = StoreWriter(args.out, parameters, dataset.info_files, TOOL, files)
+    check_files(args.out, dataset.root)
     lacking = {job.name for job in missing_jobs(wanted, writer.folder)}
     share = range(part - 1, len(frames), parts)
     rows = [row for row in share if lacking.intersection(frames[row].names)]

@@ -132,10 +132,24 @@ def test_images_that_were_written_anew_are_not_replayed(weights, tmp_path, capsy
     for path in (tmp_path / "data/samples").rglob("*.jpg"):
         cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
     assert cli.main([str(word) for word in words]) == 1
-    assert "was filled from another file" in " ".join(capsys.readouterr().err.split())
+    assert "said of another file" in " ".join(capsys.readouterr().err.split())
     config.train_dataloader.dataset["data_root"] = str(tmp_path / "data")
     with pytest.raises(DataError, match="written anew since"):
         note_inputs(config)
+
+
+def test_regions_of_images_that_were_written_anew_are_made_again(weights, tmp_path, capsys):
+    """The same names: "the store is complete", with the regions of the old images."""
+    make_mini(tmp_path / "data")
+    words = ["teacher_regions", CONFIG, "--infos", tmp_path / "data/infos.pkl", "--data-root",
+             tmp_path / "data", "--checkpoint", weights, "--workers", 0, "--size", *SIZE,
+             "--out", tmp_path / "regions"]  # fmt: skip
+    for _ in range(2):
+        assert cli.main([str(word) for word in words]) == 0
+    for path in (tmp_path / "data/samples").rglob("*.jpg"):
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    assert cli.main([str(word) for word in words]) == 1
+    assert "run: lidistill teacher_regions CONFIG" in " ".join(capsys.readouterr().err.split())
 
 
 def test_budget_ends_the_work(run, tmp_path):
