@@ -134,6 +134,10 @@ class ImageLidarPairs(BaseDataset):
             cameras=[self._view(name, info) for name in camera_names(info, self.cameras)],
         )
 
+    def some_images(self, count: int) -> list[Path]:
+        """Image files of so many frames, evenly spaced; of each frame another camera's."""
+        return some_images([(self, row) for row in range(len(self))], count)
+
     def _view(self, name: str, info: Mapping[str, Any]) -> CameraView:
         image = info["images"][name]
         path = self.locate(image["img_path"], name)
@@ -179,3 +183,12 @@ def split_projection(
     if cam2img.shape[1] == 4:
         shift[:3, 3] = np.linalg.solve(cam2img[:3, :3], cam2img[:3, 3])
     return cam2img[:3, :3], shift
+
+
+def some_images(places: Sequence[tuple[ImageLidarPairs, int]], count: int) -> list[Path]:
+    """As :meth:`ImageLidarPairs.some_images`, of frames of several data sets."""
+    found = []
+    for number, (part, row) in enumerate(io.evenly(places, count)):
+        cameras = part.frame(part.get_data_info(row), np.random.default_rng(0)).cameras
+        found.append(cameras[number % len(cameras)].image_path)
+    return found

@@ -15,7 +15,7 @@ What is kept is the map of the *whole* image at one input size. Two ways to use 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +46,8 @@ class TeacherCache:
             teacher on the augmented image.
         inputs: JSON values: how the images are normalised, see
             :func:`lidistill.engine.configs.caches.note_inputs`; None says nothing of it.
+        files: What a store that is made remembers of its images, see
+            :func:`lidistill.distill.caches.files.glances`.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class TeacherCache:
         budget_gib: float = 100.0,
         missing: str = "error",
         inputs: Any = None,
+        files: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         if mode not in MODES or missing not in ("error", "live"):
             raise ValueError(
@@ -64,6 +67,7 @@ class TeacherCache:
             )
         self.folder, self.size, self.mode = Path(folder), (int(size[0]), int(size[1])), mode
         self.budget_gib, self.missing, self.inputs = budget_gib, missing, inputs
+        self.files = files
         self.store: FeatureStore | None = None
 
     def open(self, teacher: TappedModel, create: bool = True) -> FeatureStore:
@@ -80,7 +84,7 @@ class TeacherCache:
                     f"inputs={teacher.inputs}"
                 )
             parameters = parameters_of(teacher, self.size, self.inputs)
-            self.store = FeatureStore(self.folder, parameters, self.budget_gib, create)
+            self.store = FeatureStore(self.folder, parameters, self.budget_gib, create, self.files)
         return self.store
 
     def outputs(self, teacher: TappedModel, batch: Any) -> Any:

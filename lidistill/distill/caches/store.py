@@ -36,6 +36,7 @@ class FeatureStore:
         parameters: Everything that changes the maps: the teacher's fingerprint, input size, ...
         budget_gib: Gibibytes on disk, beyond which nothing more is kept.
         create: False refuses a folder without a store.
+        files: What a new store remembers, see :meth:`describe`.
 
     Raises:
         DataError: The store holds maps of other parameters, or there is none.
@@ -47,6 +48,7 @@ class FeatureStore:
         parameters: Mapping[str, Any],
         budget_gib: float = 100.0,
         create: bool = True,
+        files: Mapping[str, Sequence[int]] | None = None,
     ) -> None:
         self.folder, self.parameters = Path(folder), dict(parameters)
         self.budget = int(budget_gib * GIB)
@@ -64,7 +66,7 @@ class FeatureStore:
             )
         else:
             self.folder.mkdir(parents=True, exist_ok=True)
-            self.describe(0)
+            self.describe(0, files=files)
 
     def _check(self, found: Mapping[str, Any], command: str) -> None:
         different = {

@@ -4,13 +4,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lidistill.datasets.detections import SeededDetections
 from lidistill.datasets.loading import PackPairs
+from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.distill.caches.augmentation import point_steps
 from lidistill.distill.caches.detections import ReplayCache
-from lidistill.distill.caches.files import check_files
+from lidistill.distill.caches.files import LOOKED_AT, check_files, glances
 from lidistill.distill.caches.images import TeacherCache
 from lidistill.engine.test import teachers_of
 
@@ -38,6 +40,21 @@ def note_inputs(cfg: Any) -> None:
                 root = frames_of(dataset).get("data_root")
                 if root is not None and cache.get("folder") is not None:
                     check_files(cache["folder"], root)
+                    if cache.get("mode") == "exact":
+                        cache["files"] = _files_of(dataset, Path(cache["folder"]))
+
+
+def _files_of(dataset: Mapping[str, Any], folder: Path) -> dict[str, list[int]] | None:
+    """What a cache that the training will fill itself is to remember of its images."""
+    if dataset.get("type") is not ImageLidarPairs or (folder / "manifest.json").is_file():
+        return None
+    infos = Path(dataset["ann_file"])
+    if not (infos.is_file() or Path(dataset["data_root"], infos).is_file()):
+        return None  # a dry run without data
+    settings = {**dataset, "pipeline": [], "superpixels_dir": None}
+    del settings["type"]
+    frames = ImageLidarPairs(**settings)
+    return glances(frames.some_images(LOOKED_AT), frames.root)
 
 
 def frames_of(dataset: Mapping[str, Any]) -> Mapping[str, Any]:

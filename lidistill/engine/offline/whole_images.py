@@ -16,13 +16,12 @@ from torch import Tensor
 from lidistill import compat
 from lidistill.converters.info_paths import superpixels_name
 from lidistill.datasets.loading import LoadImages, PackPairs
-from lidistill.datasets.pairs_dataset import ImageLidarPairs
+from lidistill.datasets.pairs_dataset import ImageLidarPairs, some_images
 from lidistill.datasets.transforms import ResizeImages
 from lidistill.distill.teacher import Teacher
 from lidistill.engine.configs.caches import images_of
 from lidistill.engine.configs.read import add_config_arguments, load_config
 from lidistill.engine.untrained import check_trained, option_of
-from lidistill.io import evenly
 from lidistill.progress import track
 
 
@@ -103,11 +102,7 @@ class WholeImages(torch.utils.data.Dataset):
 
     def some_files(self, count: int) -> list[Path]:
         """Images of so many frames, evenly spaced; of each frame another camera's."""
-        found = []
-        for number, (part, row) in enumerate(evenly(self.places, count)):
-            cameras = part.frame(part.get_data_info(row), np.random.default_rng(0)).cameras
-            found.append(cameras[number % len(cameras)].image_path)
-        return found
+        return some_images(self.places, count)
 
     def __len__(self) -> int:
         return len(self.places)

@@ -138,6 +138,25 @@ def test_images_that_were_written_anew_are_not_replayed(weights, tmp_path, capsy
         note_inputs(config)
 
 
+def test_a_cache_that_a_training_fills_remembers_its_images_too(weights, tmp_path):
+    """Of `mode="exact"` nothing was noted: old maps for images that were written anew."""
+    make_mini(tmp_path / "data")
+    config = load_config(CONFIG, data_root=str(tmp_path / "data"))
+    config.train_dataloader.dataset.update(ann_file="infos.pkl")
+    config.model.teacher.update(
+        checkpoint=str(weights), cache=dict(folder=str(tmp_path / "c"), size=SIZE, mode="exact")
+    )
+    note_inputs(config)
+    teacher = Teacher(**{**config.model.teacher, "taps": {"map": ""}, "inputs": ("images",)})
+    teacher.cache.open(teacher)
+    assert len(read_manifest(tmp_path / "c")["files"]) == 3
+    note_inputs(config)  # a start that goes on
+    for path in (tmp_path / "data/samples").rglob("*.jpg"):
+        cv2.imwrite(str(path), 255 - cv2.imread(str(path)))
+    with pytest.raises(DataError, match="written anew since"):
+        note_inputs(config)
+
+
 def test_regions_of_images_that_were_written_anew_are_made_again(weights, tmp_path, capsys):
     """The same names: "the store is complete", with the regions of the old images."""
     make_mini(tmp_path / "data")
