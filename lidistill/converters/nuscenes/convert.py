@@ -25,7 +25,7 @@ from lidistill.converters.nuscenes.info import (
 )
 from lidistill.converters.nuscenes.splits import Split, find_splits
 from lidistill.converters.nuscenes.tables import NuScenesTables, SceneRecords, table_files
-from lidistill.converters.parts import PartStore, finished_before, remember
+from lidistill.converters.parts import PartStore, finished_before, remember, stamp
 from lidistill.io import DataError, dump_pickle, parallel
 
 LOGGER = logging.getLogger("lidistill.create_data")
@@ -50,7 +50,7 @@ def convert_nuscenes(
     The files follow mmdet3d's v1.1 schema, so its NuScenesDataset reads them; more fields stand
     beside its own. Scenes are independent jobs: a killed run continues where it stopped, and ends
     with the same bytes as one that ran through. What was converted before, from the same tables
-    with the same parameters, is left as it is.
+    and files of ``samples/`` with the same parameters, is left as it is.
 
     Args:
         root: The data root: holds samples/, sweeps/ and the tables' folder.
@@ -90,6 +90,8 @@ def convert_nuscenes(
         **parameters,
         "root": str(root.resolve()),
         "tables": {p.name: _signature(p) for p in table_files(root / version)},
+        # sizes of images and points of boxes may be counted in them; sweeps are named, no more
+        "samples": {p.name: stamp(p) for p in sorted(root.glob("samples/*"))},
     }
     known = finished_before(target / WORK_FOLDER, asked, restart)
     if known is not None:

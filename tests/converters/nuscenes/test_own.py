@@ -119,6 +119,20 @@ def test_lidar_points_are_counted_where_the_table_does_not(
         assert all(isinstance(instance["num_lidar_pts"], int) for instance in instances)
 
 
+def test_points_are_counted_anew_where_a_scan_was_written_in_its_place(copy: Path) -> None:
+    """It was "converted before", with the counts of the old scan."""
+    change(copy, "sample_annotation", drop("num_lidar_pts"))
+    shutil.rmtree(copy / "lidarseg")
+    (copy / VERSION / "lidarseg.json").unlink()
+    before = convert(copy)
+    boxes = np.array(everything(before[0], "bbox_3d"))
+    for path in (copy / "samples" / "LIDAR_TOP").iterdir():
+        np.pad(boxes[:1, :3], ((0, 0), (0, 2))).astype("<f4").repeat(50, 0).tofile(path)
+    after = convert(copy)
+    assert everything(after[0], "num_lidar_pts")[0] == 50
+    assert everything(before[0], "num_lidar_pts") != everything(after[0], "num_lidar_pts")
+
+
 def test_visibility_in_words(copy: Path) -> None:
     levels = ["v0-40", "v40-60", "v60-80", "v80-100"]
     rows = [{"token": f"hash{level}", "level": level, "description": ""} for level in levels]
