@@ -43,7 +43,8 @@ class MonoTAKD(Distiller):
         teachers: ``"teacher"``, of LiDAR, and ``"assistant"``, the student's architecture with true
             depth, each ``dict(model=..., checkpoint=...)``, see :class:`lidistill.distill.Teacher`.
             No assistant is CMKD: the student's map learns from the teacher's directly. Several are
-            a chain, from the teacher's side to the student's, named ``"assistant_..."``.
+            a chain from the teacher's side to the student's, ``"assistant_1"``,
+            ``"assistant_2"``, ...: by number, whatever their order in the config.
         vis: the student's map that learns from the last assistant; without one, from the teacher.
         spa: the student's maps that learn the residuals, one an assistant: of teacher and first
             assistant, of first and second, ...; None is those of :class:`TwoBranches`.
@@ -134,7 +135,13 @@ def _chain(teachers: Mapping[str, dict]) -> list[str]:
             "teachers: expected 'teacher' and 'assistant' (several, from the teacher's side on: "
             f"'assistant_1', 'assistant_2', ...), or 'teacher' alone (CMKD), got {sorted(teachers)}"
         )
-    return ["teacher", *assistants]
+    return ["teacher", *sorted(assistants, key=_number)]
+
+
+def _number(name: str) -> int:
+    """Of ``assistant_2``; 0 for names without one, which stay in the order of the config."""
+    last = name.rpartition("_")[2]
+    return int(last) if last.isdecimal() else 0
 
 
 def _residual_taps(given: Sequence[str | Tap] | None, assistants: int) -> dict[str, str | Tap]:

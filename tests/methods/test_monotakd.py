@@ -21,7 +21,7 @@ from lidistill.engine.configs.read import load_config
 from lidistill.engine.configs.stages import load_stage
 from lidistill.engine.synthetic import synthetic_batch
 from lidistill.engine.test import teachers_of
-from lidistill.methods.monotakd import WEIGHTS, MonoTAKD
+from lidistill.methods.monotakd import WEIGHTS, MonoTAKD, _chain
 from lidistill.models.bev_blocks.alignment import TwoBranches
 from lidistill.registry import MODELS
 from tests.conftest import ROOT, parity_files
@@ -183,6 +183,13 @@ def test_a_batch_seen_twice_teaches_the_same():
         for name in ("intra", "cross", "response"):
             same = again[name].item() == pytest.approx(once[name].item(), rel=1e-4)
             assert same == (compat_ == "paper" or name != "response"), (compat_, name)
+
+
+def test_a_chain_goes_by_the_numbers_of_its_assistants():
+    """A config on another adds the first one last: the residuals were of the wrong steps."""
+    named = ("assistant_10", "assistant_2", "teacher", "assistant_1")
+    chain = _chain({name: {} for name in named})
+    assert chain == ["teacher", *(f"assistant_{k}" for k in (1, 2, 10))]
 
 
 def test_a_chain_of_two_assistants():
