@@ -75,7 +75,7 @@ def detection(trained: Trained, classes: Sequence[str]) -> dict[str, Any]:
         evaluate_detector(trained.cfg, trained.checkpoint, trained.folder), classes
     )
     with console_log(trained.folder):
-        return {**found, "cost": cost_of(trained.cfg)}
+        return {**found, "cost": cost_of(trained.cfg, trained.checkpoint)}
 
 
 def segmentation(trained: Trained, _classes: Sequence[str]) -> dict[str, Any]:
@@ -223,11 +223,12 @@ def probe_outcome(result: ProbeResult, labels: LabelSet = NUSCENES_LABELS) -> di
     }
 
 
-def cost_of(cfg: Any, frames: int = 5) -> dict[str, float]:
+def cost_of(cfg: Any, checkpoint: Path, frames: int = 5) -> dict[str, float]:
     """Parameters, multiply-adds and CPU time of the detector, or the Distiller's student, alone.
 
     Args:
         cfg: config of its training.
+        checkpoint: of it: random weights find no boxes, or too many, and these take time.
         frames: validation frames; the multiply-adds are their mean, the time their median.
 
     Returns:
@@ -244,6 +245,7 @@ def cost_of(cfg: Any, frames: int = 5) -> dict[str, float]:
     cfg = copy.deepcopy(cfg)
     leave_teachers_out(cfg)
     model = MODELS.build(cfg.model).eval()
+    load_weights(getattr(model, "student", model), checkpoint)
     batches = Runner.build_dataloader(cfg.test_dataloader, seed=0)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -7,9 +7,12 @@ import dataclasses
 import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
+from typing import ClassVar
 
 import pytest
 import torch
+from mmengine.config import Config
+from mmengine.model import BaseModel
 from mmengine.runner import set_random_seed
 
 from lidistill import compat
@@ -59,7 +62,7 @@ def trained(monkeypatch, tmp_path):
         map=0.5, nds=0.4, ap={"car": 0.5}, boxes=9, objects={"car": 9}, protocol="p"
     )
     monkeypatch.setattr(scores, "evaluate_detector", lambda *_: found)
-    monkeypatch.setattr(scores, "cost_of", lambda cfg: {"parameters": 1.0})
+    monkeypatch.setattr(scores, "cost_of", lambda *_: {"parameters": 1.0})
     return seen
 
 
@@ -116,6 +119,32 @@ def test_a_row_costs_what_its_result_needed(trained, tmp_path):
     assert found["student + pkd"]["commit"] == "of teacher, of student_pkd"
     again = run(table, tmp_path)  # nothing to train any more: it costs what it did
     assert again["student + pkd"]["cost"] == found["student + pkd"]["cost"]
+
+
+class Timed(BaseModel):
+    """Notes the weight that it is timed with."""
+
+    seen: ClassVar[list[float]] = []
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 2)
+
+    def forward(self, inputs, mode="tensor"):
+        self.seen.append(self.layer.weight.mean().item())
+        return self.layer(inputs[0])
+
+
+def test_time_is_that_of_the_trained_weights(tmp_path):
+    """Boxes take time, and random weights find others: none, or as many as there is room for."""
+    state = {"layer.weight": torch.full((2, 3), 7.0), "layer.bias": torch.zeros(2)}
+    torch.save({"state_dict": state}, tmp_path / "iter_1.pth")
+    frames = [{"inputs": torch.ones(3)} for _ in range(4)]
+    loader = dict(batch_size=1, num_workers=0, dataset=frames, sampler=dict(type="DefaultSampler"))
+    cfg = Config(dict(model=dict(type=Timed), test_dataloader=loader))
+    cost = scores.cost_of(cfg, tmp_path / "iter_1.pth", frames=2)
+    assert Timed.seen == [7.0] * 3
+    assert (cost["parameters"], cost["multiply_adds"]) == (8, 6)
 
 
 def test_the_hash_is_of_all_that_a_line_depends_on():
