@@ -33,7 +33,8 @@ def run_plan(
     """Run what is not done yet, then write the record.
 
     Each outcome is stored as soon as it is known, in ``work_dir/<method>/<row>/seed_<seed>.json``.
-    It is taken again if the commit, the data set, the metric and the row's config are the same.
+    It is taken again if the commit, the data set (its info files, too, where they are here), the
+    metric and the row's config are the same.
     Seeds are the outer loop, so that a first full column shows early. A curve goes on to its next
     point once all seeds of the last are known.
 
@@ -128,7 +129,7 @@ class _Work:
         for seed, row in order:
             job = Job(plan, row, seed, self.work_dir, self.commit)
             outcome = stored(job.path, job.key, None if self.any_commit else self.commit)
-            if outcome is None:
+            if outcome is None or job.of_other_data(outcome):
                 todo.append(job)
             else:
                 self.outcomes[row.name, seed] = outcome
@@ -225,6 +226,11 @@ class Job:
         }
         return {**key, "config_hash": self.row.config_hash} if self.row.config_hash else key
 
+    def of_other_data(self, outcome: Mapping[str, Any]) -> bool:
+        """Whether the data here are others than those of an outcome that says which it is of."""
+        before = outcome.get("data")
+        return bool(before and self.row.data and self.row.data(self.seed) not in ("", before))
+
 
 def run_job(job: Job) -> dict[str, Any]:
     """Run and store; the outcome."""
@@ -282,6 +288,7 @@ def _timed(row: Row, seed: int) -> dict[str, Any]:
         "wall_s": float(full.get("wall_s", wall_s)),
         "hardware": provenance.hardware(),
         "trained_by": str(full.get("commit", "")),
+        "data": str(full.get("data", "")),
     }
 
 

@@ -12,11 +12,11 @@ from typing import Any
 Outcome = float | Mapping[str, Any]
 """A value, or ``{"value": float, "n": int, "per_class": {name: float | None},
 "per_group": {name: float | None}, "further": {name: float | None}, "protocol": str,
-"cost": {name: float}, "wall_s": float, "commit": str}``.
+"cost": {name: float}, "wall_s": float, "commit": str, "data": str}``.
 
 Only ``value`` is required. ``wall_s`` is what the result needed, stages of earlier calls included;
 without it the call's own time counts. ``commit`` is of the code that
-trained it, where that may be an earlier one.
+trained it, where that may be an earlier one; ``data`` what :attr:`Row.data` says of the seed.
 """
 
 
@@ -34,6 +34,8 @@ class Row:
         config_hash: of everything it is trained with; a cached outcome of another is not reused.
         curve: that it is a point of.
         steps: of that point.
+        data: from a seed to a hash of the data it reads, empty where they are not here; a cached
+            outcome of others is not reused.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Row:
     config_hash: str = ""
     curve: str = ""
     steps: float = 0.0
+    data: Callable[[int], str] | None = None
 
 
 @dataclass(frozen=True)

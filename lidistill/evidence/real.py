@@ -57,11 +57,16 @@ class RealFolds(World):
         """Folder of trainings."""
         return "real_folds"
 
+    @property
+    def place(self) -> Path:
+        """Folder of the data."""
+        return real_home()
+
     def root(self) -> Path:
         """Folder of the data, converted, with superpixels and folds."""
         from lidistill.converters.superpixels.make import make_superpixels
 
-        home = real_home()
+        home = self.place
         if not (home / "semantic_kitti" / "sequences").is_dir():
             raise DataError(
                 "Expected semantic_kitti/sequences/ below this folder: SemanticKITTI's scans, "
@@ -111,13 +116,18 @@ class RealDrives(World):
         """Folder of trainings."""
         return "real_drives"
 
+    @property
+    def place(self) -> Path:
+        """Folder in KITTI's object layout."""
+        return real_home() / "kitti_drives"
+
     def for_choices(self) -> RealDrives:
         """There is no second real world; settings are those chosen on the embedded one."""
         return self
 
     def root(self) -> Path:
         """Folder in KITTI's object layout, converted."""
-        root = real_home() / "kitti_drives"
+        root = self.place
         if not (root / "training" / "label_2").is_dir():
             raise DataError(
                 "Expected kitti_drives/training/label_2: labelled frames of four KITTI drives.",

@@ -18,6 +18,7 @@ from mmengine.config.lazy import LazyAttr, LazyObject
 from lidistill import compat, provenance
 from lidistill.engine.configs.overrides import apply_overrides
 from lidistill.engine.configs.read import load_config, map_strings
+from lidistill.engine.configs.stages import info_files
 from lidistill.engine.train import train_one
 from lidistill.evidence.plan import Curve, EvidencePlan, Row, slug
 from lidistill.evidence.scores import SCORES, Trained
@@ -51,6 +52,7 @@ class Runs:
             config=self.words(line),
             note=line.note,
             config_hash=self.config_hash(line),
+            data=lambda seed: self.data(line, seed),
         )
 
     def words(self, line: Line) -> str:
@@ -88,6 +90,14 @@ class Runs:
         plain = json.dumps([_plain(content), needed, line.steps == 0], sort_keys=True)
         return hashlib.sha256(plain.encode()).hexdigest()[:12]
 
+    def data(self, line: Line, seed: int) -> str:
+        """Hash of the info files that a line's config names, for training and test."""
+        cfg = self.config(line)
+        _move_data(cfg, self.table.world.place)
+        self.table.world.prepare(cfg, seed)
+        found = sorted(info_files(cfg, within="").values())
+        return hashlib.sha256("".join(found).encode()).hexdigest()[:12] if found else ""
+
     # -- running ----------------------------------------------------------------------------------
     def outcome(self, line: Line, seed: int) -> dict[str, Any]:
         """Train what is not trained yet, score, and add up the cost of it all."""
@@ -106,7 +116,8 @@ class Runs:
         cost["with_stages_s"] = round(sum(run["process_s"] for run in spent), 1)
         wall_s = sum(run["wall_s"] for run in spent) + scoring_s
         commit = provenance.commits(*(run["commit"] for run in spent))
-        return {**found, "cost": cost, "wall_s": round(wall_s, 1), "commit": commit}
+        found |= {"cost": cost, "wall_s": round(wall_s, 1), "commit": commit}
+        return {**found, "data": self.data(line, seed)}
 
     def trained(self, line: Line, seed: int, root: Path) -> Trained:
         """A line's config and checkpoint, trained after the lines that it needs."""

@@ -45,6 +45,11 @@ class World:
         name = self.layout if self.preset == "bench" else f"{self.layout}_{self.preset}"
         return f"{name}_{self.seed}"
 
+    @property
+    def place(self) -> Path:
+        """Folder of the data, whether they are there or not."""
+        return self.folder / self.layout
+
     def prepare(self, cfg: Any, seed: int) -> None:
         """Change a config for a seed: nothing, the world is the same for all."""
 
@@ -61,7 +66,7 @@ class World:
 
         if self.superpixels:
             return slidr_runs.prepare_world(self.folder, "bench", self.seed).root
-        root = self.folder / self.layout
+        root = self.place
         with exclusive(self.folder, "makes a world"):
             generate(self.folder, layout=self.layout, preset=self.preset, seed=self.seed)
             if self.layout == "kitti":

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import json
 import math
 
@@ -114,6 +115,18 @@ def test_a_record_names_the_commits_that_trained_and_the_one_that_scored(tmp_pat
     monkeypatch.setattr(provenance, "commit", lambda: "def")
     made = run_plan(EvidencePlan("slidr", "w", "mIoU", [row]), tmp_path, tmp_path / "x.json", "c")
     assert made.commit == made.rows[0].commit == "old, abc, def"
+
+
+def test_outcomes_of_other_data_of_the_same_name_are_run_again(tmp_path):
+    """Labels were mended, or another folder is named: every row was "stored"."""
+    known = {"data": "before"}
+    recorder = Recorder()
+    row = dataclasses.replace(recorder.row("a", 0.5, **known), data=lambda _seed: known["data"])
+    plan = EvidencePlan("slidr", "real drives", "mIoU", [row])
+    for now, runs in (("before", 3), ("", 3), ("after", 6)):
+        known["data"] = now
+        run_plan(plan, tmp_path, tmp_path / "x.json", "c")
+        assert len(recorder.calls) == runs
 
 
 def test_damaged_outcome_is_run_again(tmp_path):

@@ -147,6 +147,18 @@ def test_time_is_that_of_the_trained_weights(tmp_path):
     assert (cost["parameters"], cost["multiply_adds"]) == (8, 6)
 
 
+def test_the_data_of_a_line_are_those_of_its_info_files(monkeypatch, tmp_path):
+    monkeypatch.setattr(World, "place", tmp_path)
+    made = Runs(table_of(SECOND, [SECOND.alone()]), tmp_path)
+    line = made.table.lines[0]
+    assert made.data(line, 0) == ""  # nothing is here
+    seen = []
+    for name, words in (("train", "a"), ("val", "b"), ("val", "c")):
+        (tmp_path / f"kitti_infos_{name}.pkl").write_text(words)
+        seen.append(made.data(line, 0))
+    assert len(set(seen)) == 3
+
+
 def test_the_hash_is_of_all_that_a_line_depends_on():
     def hashes(**changes):
         lines = [dataclasses.replace(SECOND.big(), **changes), SECOND.objective("pkd")]

@@ -115,14 +115,18 @@ def _trained(cfg: Config) -> Config:
     return kept
 
 
-def info_files(cfg: Config) -> dict[str, str]:
+def info_files(cfg: Config, within: str = "train_dataloader.") -> dict[str, str]:
     """Hash of each info file that a training reads, by its name: frames and labels are there.
 
     A config says the same before and after labels were mended.
+
+    Args:
+        cfg: content.
+        within: how the dotted keys begin that count; empty for those of the test, too.
     """
     values, found = flat_values(cfg), {}
     for key, name in values.items():
-        if key.startswith("train_dataloader.") and key.endswith(".ann_file"):
+        if key.startswith(within) and key.endswith(".ann_file"):
             root = values.get(f"{key.removesuffix('ann_file')}data_root", "")
             path = next((p for p in (Path(root, name), Path(name)) if p.is_file()), None)
             if path is not None:
