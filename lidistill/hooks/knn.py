@@ -12,14 +12,17 @@ from torch.utils.data import DataLoader
 
 from lidistill.datasets.frame import PairBatch
 from lidistill.distill.distiller import Distiller
-from lidistill.evaluation.label_maps import NUSCENES_CLASSES, nuscenes_label_table
+from lidistill.evaluation.label_maps import NUSCENES_LABELS, LabelSet
 from lidistill.evaluation.probes.knn import knn_probe
 from lidistill.evaluation.probes.result import ProbeSettings
 from lidistill.evaluation.probes.samples import frame_features, voxels_to_points
 
 
 def knn_score(runner: Any, model: Distiller, knn: Mapping[str, Any]) -> float:
-    """Mean IoU of nuScenes' 16 classes by the votes of the nearest labelled training points.
+    """Mean IoU by the votes of the nearest labelled training points.
+
+    Classes are those of the config's own probe (``test_cfg.classes``), where its pipeline maps
+    labels itself; nuScenes' 16 where it names none.
 
     The student runs with its running statistics; ``lidistill test`` recomputes them, so its score
     is not this one. One process scores all frames, however many train.
@@ -48,11 +51,12 @@ def knn_score(runner: Any, model: Distiller, knn: Mapping[str, Any]) -> float:
     def features(batch: PairBatch) -> torch.Tensor:
         return voxels_to_points(model(batch, mode="predict"), batch.point_to_voxel)
 
-    table = nuscenes_label_table()
+    classes = (runner.cfg.get("test_cfg") or {}).get("classes")
+    labels = NUSCENES_LABELS if classes is None else LabelSet(tuple(classes))
     result = knn_probe(
-        frame_features(batches(knn["train"]), features, table),
-        frame_features(batches(knn["val"]), features, table),
-        len(NUSCENES_CLASSES),
+        frame_features(batches(knn["train"]), features, labels.table),
+        frame_features(batches(knn["val"]), features, labels.table),
+        len(labels.classes),
         ProbeSettings(**knn.get("settings", {})),
     )
     return result.miou

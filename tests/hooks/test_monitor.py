@@ -93,10 +93,22 @@ def test_knn_score_needs_no_training_and_leaves_no_trace():
         "settings": {"neighbours": 5},
     }
     with without_trace(model):
-        score = knn_score(SimpleNamespace(), model, knn)
+        score = knn_score(SimpleNamespace(cfg={}), model, knn)
     assert score > 0.5
     assert model.training
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_knn_score_is_of_the_classes_of_the_configs_own_probe():
+    """Labels that the pipeline has mapped went through nuScenes' table: here to one class."""
+    torch.manual_seed(0)
+    frames = [labelled(seed) for seed in range(6)]
+    for frame in frames:
+        frame["inputs"].point_labels = torch.randint(2, 4, frame["inputs"].point_labels.shape)
+    knn = {"train": frames[:4], "val": frames[4:]}
+    cfg = {"test_cfg": {"classes": ("ignore", "car", "bicycle", "truck")}}
+    assert 0 < knn_score(SimpleNamespace(cfg=cfg), ToySLidR(noisy=True), knn) < 0.8
+    assert knn_score(SimpleNamespace(cfg={}), ToySLidR(noisy=True), knn) == 1
 
 
 def test_knn_score_is_of_all_frames_in_one_of_several_processes(monkeypatch):
@@ -118,7 +130,8 @@ def test_knn_score_is_of_all_frames_in_one_of_several_processes(monkeypatch):
         monkeypatch.setattr("mmengine.dataset.sampler.get_dist_info", lambda n=ranks: (0, n))
         monkeypatch.setattr("lidistill.hooks.knn.get_world_size", lambda n=ranks: n)
         knn = {"train": {"dataset": frames[:6]}, "val": {"dataset": frames[6:]}}
-        knn_score(SimpleNamespace(build_dataloader=loader_of), Counted(noisy=True), knn)
+        runner = SimpleNamespace(build_dataloader=loader_of, cfg={})
+        knn_score(runner, Counted(noisy=True), knn)
         assert len(calls) == len(frames)
 
 
