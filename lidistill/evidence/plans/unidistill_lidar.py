@@ -23,18 +23,22 @@ def alone(sensors: str) -> Line:
     return Line(NAMES[sensors], FILE, model, curve=CURVE)
 
 
-def taught(source: str, target: str) -> Line:
+def taught(source: str, target: str, curve: tuple[int, ...] = CURVE) -> Line:
     """One path."""
     changes = {
         "model": f"{CONFIG}paths.{source}_to_{target}",
         "model.teacher.checkpoint": f"{ROW}teacher, {NAMES[source]}",
     }
     name = f"{NAMES[target]} from {NAMES[source]}"
-    return Line(name, FILE, changes, NAMES[target], curve=CURVE)
+    return Line(name, FILE, changes, NAMES[target], curve=curve)
 
 
 def paths_to(
-    target: str, teachers: dict[str, Line], name: str | None = None, iters: int = ITERS
+    target: str,
+    teachers: dict[str, Line],
+    name: str | None = None,
+    iters: int = ITERS,
+    curve: tuple[int, ...] = CURVE,
 ) -> Table:
     """Teachers by their sensors, the student alone, and what it learns from each."""
     return Table(
@@ -46,7 +50,7 @@ def paths_to(
         lines=[
             *teachers.values(),
             alone(target),
-            *(taught(source, target) for source in teachers),
+            *(taught(source, target, curve) for source in teachers),
         ],
     )
 
