@@ -114,4 +114,5 @@ class Cameras:
 
     def key(self) -> bytes:
         """Equal for cameras that see alike: what a cached plan is found by."""
-        return self.image_from_lidar.tobytes() + self.present.tobytes()
+        split = np.array(self.present.shape)  # cameras of one sample, or of several
+        return split.tobytes() + self.image_from_lidar.tobytes() + self.present.tobytes()

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from lidistill.geometry.bev_grid import BEVGrid
+from lidistill.geometry.cameras import Cameras
 from lidistill.models.view_transforms.depth_nets import CameraAwareDepthNet
 from lidistill.models.view_transforms.lift_splat import LiftSplat, TrueDepth
 from tests.models.view_transforms.rig import rig
@@ -123,6 +124,20 @@ def test_plans_are_kept_for_geometries_that_come_again():
         assert transform.plan(rig(seed=seed), IMAGE, FEATURES) is not first
     assert transform.plan(rig(seed=0), IMAGE, FEATURES) is not first
     assert len(transform._kept) == 2
+
+
+def test_plans_belong_to_samples_as_well_as_to_cameras():
+    """Two cameras of one sample and one camera of two have the same matrices and other cells."""
+    whole = rig(1, 2, augmented=False)
+    parts = (whole.intrinsics, whole.camera_from_lidar, whole.image_aug)
+    split = Cameras(
+        *(part.swapaxes(0, 1) for part in parts),
+        lidar_aug=whole.lidar_aug.repeat(2, 0),
+        present=whole.present.T,
+    )
+    transform = made()
+    cells = transform.plan(whole, IMAGE, FEATURES).num_cells
+    assert transform.plan(split, IMAGE, FEATURES).num_cells == 2 * cells
 
 
 def test_half_precision_rounds_no_geometry():
