@@ -22,6 +22,7 @@ from lidistill.losses.region_pooling import (
 )
 from lidistill.losses.rows import check_temperature
 from lidistill.losses.sampling import sample_pairs
+from lidistill.ops.gradients import differentiable_once
 from lidistill.ops.precision import full_precision
 
 __all__ = [
@@ -85,7 +86,7 @@ class _WeightedInfoNCE(torch.autograd.Function):
         return loss
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_queries, grad_keys = ctx.saved_tensors
         return grad_queries * grad, grad_keys * grad, None, None, None, None, None

@@ -70,6 +70,15 @@ def test_gradient_may_be_asked_for_twice():
         np.testing.assert_allclose(a, c, atol=1e-12)
 
 
+def test_a_penalty_on_gradients_is_refused():
+    """It counted for nothing: the loss beside it had a gradient, so nothing was said."""
+    q, k = random_pair()
+    loss = info_nce(q, k)
+    first = torch.autograd.grad(loss, (q, k), create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        (loss + sum(grad.square().sum() for grad in first)).backward()
+
+
 def test_one_side_without_gradient_and_no_grad_mode():
     q, k = random_pair()
     (grad,) = torch.autograd.grad(info_nce(q, k.detach()), q)

@@ -25,6 +25,7 @@ from torch.nn import functional as F
 
 from lidistill.ops._threads import in_parallel
 from lidistill.ops.bev import _frustum_kernels as kernels
+from lidistill.ops.gradients import differentiable_once
 
 CHUNK = 8192
 """Columns of voxels that are read at a time where their heights are collapsed. Each chunk is a
@@ -250,6 +251,7 @@ class _ReadOnCPU(torch.autograd.Function):
         return _voxels(rows, depth, plan, 0, len(plan.columns))
 
     @staticmethod
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         rows, depth = ctx.saved_tensors
         given = torch.zeros_like(rows), torch.zeros_like(depth)
@@ -273,6 +275,7 @@ class _CollapseOnCPU(torch.autograd.Function):
         return out
 
     @staticmethod
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
         rows, depth, weight = ctx.saved_tensors
         plan, grad = ctx.plan, grads[0]

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lidistill.ops.bev import _pool_kernels as kernels
+from lidistill.ops.gradients import differentiable_once
 
 
 @dataclass(frozen=True)
@@ -148,6 +149,7 @@ class _PoolOnCPU(torch.autograd.Function):
         return _sum_cells(depth, rows, plan)
 
     @staticmethod
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:
         """Gradients of depth and rows."""
         depth, rows = ctx.saved_tensors

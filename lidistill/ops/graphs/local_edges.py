@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from lidistill.ops._threads import in_parallel
+from lidistill.ops.gradients import differentiable_once
 from lidistill.ops.graphs import _edge_kernels as kernels
 from lidistill.ops.graphs import _torch_blocks as blocks
 from lidistill.ops.graphs.local_graph import LocalGraph
@@ -158,7 +159,7 @@ class _EdgeGap(torch.autograd.Function):
         return (gap * weight).sum()
 
     @staticmethod
-    @torch.autograd.function.once_differentiable
+    @differentiable_once
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_near, grad_centre = ctx.saved_tensors
         return grad_near * grad, grad_centre * grad, None, None, None

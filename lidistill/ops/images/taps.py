@@ -14,8 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from lidistill.ops.gradients import differentiable_once
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class _SumTaps(torch.autograd.Function):
         return F.embedding_bag(index, rows, mode="sum", per_sample_weights=weight)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, None, Tensor | None]:
         """Gradients of rows and weights."""
         rows, index, weight = ctx.saved_tensors

@@ -12,9 +12,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from lidistill.ops._threads import in_parallel
+from lidistill.ops.gradients import differentiable_once
 from lidistill.ops.sparse._conv_kernels import multiply, outer, strip
 from lidistill.ops.sparse.index_pairs import pair_conv, pair_conv_grad
 from lidistill.ops.sparse.pair_table import BLOCK, PairTable
@@ -93,7 +93,7 @@ class _SparseConv(torch.autograd.Function):
         return _multiply(x, weight.permute(1, 2, 0), bias, table)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         grad = grads[0].contiguous()
@@ -123,7 +123,7 @@ class _PairConv(torch.autograd.Function):
         return out if bias is None else out.add_(bias)
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         pairs, counts = ctx.table.pairs_on(x.device)
