@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lidistill.datasets.frame import CameraView, Frame
+from lidistill.geometry.correspondence import Pairs
+from lidistill.io import NO_REGION
 from lidistill.visualization.colours import region_colours
 
 Image = NDArray[np.uint8]
@@ -122,8 +124,7 @@ def paired_picture(frame: Frame, camera: int, scale: int = 2, dim: float = 0.55)
     image, superpixels = _loaded(view)
     pairs = frame.need_pairs()
     chosen = pairs.camera == camera
-    rows, columns = pairs.rowcol()[chosen].T
-    colours = region_colours(superpixels[rows, columns])
+    colours = region_colours(_regions_at(pairs, chosen, superpixels))
     picture = (enlarge(image, scale) * (1 - dim)).astype(np.uint8)
     mask = border_mask(superpixels, scale)
     picture[mask] = (picture[mask] * 0.5 + 60).astype(np.uint8)
@@ -135,7 +136,8 @@ def paired_regions(frame: Frame) -> NDArray[np.int64]:
     """Superpixel that each point is paired with, numbered through all cameras.
 
     Returns:
-        (N,) int64; -1 for points that no camera sees. Of two cameras the later one counts.
+        (N,) int64; -1 for points that no camera sees, or in no superpixel. Of two cameras the
+        later one counts.
     """
     pairs = frame.need_pairs()
     regions = np.full(len(frame.points), -1, dtype=np.int64)
@@ -143,8 +145,8 @@ def paired_regions(frame: Frame) -> NDArray[np.int64]:
     for camera, view in enumerate(frame.cameras):
         _, superpixels = _loaded(view)
         chosen = pairs.camera == camera
-        rows, columns = pairs.rowcol()[chosen].T
-        regions[pairs.point[chosen]] = first + superpixels[rows, columns]
+        found = _regions_at(pairs, chosen, superpixels)
+        regions[pairs.point[chosen]] = np.where(found < 0, -1, first + found)
         first += int(superpixels.max()) + 1
     return regions
 
@@ -195,6 +197,13 @@ def _loaded(view: CameraView) -> tuple[Image, NDArray]:
             "put LoadImages() and LoadSuperpixels() into the pipeline"
         )
     return view.image, view.superpixels
+
+
+def _regions_at(pairs: Pairs, chosen: NDArray[np.bool_], superpixels: NDArray) -> NDArray[np.int64]:
+    """Superpixel of each chosen pair; -1 in none."""
+    rows, columns = pairs.rowcol()[chosen].T
+    found = superpixels[rows, columns].astype(np.int64)
+    return np.where(found == NO_REGION, -1, found)
 
 
 def _check_same_size(image: Image, superpixels: NDArray) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from lidistill.datasets.frame import CameraView, Frame
 from lidistill.geometry.correspondence import Pairs
+from lidistill.io import NO_REGION
 from lidistill.visualization import overlays
 from lidistill.visualization.bev import BACKGROUND, bev_picture, bev_pixels
 from lidistill.visualization.colours import region_colours, scalar_colours
@@ -127,6 +128,18 @@ def test_paired_regions_equal_a_naive_loop(frame):
     got = overlays.paired_regions(frame)
     assert got.tolist() == expected
     assert got[3] == -1
+
+
+def test_pixels_in_no_superpixel_are_grey(frame):
+    """Imported masks leave pixels out (65535 in the store): no region has their points."""
+    for camera in frame.cameras:
+        camera.superpixels = camera.superpixels.astype(np.uint16)
+    free = overlays.paired_regions(frame)
+    frame.cameras[1].superpixels[5, 11] = NO_REGION  # of point 1
+    regions = overlays.paired_regions(frame)
+    assert regions.tolist() == [free[0], -1, free[2], -1]
+    picture = overlays.paired_picture(frame, 1, scale=4)
+    assert picture[22, 46].tolist() == region_colours(np.array([-1]))[0].tolist()
 
 
 def test_paired_picture_has_the_superpixels_colour_at_the_point(frame):
