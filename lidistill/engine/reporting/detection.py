@@ -138,8 +138,8 @@ def pictured(cfg: Any, checkpoints: Mapping[str, Path], count: int) -> Iterator[
         truth = Boxes(truth.boxes[kept], truth.labels[kept], truth.scores[kept])
         packed = dataset[row]
         views, matrices = _views(packed)
-        points = np.asarray(packed["inputs"]["points"])
-        frame = Frame(points, truth, found[row], views, matrices)
+        points = packed["inputs"].get("points", np.zeros((0, 3)))  # none of a camera alone
+        frame = Frame(np.asarray(points), truth, found[row], views, matrices)
         yield Picked(row, frame, pseudo_collate([packed]))
 
 

@@ -18,6 +18,7 @@ from lidistill.engine.configs.read import load_config
 from lidistill.engine.reporting.detection import pictured, region_gaps
 from lidistill.engine.test import evaluate
 from lidistill.registry import MODELS
+from lidistill.visualization.detections.frames import panels_from_above
 from lidistill.visualization.report_data import ReportData
 from tests.conftest import ROOT
 
@@ -106,6 +107,19 @@ def test_report_of_a_taught_detector(weights, converted_world, tmp_path, capsys)
     entry = next(entries[0] for entries in submission["results"].values() if entries)
     assert {"sample_token", "translation", "size", "rotation", "detection_name"} <= set(entry)
     assert np.isfinite(scores["nuscenes/mAP"])
+
+
+@pytest.mark.slow
+def test_a_detector_whose_test_reads_no_points_is_pictured(converted_world, tmp_path):
+    compat.apply()
+    config = ROOT / "configs" / "monotakd" / "caddn_world_kitti.py"
+    cfg = load_config(config, data_root=str(converted_world / "kitti"))
+    path = tmp_path / "detector.pth"
+    torch.save({"state_dict": MODELS.build(copy.deepcopy(cfg.model)).state_dict()}, path)
+    (picked,) = pictured(cfg, {"detector": path}, 1)
+    assert picked.frame.points.shape == (0, 3)
+    assert len(picked.frame.views) == 1
+    assert panels_from_above(picked.frame, forward="x").any()
 
 
 def test_half_a_detector_is_refused(tmp_path, capsys):
