@@ -308,11 +308,9 @@ def _command(
 ) -> str:
     names = dict(subject.checkpoints)
     last = names.popitem()[1]
-    root = "" if subject.data_root is None else f" --data-root {subject.data_root}"
-    words = " ".join(shlex.quote(f"{key}={value}") for key, value in options.items())
-    changes = f" --cfg-options {words}" if words else ""
-    baseline = "".join(f" --baseline {path}" for path in names.values())
-    return (
-        f"lidistill report {work_dir} --config {subject.config} --checkpoint {last}{baseline} "
-        f"--frames {frames} --score {score:g}{root}{changes}"
-    )
+    words = ["lidistill", "report", work_dir, "--config", subject.config, "--checkpoint", last]
+    words += [word for path in names.values() for word in ("--baseline", path)]
+    words += ["--frames", frames, "--score", f"{score:g}"]
+    words += [] if subject.data_root is None else ["--data-root", subject.data_root]
+    words += ["--cfg-options", *(f"{key}={value}" for key, value in options.items())]
+    return shlex.join(map(str, words if options else words[:-1]))

@@ -15,7 +15,7 @@ import torch
 from lidistill import compat
 from lidistill.cli import main
 from lidistill.engine.configs.read import load_config
-from lidistill.engine.reporting.detection import pictured, region_gaps
+from lidistill.engine.reporting.detection import Subject, _command, pictured, region_gaps
 from lidistill.engine.test import evaluate
 from lidistill.registry import MODELS
 from lidistill.visualization.detections.frames import panels_from_above
@@ -120,6 +120,15 @@ def test_a_detector_whose_test_reads_no_points_is_pictured(converted_world, tmp_
     assert picked.frame.points.shape == (0, 3)
     assert len(picked.frame.views) == 1
     assert panels_from_above(picked.frame, forward="x").any()
+
+
+def test_the_command_keeps_names_with_blanks_together():
+    subject = Subject("my configs/a.py", {"detector": Path("work dirs/it's.pth")}, "my data")
+    words = shlex.split(_command(subject, "a run", 3, 0.3, {"classes": ["car"], "seed": 1}))
+    assert words[2:7] == ["a run", "--config", "my configs/a.py", "--checkpoint", words[6]]
+    assert words[6] == "work dirs/it's.pth"
+    assert words[-5:] == ["--data-root", "my data", "--cfg-options", "classes=['car']", "seed=1"]
+    assert "--cfg-options" not in _command(subject, "run", 3, 0.3, {})
 
 
 def test_half_a_detector_is_refused(tmp_path, capsys):
