@@ -84,8 +84,15 @@ class NuScenesTables:
             raise self._unknown_version(root, version)
         read = {name: self._table(name) for name in TABLES}
         self.scenes: list[Record] = read["scene"]
+        named: dict[str, str] = {}
         for scene in self.scenes:
             self._safe("scene", scene, "token", plain_name)
+            if named.setdefault(scene["name"], scene["token"]) != scene["token"]:
+                what = (
+                    f"Expected each scene under a name of its own, but another scene is called "
+                    f"{scene['name']!r} too (token {named[scene['name']]})."
+                )
+                raise self._error("scene", what, scene["token"])
         self._by_token = {
             name: {record["token"]: record for record in read[name]}
             for name in ("attribute", "category", "ego_pose", "instance", "sample", "sensor")

@@ -82,12 +82,21 @@ def _scenes(info_file: Path) -> dict[str, list[dict[str, Any]]]:
     fix = "make the info file with lidistill create_data nuscenes: tracks need scenes and times."
     need = ("token", "scene_name", "timestamp")
     scenes: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    owners: dict[str, Any] = {}
     for info in load_infos(info_file, need=need).frames:
         token = str(info["token"])
         fields(
             info, {"token": NAME, "scene_name": NAME, "timestamp": NUMBER}, info_file, token, fix
         )
-        scenes[info["scene_name"]].append(info)
+        name, owner = info["scene_name"], info.get("scene_token")
+        if owners.setdefault(name, owner) != owner:
+            raise DataError(
+                f"Two scenes are called {name}: of tokens {owners[name]} and {owner}.",
+                path=info_file,
+                token=token,
+                fix="give each scene of scene.json a name of its own, then " + fix,
+            )
+        scenes[name].append(info)
     for name, infos in scenes.items():
         infos.sort(key=lambda info: float(info["timestamp"]))
         for before, after in pairwise(infos):

@@ -443,6 +443,13 @@ def test_a_scene_without_samples_and_a_split_of_such(copy: Path) -> None:
         convert(copy)
 
 
+def test_two_scenes_of_one_name_are_named(copy: Path) -> None:
+    """All that follows knows a scene by its name: splits, object banks, tracks."""
+    change(copy, "scene", lambda rows: rows[1].update(name="a"))
+    with pytest.raises(DataError, match="another scene is called 'a' too"):
+        convert(copy)
+
+
 def test_defaults_are_of_keys_that_the_schema_knows() -> None:
     for name, defaults in DEFAULTS.items():
         assert defaults.keys() <= TABLES[name].keys()

@@ -172,6 +172,7 @@ def test_from_results_to_a_bank(tiny_world, tmp_path):
         ({"timestamp": 0.0}, "has the same timestamp"),
         ({"timestamp": float("nan")}, "'timestamp': expected a finite number"),
         ({"scene_name": None}, "'scene_name'"),
+        ({"scene_token": "two"}, "Two scenes are called s: of tokens one and two"),
     ],
 )
 def test_samples_that_do_not_follow_one_another(tmp_path, change, words):
@@ -179,6 +180,8 @@ def test_samples_that_do_not_follow_one_another(tmp_path, change, words):
         {"token": f"t{k}", "scene_name": "s", "timestamp": 0.5 * k, "lidar_points": {}}
         for k in range(3)
     ]
+    for frame in frames:
+        frame["scene_token"] = "one"
     frames[2].update(change)
     meta = {"dataset": "nuscenes", "info_version": "1.1"}
     write_infos(tmp_path / "infos.pkl", meta, frames, {}, "made")
