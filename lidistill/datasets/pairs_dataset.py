@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 from mmengine.dataset import BaseDataset
-from numpy.typing import NDArray
 
 from lidistill import io
 from lidistill.converters.info_paths import InfoPaths, camera_names, frame_token
 from lidistill.converters.infos import load_infos
 from lidistill.converters.superpixels.store import SuperpixelStore
 from lidistill.datasets.frame import CameraView, Frame
+from lidistill.geometry.projection import split_projection
 from lidistill.registry import DATASETS, TRANSFORMS
 
 
@@ -166,23 +166,6 @@ def missing_keys(info: Mapping[str, Any], cameras: Sequence[str] | None) -> list
         needed = ("img_path", "cam2img", "lidar2cam", "height", "width")
         missing += [f"images.{name}.{key}" for key in needed if key not in images[name]]
     return missing if names else ["images with an img_path"]
-
-
-def split_projection(
-    cam2img: NDArray[np.float64],
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Intrinsics (3, 3) and a (4, 4) shift of the camera whose product is a projection matrix.
-
-    KITTI's P2 holds the offset from the rectified reference camera in its fourth column:
-    ``P = K [I | t]``.
-
-    Args:
-        cam2img: (3, 3), (3, 4) or (4, 4).
-    """
-    shift = np.eye(4)
-    if cam2img.shape[1] == 4:
-        shift[:3, 3] = np.linalg.solve(cam2img[:3, :3], cam2img[:3, 3])
-    return cam2img[:3, :3], shift
 
 
 def some_images(places: Sequence[tuple[ImageLidarPairs, int]], count: int) -> list[Path]:

@@ -36,6 +36,23 @@ def camera_from_lidar(
     )
 
 
+def split_projection(
+    cam2img: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Intrinsics (3, 3) and a (4, 4) shift of the camera whose product is a projection matrix.
+
+    KITTI's P2 holds the offset from the rectified reference camera in its fourth column:
+    ``P = K [I | t]``.
+
+    Args:
+        cam2img: (3, 3), (3, 4) or (4, 4).
+    """
+    shift = np.eye(4)
+    if cam2img.shape[1] == 4:
+        shift[:3, 3] = np.linalg.solve(cam2img[:3, :3], cam2img[:3, 3])
+    return cam2img[:3, :3], shift
+
+
 def project(
     xyz: NDArray, camera_from_lidar: NDArray, intrinsics: NDArray
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from lidistill.converters.info_paths import InfoPaths, default_prefix
 from lidistill.converters.kitti.convert import convert_kitti
 from lidistill.datasets.collate import collate_pairs
-from lidistill.datasets.pairs_dataset import ImageLidarPairs, split_projection
+from lidistill.datasets.pairs_dataset import ImageLidarPairs
 from lidistill.datasets.sampler import Draw, SeededSampler
 from lidistill.datasets.transforms import (
     FlipImages,
@@ -124,17 +124,6 @@ def test_default_folders_follow_the_dataset():
     assert str(locate("a.bin", "pts")) == "/data/clouds/a.bin"
     assert str(locate("x/a.bin", "pts")) == "/data/x/a.bin"
     assert str(locate("a.png", "CAM_X")) == "/data/a.png"
-
-
-def test_projection_matrix_with_an_offset_is_split():
-    rng = np.random.default_rng(0)
-    intrinsics = np.array([[700.0, 0, 600], [0, 710.0, 180], [0, 0, 1]])
-    projection = np.eye(4)
-    projection[:3, :3], projection[:3, 3] = intrinsics, [45.0, -0.3, 0.005]
-    matrix, shift = split_projection(projection)
-    point = np.array([*rng.normal(size=2), 10.0, 1.0])
-    np.testing.assert_allclose(matrix @ (shift @ point)[:3], (projection @ point)[:3])
-    np.testing.assert_array_equal(split_projection(intrinsics)[1], np.eye(4))
 
 
 def test_real_nuscenes_frames(realdata_dir, tmp_path):

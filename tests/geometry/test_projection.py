@@ -3,7 +3,13 @@ import numpy as np
 import pytest
 
 from lidistill.geometry.frames import compose, invert, make_transform
-from lidistill.geometry.projection import camera_from_lidar, pair_points, project, visible
+from lidistill.geometry.projection import (
+    camera_from_lidar,
+    pair_points,
+    project,
+    split_projection,
+    visible,
+)
 
 # Camera x right, y down, z forward in a LiDAR frame with x forward, y left, z up.
 CAMERA_FROM_FORWARD = make_transform([[0, -1, 0], [0, 0, -1], [1, 0, 0]], [0.0, 0.0, 0.0])
@@ -146,3 +152,14 @@ def test_occlusion_only_removes_pairs_and_keeps_a_road_and_a_wall():
     tested = pair_points(points, *arguments, (900, 1600), occlusion=True)
     assert len(tested) >= 0.98 * len(open_view) > 500
     assert set(tested.point) <= set(open_view.point)
+
+
+def test_projection_matrix_with_an_offset_is_split():
+    rng = np.random.default_rng(0)
+    intrinsics = np.array([[700.0, 0, 600], [0, 710.0, 180], [0, 0, 1]])
+    projection = np.eye(4)
+    projection[:3, :3], projection[:3, 3] = intrinsics, [45.0, -0.3, 0.005]
+    matrix, shift = split_projection(projection)
+    point = np.array([*rng.normal(size=2), 10.0, 1.0])
+    np.testing.assert_allclose(matrix @ (shift @ point)[:3], (projection @ point)[:3])
+    np.testing.assert_array_equal(split_projection(intrinsics)[1], np.eye(4))

@@ -19,6 +19,7 @@ from lidistill.converters.object_bank.build import BankReader
 from lidistill.converters.object_bank.export import bank_frame, complete_file, read_cloud
 from lidistill.converters.object_bank.tracks import upright_boxes
 from lidistill.geometry.frames import invert
+from lidistill.geometry.projection import split_projection
 from lidistill.progress import track
 from lidistill.visualization.colours import region_colours, scalar_colours
 
@@ -210,12 +211,12 @@ def _log_camera(rerun: Any, recording: Any, name: str, image: dict[str, Any], pa
     matrix = np.eye(4)
     given = np.array(image["lidar2cam"], dtype=np.float64)
     matrix[: len(given), :4] = given
-    lidar_from_camera = invert(matrix)
+    intrinsics, shift = split_projection(np.array(image["cam2img"], dtype=np.float64))
+    lidar_from_camera = invert(shift @ matrix)
     recording.log(
         name,
         rerun.Transform3D(translation=lidar_from_camera[:3, 3], mat3x3=lidar_from_camera[:3, :3]),
     )
-    intrinsics = np.array(image["cam2img"], dtype=np.float64)[:3, :3]
     size = [int(image["width"]), int(image["height"])]
     recording.log(name, rerun.Pinhole(image_from_camera=intrinsics, resolution=size))
     recording.log(name, rerun.EncodedImage(path=str(path)))

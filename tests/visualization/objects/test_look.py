@@ -178,6 +178,33 @@ def test_what_a_recording_holds(world, tmp_path, monkeypatch):
         record_scene(infos, root, tmp_path / "a.rrd", "scene-9999")
 
 
+def test_a_cameras_offset_in_its_projection_moves_it(world, tmp_path, monkeypatch):
+    """KITTI's P2 is 6 cm beside the frame of lidar2cam; a pinhole knows K alone."""
+    root, infos, _, scene = world
+    spy, read = Spy(), load_infos(infos)
+    monkeypatch.setitem(sys.modules, "rerun", spy)
+    monkeypatch.setattr(spy, "Pinhole", lambda **given: ("Pinhole", given), raising=False)
+    monkeypatch.setattr(spy, "Transform3D", lambda **given: ("Transform3D", given), raising=False)
+    logged = {}
+    monkeypatch.setattr(
+        spy, "log", lambda path, what, **_: logged.setdefault((path, what[0]), what)
+    )
+    frames = [frame for frame in read.frames if frame["scene_name"] == scene]
+    image = min(frames, key=lambda frame: frame["timestamp"])["images"]["CAM_FRONT"]
+    projection = np.eye(4)
+    projection[:3, :3] = np.array(image["cam2img"])[:3, :3]
+    projection[:3, 3] = [44.9, 0.2, 0.003]
+    image["cam2img"] = projection.tolist()
+    monkeypatch.setattr(recording, "load_infos", lambda *_, **__: read)
+    record_scene(infos, root, tmp_path / "a.rrd", scene)
+    pose = logged["world/CAM_FRONT", "Transform3D"][1]
+    point = np.array([1.0, 12.0, -0.5])
+    seen = np.linalg.solve(pose["mat3x3"], point - pose["translation"])
+    u, v, d = logged["world/CAM_FRONT", "Pinhole"][1]["image_from_camera"] @ seen
+    wanted = projection @ np.array(image["lidar2cam"]) @ [*point, 1.0]
+    np.testing.assert_allclose([u / d, v / d], wanted[:2] / wanted[2])
+
+
 def test_what_a_frame_does_not_have_is_cleared(world, tmp_path, monkeypatch):
     """Else rerun goes on with the boxes and images of the frame before."""
     root, infos, _, scene = world
