@@ -90,7 +90,8 @@ def dry_run(
 
     Raises:
         FileNotFoundError: no data, or no checkpoint of a teacher; the message names the way out.
-        ValueError: a picture of a method that builds no graphs.
+        ValueError: no points or passes, a picture in no known form, or of a method that builds no
+            graphs.
         AuditError: see :func:`lidistill.distill.audit.audit`.
     """
     from lidistill import compat
@@ -100,6 +101,7 @@ def dry_run(
     from lidistill.models.detectors.ranges import check_ranges
     from lidistill.registry import MODELS
 
+    _check_asked(synthetic, repeats, picture)
     compat.apply()
     cfg = load_config(config, data_root=data_root)
     path, cfg = choose_stage(Path(config), cfg, stage, data_root)
@@ -113,7 +115,8 @@ def dry_run(
         model: Any = MODELS.build(cfg.model)
         if hasattr(model, "init_weights"):
             model.init_weights()
-        batch = made_up(cfg, model, synthetic) if synthetic else _first_batch(cfg, model)
+        made = synthetic is not None
+        batch = made_up(cfg, model, synthetic) if made else _first_batch(cfg, model)
     if isinstance(model, Distiller):
         batch = plain_batch(batch)
     for name, teacher in getattr(model, "teachers", {}).items():
@@ -129,6 +132,18 @@ def dry_run(
         lines.append(draw(model, batch, picture, "y" if of_nuscenes else "x"))
     lines += list(cost_lines(model, batch, repeats))
     return "\n".join(lines) + "\n"
+
+
+def _check_asked(synthetic: int | None, repeats: int, picture: Path | None) -> None:
+    """Before anything is built."""
+    import cv2
+
+    if synthetic is not None and synthetic < 1:
+        raise ValueError(f"--synthetic: expected points of a sample >= 1, got {synthetic}")
+    if repeats < 1:
+        raise ValueError(f"--repeats: expected timed passes >= 1, got {repeats}")
+    if picture is not None and not cv2.haveImageWriter(str(picture)):
+        raise ValueError(f"cannot write an image to {picture}; name a .png or .jpg file")
 
 
 def plain_batch(batch: Any) -> Any:

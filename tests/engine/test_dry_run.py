@@ -68,6 +68,19 @@ def test_what_is_missing_is_named(tmp_path):
         dry_run(SPARSEKD, random_teachers=True, data_root=str(tmp_path / "none"))
 
 
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ({"synthetic": 0}, "--synthetic: expected points of a sample >= 1, got 0"),
+        ({"repeats": 0}, "--repeats: expected timed passes >= 1, got 0"),
+        ({"picture": Path("graphs.tex")}, "cannot write an image to graphs.tex; name a .png"),
+    ],
+)
+def test_what_cannot_be_asked_for_is_said_at_once(asked, words):
+    with pytest.raises(ValueError, match=words):
+        dry_run(SPARSEKD, **asked)
+
+
 def test_picture_of_the_graphs(tmp_path, monkeypatch):
     config = ROOT / "configs/pointdistiller/centerpoint_pillar_world.py"
     made = dict(synthetic=800, random_teachers=True, repeats=1)
