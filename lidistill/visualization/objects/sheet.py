@@ -56,7 +56,7 @@ def write_sheets(
         options: what is put in.
 
     Raises:
-        DataError: no frame of the info file is in the bank.
+        DataError: no frame of the info file, or of one of the scenes, is in the bank.
     """
     infos = load_infos(info_file, need=("lidar_points",))
     locate = InfoPaths(data_root, infos.metainfo)
@@ -71,6 +71,13 @@ def write_sheets(
             "The bank knows no frame of this info file.",
             path=info_file,
             fix="take the info file of the bank's data set and other --scenes.",
+        )
+    lacking = [scene for scene in scenes or () if scene not in found]
+    if lacking:
+        raise io.DataError(
+            f"Bank and info file have no frame in common of {', '.join(lacking)}.",
+            path=info_file,
+            fix=f"name some of {', '.join(list(found)[:8])} with --scenes.",
         )
     written = []
     for scene, known in found.items():

@@ -98,6 +98,9 @@ def test_sheets(world, tmp_path):
     assert "script" not in text
     with pytest.raises(DataError, match="knows no frame"):
         write_sheets(BankReader(bank), infos, root, tmp_path, scenes=["other"])
+    with pytest.raises(DataError, match=rf"in common of other.*(?s:.)*some of {scene}"):
+        write_sheets(BankReader(bank), infos, root, tmp_path / "b", scenes=[scene, "other"])
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_cloud_that_is_not_the_banks_is_named(tracks, tmp_path):
