@@ -39,13 +39,18 @@ def line_chart(curves: Sequence[Curve], width: int = 560, height: int = 260) -> 
         *frame.grid(curves[0].x_label),
     ]
     for number, curve in enumerate(curves):
-        style = f"s{number % SERIES}"
+        style = series(number)
         if len(curve.y) >= _ENOUGH:
             parts.append(frame.line(curve.x, curve.y, f"raw {style}"))
             parts.append(frame.line(curve.x, smooth(curve.y, len(curve.y) // _ENOUGH), style))
         else:
             parts.append(frame.line(curve.x, curve.y, style))
     return "".join([*parts, "</svg>"])
+
+
+def series(number: int) -> str:
+    """Style of a chart's line: its colour; from :data:`SERIES` on these again, in dashes."""
+    return f"s{number % SERIES}" + (" dashed" if number >= SERIES else "")
 
 
 _ENOUGH = 24

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from lidistill import __version__
 from lidistill.io import atomic_write
-from lidistill.visualization.chart import SERIES, line_chart
+from lidistill.visualization.chart import line_chart, series
 from lidistill.visualization.curves import Curve
 from lidistill.visualization.report_check import picture_bytes
 from lidistill.visualization.report_data import FIX, SECTIONS, Picture, ReportData
@@ -186,7 +186,7 @@ def _legend(curves: list[Curve]) -> str:
     if len(curves) < 2:
         return f'<div class="legend"><span>{escape(curves[0].name)}</span></div>'
     items = [
-        f'<span><svg viewBox="0 0 18 10"><path class="s{number % SERIES}" d="M1 5H17"/></svg>'
+        f'<span><svg viewBox="0 0 18 10"><path class="{series(number)}" d="M1 5H17"/></svg>'
         f"{escape(curve.name)}</span>"
         for number, curve in enumerate(curves)
     ]

@@ -77,6 +77,7 @@ figure img { display: block; width: 100%; height: auto; border-radius: 8px; back
 .chart .line { fill: none; stroke-width: 2; stroke-linejoin: round; stroke-linecap: round; }
 .chart .raw { stroke-width: 1; opacity: .28; }
 .s0 { stroke: var(--s0); } .s1 { stroke: var(--s1); } .s2 { stroke: var(--s2); }
+.dashed { stroke-dasharray: 5 3; }
 .s3 { stroke: var(--s3); } .s4 { stroke: var(--s4); } .s5 { stroke: var(--s5); }
 .legend { font-size: 14px; color: var(--soft); display: flex; flex-wrap: wrap; gap: 2px 16px; }
 .legend svg { width: 18px; height: 10px; margin-right: 6px; vertical-align: 0; stroke-width: 3; }

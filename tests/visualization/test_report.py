@@ -354,6 +354,18 @@ def test_chart_draws_what_it_is_given():
     assert "No values" in line_chart([Curve("c", "a", [1], [math.nan])])
 
 
+def test_each_line_of_a_chart_looks_like_no_other(tmp_path):
+    """Six colours: a seventh line had the first one's."""
+    data = ReportData(tmp_path, "a")
+    for number in range(8):
+        data.add_curve("Terms", f"term {number}", [0, 1], [number, number + 1])
+    page = Report(data).html()
+    lines = re.findall(r'<path class="line ([^"]*)"', page)
+    keys = re.findall(r'viewBox="0 0 18 10"><path class="([^"]*)"', page)
+    assert len(set(lines)) == 8
+    assert keys == lines
+
+
 def test_verb(data, capsys):
     data.save()
     work_dir = data.folder.parent
