@@ -88,14 +88,14 @@ class Frame:
         return [*parts, label]
 
     def line(self, xs: Sequence[float], ys: Sequence[float], style: str) -> str:
-        """A polyline, broken at non-finite values."""
-        words, pen = [], "M"
+        """A polyline, broken at non-finite values; a value between two of them is a dot."""
+        runs: list[list[str]] = [[]]
         for x, y in zip(xs, ys, strict=True):
-            if not (math.isfinite(x) and math.isfinite(y)):
-                pen = "M"
-                continue
-            words.append(f"{pen}{self.x(x):.1f} {self.y(y):.1f}")
-            pen = "L"
+            if math.isfinite(x) and math.isfinite(y):
+                runs[-1].append(f"{self.x(x):.1f} {self.y(y):.1f}")
+            else:
+                runs.append([])
+        words = ["M" + ("L".join(run) if len(run) > 1 else f"{run[0]}h0") for run in runs if run]
         return f'<path class="line {style}" d="{"".join(words)}"/>'
 
 

@@ -346,9 +346,13 @@ def test_chart_draws_what_it_is_given():
     check(svg)
     (path,) = re.findall(r'class="line s0" d="([^"]*)"', svg)
     assert path.count("M") == 2  # broken at the gap
-    numbers = [float(n) for n in re.findall(r"[\d.]+", path)]
+    numbers = [float(n) for n in re.findall(r"[\d.]+", path.replace("h0", ""))]
     assert numbers[1] > numbers[3] > numbers[5]  # larger values lie higher
     assert numbers[0] < numbers[2] < numbers[4]
+    (dots,) = re.findall(
+        r' d="(M[^"]*)"/></svg>', line_chart([Curve("c", "a", [0, 1, 2], [1.0, math.nan, 2.0])])
+    )
+    assert dots.count("h0") == dots.count("M") == 2  # alone; a line to nowhere is not drawn
     many = line_chart([Curve("c", n, list(range(60)), [1.0] * 60) for n in "ab"])
     assert many.count("raw s0") == many.count("raw s1") == 1
     assert "No values" in line_chart([Curve("c", "a", [1], [math.nan])])
