@@ -21,6 +21,8 @@ def verdict(data: ReportData) -> str:
     ours, theirs = summary.mean, summarise(twin, data.rows).mean
     gain = f"{row.name} reaches {ours:.3f} {data.metric}, {twin.name} {theirs:.3f}"
     number = len(summary.differences)
+    if number == 0:
+        return f"{gain}: no seed in common, so without a paired difference."
     if number < 2:
         return f"{gain}: {summary.difference:+.3f} (one seed, so without a spread)."
     spread = f"{summary.difference:+.3f} ± {summary.difference_spread:.3f} over {number} seeds"

@@ -283,6 +283,8 @@ def test_verdict_is_as_strong_as_the_seeds(data):
     assert "over 2 seeds, no clear difference." in verdict(data)
     data.rows[:2] = [row("random init", [0.2], None), row("SLidR", [0.5])]
     assert verdict(data).endswith("+0.300 (one seed, so without a spread).")
+    data.rows[1] = dataclasses.replace(data.rows[1], seeds=[7])
+    assert verdict(data).endswith(": no seed in common, so without a paired difference.")
     data.method = "random init"
     assert verdict(data) == ""
 
