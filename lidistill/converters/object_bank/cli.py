@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     scans.add_argument(
         "--scans", required=True, metavar="PATTERN", help="below --root: 'velodyne/05{frame}.bin'"
     )
-    scans.add_argument("--poses", metavar="FILE", help="twelve numbers a line, line n of frame n")
+    text = "the LiDAR's, not a camera's: twelve numbers a line, line n of frame n"
+    scans.add_argument("--poses", metavar="FILE", help=text)
     scans.add_argument("--tracklets", metavar="XML", help="tracks of the raw drive")
     scans.add_argument("--tracking-labels", metavar="TXT", help="or tracks of the benchmark")
     scans.add_argument("--calib", metavar="TXT", help="calibration for --tracking-labels")

@@ -20,7 +20,7 @@ from lidistill.converters.object_bank.sources.semantic_kitti import (
 )
 from lidistill.converters.object_bank.sources.tracklets import read_tracklets
 from lidistill.converters.object_bank.tracks import upright_boxes
-from lidistill.geometry.frames import apply_transform, invert
+from lidistill.geometry.frames import apply_transform, invert, make_transform, rotation_about_z
 from lidistill.io import DataError
 from tests.converters.object_bank.drives import (
     TRACKLET,
@@ -163,6 +163,20 @@ def test_boxes_around_labelled_points():
     ):
         assert (np.abs(apply_transform(invert(place), view)) <= size / 2 + 1e-6).all()
         np.testing.assert_allclose(size, box[0, 3:6] + 0.1, atol=0.15)
+
+
+def test_poses_of_a_camera_are_refused(tmp_path):
+    """KITTI odometry's poses.txt: objects were fused along the wrong axes."""
+    camera_from_lidar = make_transform([[0, -1, 0], [0, 0, -1], [1, 0, 0]], [0.1, -0.1, -0.3])
+    lidar = np.array([rotation_about_z(0.05 * k) for k in range(20)])
+    lidar[:, 0, 3] = np.arange(20)
+    camera = camera_from_lidar @ lidar @ invert(camera_from_lidar)
+    for name, poses in (("lidar", lidar), ("camera", camera), ("parked", camera[[0] * 9])):
+        np.savetxt(tmp_path / name, poses[:, :3].reshape(-1, 12))
+    np.testing.assert_allclose(read_poses(tmp_path / "lidar"), lidar, atol=1e-9)
+    assert len(read_poses(tmp_path / "parked")) == 9
+    with pytest.raises(DataError, match=r"(?s)moves along its own z.*inv\(Tr\) @ pose @ Tr"):
+        read_poses(tmp_path / "camera")
 
 
 def test_poses_of_a_turning_vehicle():

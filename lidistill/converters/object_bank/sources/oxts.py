@@ -23,6 +23,7 @@ LARGEST = (
     4 * np.pi,
 )  # Mercator's map ends at 85 degrees
 LONGEST_STEP = 1000.0  # metres from one packet or pose to the next
+TRAVEL = 5.0  # metres that tell along which axis a sensor moves
 AGAIN = "extract this file again from its archive (one of your own: write it again), or leave it "
 AGAIN += "out: then no object is fused in the world."
 MAX_MAP_METRES = 1e5
@@ -109,6 +110,20 @@ def _no_jump(poses: NDArray[np.float64], path: Path) -> None:
         )
 
 
+def _no_camera(poses: NDArray[np.float64], path: Path) -> None:
+    """KITTI's odometry has poses of camera 0, which looks along z; a LiDAR's z points up."""
+    steps = np.einsum("fji,fj->fi", poses[:-1, :3, :3], np.diff(poses[:, :3, 3], axis=0))
+    x, y, z = np.abs(steps).sum(axis=0)
+    if z > max(x + y, TRAVEL):
+        raise DataError(
+            f"Expected poses of the LiDAR, but over {z:.0f} m the sensor moves along its own z: "
+            "they are a camera's.",
+            path=path,
+            fix="write inv(Tr) @ pose @ Tr instead, Tr (4, 4) from the LiDAR to that camera (Tr of "
+            "calib.txt).",
+        )
+
+
 def read_numbers(path: Path, least: int) -> NDArray[np.float64]:
     """(F, least) numbers of a text file: row n of line n, more on a line are left out.
 
@@ -133,11 +148,11 @@ def read_numbers(path: Path, least: int) -> NDArray[np.float64]:
 
 
 def read_poses(path: Path) -> NDArray[np.float64]:
-    """(F, 4, 4) of lines of twelve numbers, ``first_from_sensor``.
+    """(F, 4, 4) of lines of twelve numbers, ``first_from_lidar``.
 
     Raises:
-        DataError: as :func:`read_numbers`, a line that is no pose, or one a kilometre from the one
-            before.
+        DataError: as :func:`read_numbers`, a line that is no pose, one a kilometre from the one
+            before, or poses of a camera.
     """
     rows = read_numbers(path, 12)
     poses = np.tile(np.eye(4), (len(rows), 1, 1))
@@ -147,4 +162,5 @@ def read_poses(path: Path) -> NDArray[np.float64]:
         if fault:
             raise DataError(f"Line {number}: {fault}.", path=path, fix=AGAIN)
     _no_jump(poses, path)
+    _no_camera(poses, path)
     return poses
