@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from lidistill.engine.train import train
 from lidistill.evaluation.probes.result import ProbeResult
 from lidistill.evaluation.results import ResultRow
 from lidistill.evidence import slidr_report, slidr_runs
+from lidistill.hooks.run_folder import read_run
 from lidistill.io import read_json, write_json
 from lidistill.visualization.report import write_report
 from lidistill.visualization.report_data import ReportData
@@ -52,8 +54,9 @@ def run(args: argparse.Namespace) -> int:
     step(1, "Embedded world: generate, convert, superpixels")
     world = slidr_runs.prepare_world(args.data, args.preset, seed=0, say=say)
     step(2, "Train: image teacher, SLidR, and SLidR on permuted regions (control)")
-    command = f"lidistill train {STAGED} --work-dir {args.work_dir} --data-root {world.root}"
-    command += f" --seed {args.seed}"
+    words = ["lidistill", "train", STAGED, "--work-dir", args.work_dir, "--data-root", world.root]
+    words += ["--seed", args.seed] + ([] if args.iters is None else ["--iters", args.iters])
+    command = shlex.join(map(str, words))
     options = {} if args.iters is None else {"iters": args.iters}
     say(command)
     root = str(world.root)
@@ -81,7 +84,14 @@ def _probe_rows(
     def probe(checkpoint: Path | None) -> ProbeResult:
         return slidr_runs.probe_checkpoint(PRETRAIN, world.root, checkpoint, args.seed)
 
+    def seconds(*stages: str) -> float:
+        return sum(float(read_run(args.work_dir / stage)["wall_s"]) for stage in stages)
+
     random, twin = "random weights", "random weights"
+    trained = {
+        "SLidR": seconds("image_teacher", "pretrain"),
+        "permuted regions": seconds("image_teacher", "permuted"),
+    }
     runs: list[tuple[str, str | None, str, Callable[[], ProbeResult]]] = [
         (random, None, "", lambda: probe(None)),
         ("SLidR", twin, "", lambda: probe(finals["pretrain"])),
@@ -111,7 +121,7 @@ def _probe_rows(
                 twin=row_twin,
                 seed=args.seed,
                 config=str(PRETRAIN),
-                wall_s=wall_s,
+                wall_s=wall_s + trained.get(name, 0.0),
                 note=note,
             )
         )

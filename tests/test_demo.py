@@ -8,6 +8,7 @@ import torch
 
 from lidistill.cli import main
 from lidistill.demo import STAGES, final_checkpoint
+from lidistill.hooks.run_folder import read_run
 from lidistill.io import read_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -35,6 +36,17 @@ def test_report_is_self_contained(demo):
     assert "lidistill superpixels" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
+
+
+@pytest.mark.slow
+def test_report_tells_how_it_was_made_and_how_long_that_took(demo):
+    """The number of iterations was not said, and the trainings' time not counted."""
+    results = read_json(demo / "work/report/results.json")
+    assert results["commands"][-1].endswith("--seed 0 --iters 2")
+    spent = {row["name"]: row["wall_s"] for row in results["rows"]}
+    trained = {stage: read_run(demo / "work" / stage)["wall_s"] for stage in STAGES}
+    assert spent["SLidR"] > trained["image_teacher"] + trained["pretrain"] > 0
+    assert spent["permuted regions"] > trained["image_teacher"] + trained["permuted"]
 
 
 @pytest.mark.slow
