@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -116,11 +116,11 @@ class LossWatch:
         model.register_forward_hook(self._saw, with_kwargs=True)
 
     def _saw(self, model: nn.Module, args: Any, kwargs: Mapping[str, Any], output: Any) -> None:
-        terms = dict(_terms(output))
+        terms = _not_finite(output)
         if kwargs.get("mode", args[-1] if args else None) != "loss" or not terms:
             return
         self._names = list(terms)
-        broken = torch.stack([(~torch.isfinite(value)).any() for value in terms.values()])
+        broken = torch.stack(list(terms.values()))
         rank = broken.any().float() * (_rank() + 1)
         if _ranks() > 1:
             torch.distributed.all_reduce(rank, torch.distributed.ReduceOp.MAX)
@@ -160,12 +160,18 @@ def broken_weights(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _terms(output: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    """Losses as mmengine sums them: entries with ``loss`` in their names, lists of them too."""
+def _not_finite(output: Any) -> dict[str, torch.Tensor]:
+    """Which losses are not finite, as mmengine sums them: entries with ``loss`` in their names.
+
+    Of a list (one loss a level of features) it is any part.
+    """
+    found: dict[str, torch.Tensor] = {}
     for name, value in output.items() if isinstance(output, Mapping) else ():
         for part in value if isinstance(value, list | tuple) else [value]:
             if "loss" in str(name) and isinstance(part, torch.Tensor):
-                yield str(name), part.detach()
+                broken = (~torch.isfinite(part.detach())).any()
+                found[str(name)] = found.get(str(name), broken) | broken
+    return found
 
 
 def _way_on(runner: Any) -> str:

@@ -76,6 +76,23 @@ def test_the_first_bad_loss_ends_the_training_before_the_step(bad, before, accum
     assert torch.equal(training.model.weight, kept)
 
 
+def test_every_part_of_a_list_of_losses_counts(monkeypatch):
+    """One loss a level, as heads give them: the last one hid the others."""
+    plain = Line.forward
+
+    def levels(self, *args, **kwargs):
+        found = plain(self, *args, **kwargs)
+        return {"loss_b": [found["loss_a"], *found["loss_b"]]}
+
+    monkeypatch.setattr(Line, "forward", levels)
+    training = Training()
+    training.step(batch_of(1.0))
+    kept = training.model.weight.item()
+    with pytest.raises(ValueError, match="loss_b not finite; stopped before"):
+        training.step(batch_of(NAN))
+    assert training.model.weight.item() == kept
+
+
 def test_finite_inputs_and_broken_weights_are_told_apart():
     training = Training()
     with pytest.raises(ValueError, match=r"inputs \(points, images, boxes\) are finite: lower"):
