@@ -29,7 +29,7 @@ def camera_sheet(packed: Mapping[str, Any], columns: int = 3, max_depth: float =
     Args:
         packed: of :class:`lidistill.datasets.bev.pack.PackBEV`: ``img``, ``depth`` where there is,
             the cameras' matrices, boxes where there are. Earlier frames are left out.
-        columns: images side by side.
+        columns: images side by side, where there are so many.
         max_depth: metres, the far end of the colours.
 
     Returns:
@@ -39,6 +39,7 @@ def camera_sheet(packed: Mapping[str, Any], columns: int = 3, max_depth: float =
     sample = packed["data_samples"]
     cameras = Cameras.of_samples([sample.metainfo])
     count = cameras.present.shape[1]
+    columns = min(columns, count)
     images = packed["inputs"]["img"][:count].permute(0, 2, 3, 1).numpy()
     depths = packed["inputs"].get("depth")
     corners = _corners(sample)

@@ -130,14 +130,14 @@ def panels_in_cameras(frame: Frame, score: float = 0.3, columns: int = 3) -> Ima
     Args:
         frame: with views.
         score: boxes above it are drawn.
-        columns: views side by side.
+        columns: views side by side, where there are so many.
 
     Raises:
         ValueError: the frame has no views.
     """
     if not len(frame.views):
         raise ValueError("expected a frame with views; its pipeline loads no images (LoadCameras)")
-    blocks = []
+    blocks, columns = [], min(columns, len(frame.views))
     for name, boxes, colours in _by_panel(frame, score):
         views = [view.copy() for view in frame.views]
         for view, matrix in zip(views, frame.image_from_lidar, strict=True):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Boxes in pictures: where they should be, in the colour that they earn."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -86,11 +88,13 @@ def test_boxes_in_cameras_follow_the_matrix():
     # a camera that looks along y: u = x, v = -z, depth = y
     matrix = np.array([[100.0, 50, 0, 0], [0, 40, -100, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
     view = np.zeros((80, 100, 3), np.uint8)
-    frame = frame_of({"student": FOUND}, views=[view] * 2, image_from_lidar=[matrix] * 2)
+    frame = frame_of({"student": FOUND}, views=[view] * 4, image_from_lidar=[matrix] * 4)
     sheet = panels_in_cameras(frame, columns=3)
-    assert sheet.shape == (2 * (26 + 80), 300, 3)
+    assert sheet.shape == (2 * (26 + 160), 300, 3)
+    alone = replace(frame, views=frame.views[:1], image_from_lidar=frame.image_from_lidar[:1])
+    assert panels_in_cameras(alone).shape == (2 * (26 + 80), 100, 3)  # as wide as it is, not dark
     np.testing.assert_allclose(painted(sheet[26:106, :100], TRUTH), (50, 40), atol=4)
-    assert not sheet[26:106, 200:].any()  # no third camera
+    assert not sheet[106:186, 100:].any()  # no fifth camera
     assert not view.any()  # the frame's own images stay as they are
     with pytest.raises(ValueError, match="LoadCameras"):
         panels_in_cameras(frame_of({}))
