@@ -105,7 +105,8 @@ def export_student(
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: no known student, or one that this format has no network for.
+        ValueError: no known student, or one that this format has no network for; a prefix without
+            its dot.
     """
     if to not in FORMATS:
         raise ValueError(f"expected one of the formats {', '.join(FORMATS)}, got {to!r}")
@@ -120,6 +121,8 @@ def export_student(
                 "a detector keeps its names and channels; drop --prefix, --in-channels"
             )
         return export_detector(path, out, config)
+    if prefix and not prefix.endswith("."):
+        raise ValueError(f"expected a prefix with its dot, {prefix + '.'!r}, got {prefix!r}")
     target = check_output(path, out)
     if to != "student" and target is not None and target.suffix == ".safetensors":
         raise ValueError(f"{to} reads torch files: name the output .pth instead of {out}")

@@ -97,6 +97,8 @@ def test_plain_student(name, unet, tmp_path):
 def test_plain_student_of_any_class(tmp_path):
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     checkpoint(tmp_path / "a.pth", model, point=nn.Linear(2, 2))
+    with pytest.raises(ValueError, match=r"a prefix with its dot, 'net\.', got 'net'"):
+        export_student(tmp_path / "a.pth", tmp_path / "b.pth", "student", prefix="net")
     report = export_student(tmp_path / "a.pth", tmp_path / "b.pth", "student", prefix="net.")
     assert report.parts.keys() == {f"net.{name}" for name in model.state_dict()}
     assert {part.source for part in report.left} == {
