@@ -115,8 +115,7 @@ def dry_run(
         model: Any = MODELS.build(cfg.model)
         if hasattr(model, "init_weights"):
             model.init_weights()
-        made = synthetic is not None
-        batch = made_up(cfg, model, synthetic) if made else _first_batch(cfg, model)
+        batch = _first_batch(cfg, model) if synthetic is None else made_up(cfg, model, synthetic)
     if isinstance(model, Distiller):
         batch = plain_batch(batch)
     for name, teacher in getattr(model, "teachers", {}).items():

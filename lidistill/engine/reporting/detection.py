@@ -308,7 +308,8 @@ def _command(
 ) -> str:
     names = dict(subject.checkpoints)
     last = names.popitem()[1]
-    words = ["lidistill", "report", work_dir, "--config", subject.config, "--checkpoint", last]
+    words: list[Any] = ["lidistill", "report", work_dir, "--config", subject.config]
+    words += ["--checkpoint", last]
     words += [word for path in names.values() for word in ("--baseline", path)]
     words += ["--frames", frames, "--score", f"{score:g}"]
     words += [] if subject.data_root is None else ["--data-root", subject.data_root]
