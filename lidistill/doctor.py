@@ -354,7 +354,7 @@ def find_data(data: Path, depth: int = 3) -> list[Finding]:
 
 
 def _folders(top: Path, depth: int) -> Iterator[Path]:
-    if not top.is_dir():
+    if not top.is_dir() or not os.access(top, os.R_OK | os.X_OK):  # lost+found of a disk is root's
         return
     yield top
     if depth == 0 or any(_dataset_at(top)):

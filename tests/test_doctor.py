@@ -180,6 +180,15 @@ def test_no_data_points_to_the_embedded_world(tmp_path, exists):
     assert all("lidistill world --layout both" in finding.fix for finding in found)
 
 
+def test_a_folder_that_may_not_be_read_is_passed_over(tmp_path, monkeypatch):
+    """A disk's lost+found is root's alone: the whole doctor ended there."""
+    make_kitti(tmp_path / "a")
+    make_kitti(tmp_path / "lost+found")
+    monkeypatch.setattr(doctor.os, "access", lambda path, _mode: path.name != "lost+found")
+    found = [finding for finding in find_data(tmp_path) if finding.name == "KITTI"]
+    assert [str(tmp_path / "a") in finding.detail for finding in found] == [True]
+
+
 def test_folders_are_not_searched_for_ever(tmp_path):
     make_kitti(tmp_path / "a" / "b" / "c" / "d")
     assert all(finding.state == "note" for finding in find_data(tmp_path))
