@@ -145,20 +145,28 @@ Parts = Callable[[EvidenceRow], Mapping[str, Sequence[float | None]]]
 
 
 def _part_table(evidence: Evidence, head: str, parts: Parts) -> str:
-    """Of every row by itself, and of the best point of each curve."""
+    """Of every row by itself, and of the best point of each curve.
+
+    Runs stand side by side, or one below another where there are more of them than parts.
+    """
     best = [best_of(points_of(evidence.rows, name)) for name in curve_names(evidence.rows)]
     shown = [row for row in evidence.rows if not row.curve or row in best]
     rows = [row for row in shown if parts(row)]
-    if not rows:
-        return ""
     names = list(dict.fromkeys(name for row in rows for name in parts(row)))
+    if all(parts(row) == {name: row.values} for row in rows for name in names):
+        return ""  # nothing, or the metric again under its only class
+    cells = [[_mean_of(parts(row).get(name, [])) for row in rows] for name in names]
+    across, down = [row.name for row in rows], names
+    if len(rows) > len(names):
+        head, across, down = "run", names, across
+        cells = [list(column) for column in zip(*cells, strict=True)]
     lines = [
-        f"| {head} | {' | '.join(_escape(row.name) for row in rows)} |",
-        f"| --- | {' | '.join('---:' for _ in rows)} |",
+        f"| {head} | {' | '.join(map(_escape, across))} |",
+        f"| --- | {' | '.join('---:' for _ in across)} |",
     ]
-    for name in names:
-        cells = [_mean_of(parts(row).get(name, [])) for row in rows]
-        lines.append(f"| {_escape(name)} | {' | '.join(cells)} |")
+    lines += [
+        f"| {_escape(name)} | {' | '.join(line)} |" for name, line in zip(down, cells, strict=True)
+    ]
     return "\n".join(lines)
 
 

@@ -177,3 +177,25 @@ def test_markdown_names_metrics_that_differ(evidence, tmp_path):
 
 def test_duration():
     assert [duration(s) for s in (48.2, 720, 12_240)] == ["48 s", "12 min", "3.4 h"]
+
+
+def test_parts_of_many_runs_are_a_line_a_run(evidence, tmp_path):
+    evidence.rows[2] = dataclasses.replace(
+        evidence.rows[2], per_class={"car": [0.3, 0.3, 0.3], "bus": [0.1, 0.2, 0.3]}
+    )
+    save_evidence(evidence, tmp_path / "x.json")
+    lines = to_markdown(tmp_path / "x.json").splitlines()
+    table = lines.index("| run | car | bus |")
+    assert lines[table + 2 : table + 5] == [
+        "| random init | 0.200 | - |",
+        "| SLidR | 0.600 | - |",
+        "| permuted | 0.300 | 0.200 |",
+    ]
+
+
+def test_the_only_class_is_not_shown_again_where_it_is_the_metric(evidence, tmp_path):
+    evidence.rows[:] = [
+        dataclasses.replace(each, per_class={"car": each.values}) for each in evidence.rows
+    ]
+    save_evidence(evidence, tmp_path / "x.json")
+    assert "car" not in to_markdown(tmp_path / "x.json")

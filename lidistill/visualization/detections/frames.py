@@ -28,6 +28,7 @@ WRONG: Colour = (255, 70, 80)
 MISSED: Colour = (255, 170, 40)
 NEAR = 2.0  # metres between centres, the loosest but one of nuScenes' distances
 BEHIND = 0.5  # metres; boxes that reach behind a camera are not drawn
+LEAST_WIDTH = 640  # pixels of the cameras' views side by side
 EDGES = (  # of corners as `boxes_to_corners` orders them; the first four are the bottom
     *((0, 1), (1, 2), (2, 3), (3, 0)),
     *((4, 5), (5, 6), (6, 7), (7, 4)),
@@ -132,16 +133,21 @@ def panels_in_cameras(frame: Frame, score: float = 0.3, columns: int = 3) -> Ima
         score: boxes above it are drawn.
         columns: views side by side, where there are so many.
 
+    Returns:
+        uint8; small views are enlarged by a whole number until a block is :data:`LEAST_WIDTH` wide.
+
     Raises:
         ValueError: the frame has no views.
     """
     if not len(frame.views):
         raise ValueError("expected a frame with views; its pipeline loads no images (LoadCameras)")
     blocks, columns = [], min(columns, len(frame.views))
+    zoom = -(-LEAST_WIDTH // (columns * frame.views[0].shape[1]))  # or a page blurs the lines
+    wider = np.diag([zoom, zoom, 1.0, 1.0])
     for name, boxes, colours in _by_panel(frame, score):
-        views = [view.copy() for view in frame.views]
+        views = [cv2.resize(view, None, fx=zoom, fy=zoom) for view in frame.views]
         for view, matrix in zip(views, frame.image_from_lidar, strict=True):
-            paint_in_camera(view, boxes, matrix, colours)
+            paint_in_camera(view, boxes, wider @ matrix, colours)
         blank = np.zeros_like(views[0])
         views += [blank] * (-len(views) % columns)
         rows = [np.concatenate(views[k : k + columns], 1) for k in range(0, len(views), columns)]

@@ -89,12 +89,14 @@ def test_boxes_in_cameras_follow_the_matrix():
     matrix = np.array([[100.0, 50, 0, 0], [0, 40, -100, 0], [0, 1, 0, 0], [0, 0, 0, 1]])
     view = np.zeros((80, 100, 3), np.uint8)
     frame = frame_of({"student": FOUND}, views=[view] * 4, image_from_lidar=[matrix] * 4)
-    sheet = panels_in_cameras(frame, columns=3)
-    assert sheet.shape == (2 * (26 + 160), 300, 3)
+    sheet = panels_in_cameras(frame, columns=3)  # three times as large: 640 are more than 600
+    assert sheet.shape == (2 * (26 + 3 * 160), 3 * 300, 3)
     alone = replace(frame, views=frame.views[:1], image_from_lidar=frame.image_from_lidar[:1])
-    assert panels_in_cameras(alone).shape == (2 * (26 + 80), 100, 3)  # as wide as it is, not dark
-    np.testing.assert_allclose(painted(sheet[26:106, :100], TRUTH), (50, 40), atol=4)
-    assert not sheet[106:186, 100:].any()  # no fifth camera
+    assert panels_in_cameras(alone).shape == (2 * (26 + 7 * 80), 700, 3)  # nothing dark beside it
+    np.testing.assert_allclose(painted(sheet[26:266, :300], TRUTH), (150, 120), atol=12)
+    assert not sheet[266:506, 300:].any()  # no fifth camera
+    wide = [np.zeros((80, 640, 3), np.uint8)]
+    assert panels_in_cameras(replace(alone, views=wide)).shape[1] == 640
     assert not view.any()  # the frame's own images stay as they are
     with pytest.raises(ValueError, match="LoadCameras"):
         panels_in_cameras(frame_of({}))
