@@ -18,7 +18,8 @@ def embedding_picture(
     """Points from above beside the cameras, in one colour scale: equal colour is agreement.
 
     Args:
-        points: (N, 3+) metres, LiDAR frame, y forward.
+        points: (N, 3+) metres, LiDAR frame, y forward; as few as there are, the cameras' colours
+            are then their own.
         point_embeddings: (N, D) any length.
         pixel_embeddings: (K, D, h, w) of the K cameras, any length.
         size: height of the picture, pixels.
@@ -27,9 +28,13 @@ def embedding_picture(
         (size, W, 3) uint8 RGB: the cloud; at its right the cameras, two columns.
     """
     embeddings = _unit(point_embeddings)
-    scale = FeaturePCA.fit(embeddings)
-    cloud = bev_picture(points, scale.colours(embeddings), size=size)
     cameras = pixel_embeddings.transpose(0, 2, 3, 1)  # (K, h, w, D)
+    cells = _unit(cameras.reshape(-1, embeddings.shape[1]))
+    fitted = embeddings if len(embeddings) > 1 else np.concatenate([embeddings, cells])
+    if len(fitted) < 2:
+        return bev_picture(points[:0], np.zeros((0, 3), np.uint8), size=size)
+    scale = FeaturePCA.fit(fitted)
+    cloud = bev_picture(points, scale.colours(embeddings), size=size)
     if not cameras.size:
         return cloud
     rows = -(-len(cameras) // 2)

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
+import pytest
 
 from lidistill.visualization.bev import BACKGROUND
 from lidistill.visualization.embeddings import embedding_picture
@@ -33,3 +34,13 @@ def test_without_cameras_there_is_the_cloud():
     points, embeddings = cloud()
     picture = embedding_picture(points, embeddings, np.zeros((0, 4, 0, 0)), size=120)
     assert picture.shape == (120, 120, 3)
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_sample_with_hardly_a_point_is_drawn(count):
+    points, embeddings = cloud(count)
+    pixels = np.random.default_rng(1).normal(size=(2, 4, 3, 5))
+    picture = embedding_picture(points, embeddings.reshape(count, 4), pixels, size=120)
+    assert len(np.unique(picture[:, 128:].reshape(-1, 3), axis=0)) > 10
+    alone = embedding_picture(points, embeddings.reshape(count, 4), np.zeros((0, 4, 0, 0)), 120)
+    assert alone.shape == (120, 120, 3)
