@@ -145,7 +145,7 @@ def panels_in_cameras(frame: Frame, score: float = 0.3, columns: int = 3) -> Ima
     zoom = -(-LEAST_WIDTH // (columns * frame.views[0].shape[1]))  # or a page blurs the lines
     wider = np.diag([zoom, zoom, 1.0, 1.0])
     for name, boxes, colours in _by_panel(frame, score):
-        views = [cv2.resize(view, None, fx=zoom, fy=zoom) for view in frame.views]
+        views = [_enlarged(view, zoom) for view in frame.views]
         for view, matrix in zip(views, frame.image_from_lidar, strict=True):
             paint_in_camera(view, boxes, wider @ matrix, colours)
         blank = np.zeros_like(views[0])
@@ -231,6 +231,10 @@ def titled(panel: Image, words: str, height: int = 26) -> Image:
     band = np.full((height, panel.shape[1], 3), 28, np.uint8)
     cv2.putText(band, words, (8, height - 8), cv2.FONT_HERSHEY_SIMPLEX, 0.5, TRUTH, 1, cv2.LINE_AA)
     return np.concatenate([band, panel], 0)
+
+
+def _enlarged(view: Image, zoom: int) -> Image:
+    return np.asarray(cv2.resize(view, None, fx=zoom, fy=zoom), dtype=np.uint8)
 
 
 def _by_panel(frame: Frame, score: float) -> list[tuple[str, NDArray, list[Colour]]]:
