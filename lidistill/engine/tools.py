@@ -58,8 +58,8 @@ def run_tool(
         """Seconds and commits of all starts: a tool goes on with what an interrupted one left."""
         return {
             "commit": before["commit"],
-            "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 1),
-            "process_s": round(before["process_s"] + time.process_time() - used, 1),
+            "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 3),
+            "process_s": round(before["process_s"] + time.process_time() - used, 3),
         }
 
     options = dict(cfg.tool)

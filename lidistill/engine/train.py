@@ -218,8 +218,8 @@ def _train_alone(
         """Seconds over all starts of this run, and the commits of its code."""
         return {
             "commit": before["commit"],
-            "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 1),
-            "process_s": round(before["process_s"] + time.process_time() - used, 1),
+            "wall_s": round(before["wall_s"] + time.perf_counter() - begin, 3),
+            "process_s": round(before["process_s"] + time.process_time() - used, 3),
         }
 
     try:
